@@ -183,7 +183,10 @@ fn another_platform_is_refused() {
     server.say(200, server.trust().to_json().unwrap());
     let refused = ask(server.address, "", &key(&other.trust())).unwrap_err();
     assert!(matches!(refused, DiscoverError::Trust(TrustError::Other { .. })), "{refused:?}");
-    assert!(refused.to_string().contains("is not the one this key was made for"), "{refused}");
+    assert!(
+        refused.to_string().contains("is not the one for which this key was created"),
+        "{refused}"
+    );
 }
 
 #[test]

@@ -461,7 +461,10 @@ fn no_policy_of_its_own_host_cuts_the_platform() -> Result<()> {
         // Once it is known whose address that is, such a rule is refused.
         shop.platform.cli(&shop.lab, &["asset", "accept", own, "10.77.0.1"])?;
         let error = format!("{:#}", commit("cut-off", BLOCK).unwrap_err());
-        assert!(error.contains("cut-off/lan would cut the platform at 10.77.0.1:8443"), "{error}");
+        assert!(
+            error.contains("cut-off/lan would block the platform at 10.77.0.1:8443"),
+            "{error}"
+        );
         probe("the refused policy changed nothing")
     })
 }

@@ -188,7 +188,7 @@ fn one_ruleset_that_can_t_be_compiled_keeps_nobody_else_from_theirs() {
     assert_eq!(status, 200);
     let shown = eventually("the failure is shown", || {
         let spark = fleet.platform.get("/api/v1/assets/h0")["spark"].clone();
-        spark.to_string().contains("would cut management").then_some(spark)
+        spark.to_string().contains("would block management").then_some(spark)
     });
     assert!(shown.to_string().contains("192.0.2.1"), "{shown}");
     assert_eq!(fleet.wanted(0).revision, before.revision);

@@ -526,7 +526,7 @@ fn a_misp_feed_that_breaks_off_goes_on_from_there() {
     for (text, reason) in [
         ("<html>", "web page"),
         (r#"{"5a"#, "ends in the middle"),
-        (r#"{"../x": {"timestamp": "1"}}"#, "no event"),
+        (r#"{"../x": {"timestamp": "1"}}"#, "not an event"),
         ("{}", "allow it to be empty"),
     ] {
         put("/manifest.json", text);

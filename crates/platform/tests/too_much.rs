@@ -166,7 +166,7 @@ fn a_report_with_too_many_items_is_cut_and_what_was_cut_counts_as_lost() {
     assert_eq!(told[0]["code"], "left-out", "{told}");
     assert_eq!(
         told[0]["text"],
-        "of 100003 events only 100000 are told to the platform: there is room for no more"
+        "of 100003 events only 100000 are reported to the platform: the message has no room for more"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Filling in what only the host knows: a [`Ruleset`] and [`Facts`] become a [`Bound`] ruleset.
+//! Binding: a [`Ruleset`] and the host's [`Facts`] become a [`Bound`] ruleset.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,13 +13,13 @@ use crate::range::{AddressMatch, AddressRange, RangeSet};
 use crate::ruleset::{DirectionRules, Management, Peer, Peers, Rule, Ruleset, StanceRules};
 use crate::service::{PortRange, Ports, Protocol, Service, Services};
 
-/// A ruleset without open questions: addresses, ports, kernel-level owners. What `firewall` programs
-/// and [`crate::decide()`] judges by.
+/// A ruleset with all facts resolved: addresses, ports, kernel-level owners. `firewall` programs it, and
+/// [`crate::decide()`] evaluates it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
-    /// The revision of the ruleset it came from.
+    /// The revision of its ruleset.
     pub revision: Revision,
-    /// What no rule below can cut.
+    /// The flows that no rule below can block.
     pub failsafe: BoundFailsafe,
     /// Addresses that count as intranet; everything else is internet.
     pub intranet: RangeSet,
@@ -27,7 +27,7 @@ pub struct Bound {
     pub inbound: BoundDirection,
     /// Flows opened by this host.
     pub outbound: BoundDirection,
-    /// Which flows between others are judged, too.
+    /// Which forwarded flows are judged, too.
     #[serde(default)]
     pub forwarded: BoundForwarded,
 }
@@ -43,8 +43,8 @@ impl Bound {
     }
 }
 
-/// The failsafe with the host's own addresses in it. Besides these, always accepted: loopback
-/// interfaces, DHCP, ICMPv6 neighbour discovery and multicast listener discovery, IGMP, ICMP errors.
+/// The failsafe with the host's own addresses. In addition, these are always accepted: loopback interfaces,
+/// DHCP, ICMPv6 neighbour discovery and multicast listener discovery, IGMP, ICMP errors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoundFailsafe {
     /// Outbound TCP to the platform and the configured proxies.
@@ -57,17 +57,17 @@ pub struct BoundFailsafe {
     /// Outbound TCP port 4460 to these: the keys of NTS.
     #[serde(default)]
     pub time_key_servers: RangeSet,
-    /// Inbound management.
+    /// Management sources, inbound.
     pub management: Vec<Management>,
-    /// Inbound TCP to these, from everybody: where the platform answers. Only on the platform's own
-    /// host does a packet arrive at one of them.
+    /// Inbound TCP to these, from all sources: the addresses of the platform. Only on the platform's own host
+    /// do packets arrive at one of them.
     #[serde(default)]
     pub served: Vec<SocketAddr>,
 }
 
 impl BoundFailsafe {
-    /// The failsafe of a host without a ruleset: no management sources. Where no resolver is known,
-    /// every one may be asked.
+    /// The failsafe of a host without a ruleset: no management sources. If no resolver is known, any may be
+    /// used.
     #[must_use]
     pub fn bare(mut endpoints: Vec<SocketAddr>, resolvers: &[IpAddr]) -> Self {
         endpoints.sort_unstable();
@@ -90,26 +90,26 @@ impl BoundFailsafe {
 /// The bound rules of one direction; see [`DirectionRules`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoundDirection {
-    /// What it denies is dropped.
+    /// The enforced stance: what it denies is dropped.
     pub enforced: BoundStance,
-    /// What it denies, and `enforced` does not, is recorded and let through.
+    /// The tested stance: what it denies, and `enforced` does not, is recorded and accepted.
     pub tested: Option<BoundStance>,
 }
 
 impl BoundDirection {
-    /// Nothing is tested.
+    /// A direction in which nothing is tested.
     #[must_use]
     pub fn enforcing(enforced: BoundStance) -> Self {
         Self { enforced, tested: None }
     }
 
-    /// Nothing is enforced.
+    /// A direction in which nothing is enforced.
     #[must_use]
     pub fn testing(tested: BoundStance) -> Self {
         Self { enforced: BoundStance::open(), tested: Some(tested) }
     }
 
-    /// The stances there are, the enforced one first.
+    /// The stances, the enforced one first.
     pub fn stances(&self) -> impl Iterator<Item = &BoundStance> {
         [&self.enforced].into_iter().chain(&self.tested)
     }
@@ -118,11 +118,11 @@ impl BoundDirection {
 /// The bound rules of one stance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoundStance {
-    /// What is denied unless allowed.
+    /// The flows that are denied unless allowed.
     pub subject: Subject,
-    /// Denied even where an allow rule matches.
+    /// Rules that deny, with precedence over allow rules.
     pub blocks: Vec<BoundRule>,
-    /// What is allowed.
+    /// Rules that allow.
     pub allows: Vec<BoundRule>,
 }
 
@@ -140,20 +140,20 @@ impl BoundStance {
     }
 }
 
-/// A rule in terms the kernel knows. Several bound rules may carry the same id.
+/// A rule in terms that the kernel can match. Several bound rules may have the same id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoundRule {
-    /// Names the rule in events and hit counts.
+    /// Identifies the rule in events and hit counts.
     pub id: RuleId,
     /// The other end of the flow.
     pub peers: AddressMatch,
     /// The destination's services; an empty list matches nothing.
     pub services: Services,
-    /// Outbound only: the local program, as the kernel recognises it.
+    /// Outbound only: the local program, as the kernel identifies it.
     pub owner: Option<Owner>,
 }
 
-/// How the kernel recognises the program that owns a local socket.
+/// How the kernel identifies the program that owns a local socket.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Owner {
@@ -171,12 +171,13 @@ pub enum Owner {
     },
 }
 
-/// A rule that this host can't enforce as written. It matches nothing and is reported.
+/// The reason, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unenforceable {
     /// The rule.
     pub rule: RuleId,
-    /// Its direction.
+    /// Binds the ruleset to the host's facts. Rules that can't be enforced here are omitted from the bound
+    /// ruleset and returned separately, so that they are reported and never widened.
     pub direction: Direction,
     /// Why, for the operator.
     pub reason: String,
@@ -279,13 +280,13 @@ impl Binder<'_> {
                     return owners.map(|o| bound(rule.services.clone(), Some(o))).collect();
                 }
                 Some(Err(reason)) => reason.as_str(),
-                _ => "the host did not say how to recognise it",
+                _ => "the host has no facts to identify it",
             },
         };
         let reason = format!("{program}: {refused}");
         let (rule, direction) = (rule.id.clone(), self.direction);
         let told = Unenforceable { rule, direction, reason };
-        // A rule that counts in both stances is told once.
+        // The ports of the rule's services on which the program listens.
         if !unenforceable.contains(&told) {
             unenforceable.push(told);
         }

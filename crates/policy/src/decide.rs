@@ -1,4 +1,5 @@
-//! What a bound ruleset says about one packet. The specification that the kernel is tested against.
+//! The decision of a bound ruleset about one packet. This is the specification with which the kernel is
+//! compared.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,16 +12,16 @@ use crate::packet::{Packet, Transport};
 use crate::protocol;
 use crate::service::Service;
 
-/// What happens to a packet. The zero value denies.
+/// The verdict on a packet. The default denies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Dropped and recorded.
     #[default]
     Deny,
-    /// Recorded and let through: only what is in mode `test` denies it.
+    /// Recorded and accepted: only a stance in mode `test` denies it.
     WouldDeny,
-    /// Let through.
+    /// Accepted.
     Allow,
 }
 
@@ -30,8 +31,8 @@ pub enum Verdict {
 pub enum FailsafeKind {
     /// On a loopback interface, or translated to an address of this host on its way out.
     Loopback,
-    /// Outbound TCP to the platform or a configured proxy; on the platform's own host, inbound TCP to
-    /// where it answers.
+    /// Outbound TCP to the platform or a configured proxy; on the platform's own host, inbound TCP to its
+    /// addresses.
     Platform,
     /// Outbound port 53 to a resolver of this host.
     Dns,
@@ -41,7 +42,7 @@ pub enum FailsafeKind {
     Dhcp,
     /// ICMPv6 neighbour discovery (RFC 4861) and multicast listener discovery (RFC 2710, RFC 3810).
     NeighbourDiscovery,
-    /// Joining and leaving IPv4 multicast groups (IGMP, RFC 3376): what multicast listener discovery is
+    /// Membership of IPv4 multicast groups (IGMP, RFC 3376), corresponding to multicast listener discovery
     /// for IPv6.
     Igmp,
     /// ICMP destination unreachable, time exceeded, parameter problem; ICMPv6 types 1 to 4.
@@ -51,7 +52,7 @@ pub enum FailsafeKind {
 }
 
 impl FailsafeKind {
-    /// The kind as events and hit counts name it, in the place of a rule.
+    /// The label of the kind, which replaces a rule in events and hit counts.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -68,7 +69,7 @@ impl FailsafeKind {
     }
 }
 
-/// What decided.
+/// The reason of a decision.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
@@ -78,29 +79,29 @@ pub enum Reason {
     Block(RuleId),
     /// An allow rule.
     Allow(RuleId),
-    /// The level does not close this traffic and no block rule matches.
+    /// The level does not close this traffic, and no block rule matches.
     NotSubject,
-    /// The level closes this traffic and no rule allows it.
+    /// The level closes this traffic, and no rule allows it.
     NoRule,
     /// Forwarded traffic of this kind is not judged.
     LeftAlone,
 }
 
-/// A verdict and what led to it.
+/// A verdict and its reason.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Decision {
-    /// What happens.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
 }
 
-/// Judges the first packet of a flow; the flow's later packets, in both directions, share its fate.
+/// Judges the first packet of a flow; the verdict applies to all packets of the flow, in both directions.
 ///
-/// Order: the failsafe, then the enforced stance, then the tested one. Within a stance: block rules,
-/// allow rules (the first that matches is named), then the level. What the enforced stance denies is
-/// denied, whatever is tested.
-/// The threat list, which comes between failsafe and block rules, is not part of a bound ruleset.
+/// Order: the failsafe, then the enforced stance, then the tested one. Within a stance: block rules, allow
+/// rules (the first that matches is named), then the level. What the enforced stance denies is denied,
+/// whatever is tested. The threat list, which comes between failsafe and block rules, is not part of a bound
+/// ruleset.
 #[must_use]
 pub fn decide(bound: &Bound, packet: &Packet) -> Decision {
     if let Some(kind) = failsafe(&bound.failsafe, packet) {
@@ -120,13 +121,13 @@ pub fn decide(bound: &Bound, packet: &Packet) -> Decision {
     }
 }
 
-/// Judges a packet of which connection tracking does not say who opened its flow: one that a rule of
-/// the host keeps from it (`notrack`), or of TCP, one that fits no connection and opens none.
+/// Judges a packet whose flow's opener is unknown to connection tracking: an untracked one (`notrack`), or a
+/// TCP packet that belongs to no connection and opens none.
 ///
-/// It is judged as its flow's first packet. Where that is denied, it passes as an *answer* when the
-/// failsafe or an allow rule of the other direction names the flow that it answers, and no block rule
-/// of that direction does. A level alone does not let it pass: with an open level anything could come
-/// in as an answer to nothing. Rules for a program do not count, since who asked is not known.
+/// It is judged as its flow's first packet. If that is denied, it passes as an *answer* if the failsafe or an
+/// allow rule of the other direction matches the flow that it answers, and no block rule of that direction
+/// does. A level alone does not admit it: with an open level any packet could come in as an answer without a
+/// request. Rules for a program are ignored, since the requesting program is not known.
 #[must_use]
 pub fn decide_unplaced(bound: &Bound, packet: &Packet) -> Decision {
     let opening = decide(bound, packet);
@@ -148,7 +149,7 @@ pub fn decide_unplaced(bound: &Bound, packet: &Packet) -> Decision {
     }
 }
 
-/// What one stance says.
+/// The decision of one stance.
 pub(crate) enum Judgement {
     Denied(Reason),
     Passed(Reason),
@@ -201,7 +202,7 @@ pub const NTP: u16 = 123;
 /// TCP (RFC 8915).
 pub const NTS_KEYS: u16 = 4460;
 
-/// What of the failsafe counts for forwarded packets.
+/// The part of the failsafe that applies to forwarded packets.
 pub(crate) fn forwarded_failsafe(
     failsafe: &BoundFailsafe,
     packet: &Packet,
@@ -213,7 +214,7 @@ pub(crate) fn forwarded_failsafe(
     }
 }
 
-/// Whether somebody opens a connection to where the platform answers.
+/// Whether a packet opens a connection to an address of the platform.
 fn is_served(failsafe: &BoundFailsafe, packet: &Packet) -> bool {
     let (Transport::Tcp(_, port), Direction::Inbound) = (packet.transport, packet.direction) else {
         return false;
@@ -271,13 +272,13 @@ fn failsafe(failsafe: &BoundFailsafe, packet: &Packet) -> Option<FailsafeKind> {
     managed(failsafe, packet).then_some(FailsafeKind::Management)
 }
 
-/// Whether it is a link-local address of IPv6. A DHCPv6 server or relay agent on the link may answer
-/// from any port: RFC 8415 says to which one it sends, not from which.
+/// Whether it is a link-local IPv6 address. A DHCPv6 server or relay agent on the link may answer from any
+/// port: RFC 8415 specifies only the destination port.
 fn is_on_the_link(peer: IpAddr) -> bool {
     matches!(peer, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
-/// ICMPv6 types that neighbour and multicast listener discovery need.
+/// ICMPv6 types of neighbour and multicast listener discovery.
 pub const DISCOVERY_TYPES: [u8; 9] = [130, 131, 132, 133, 134, 135, 136, 137, 143];
 /// ICMPv4 error types: destination unreachable, time exceeded, parameter problem (RFC 792).
 pub const ICMP_ERRORS: [u8; 3] = [3, 11, 12];

@@ -1,4 +1,4 @@
-//! What only the host knows when a ruleset is bound: plain data, gathered by the host program.
+//! The facts that only the host knows when a ruleset is bound: plain data, collected by the host program.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,36 +11,36 @@ use crate::names::DomainName;
 use crate::program::LocalProgram;
 use crate::service::{Protocol, Service};
 
-/// The host's answers. Empty facts bind to rules that match nothing, never to rules that match
-/// everything; the exception is [`Facts::resolvers`], see there.
+/// The host's facts. Empty facts result in rules that match nothing, never in rules that match everything;
+/// the exception is [`Facts::resolvers`], see there.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Facts {
-    /// Addresses of the platform and of the configured proxies, as this host reaches them.
+    /// Addresses of the platform and of the configured proxies, as this host resolves them.
     pub endpoints: Vec<SocketAddr>,
-    /// The DNS servers this host asks. When none is known, DNS to any server is failsafe.
+    /// The DNS servers that this host uses. If none is known, DNS to any server is failsafe.
     pub resolvers: Vec<IpAddr>,
-    /// The time servers this host is configured with. Other than with DNS, none is none.
+    /// The configured time servers of this host. Unlike with DNS, if none is known, none is admitted.
     #[serde(default)]
     pub time_servers: TimeServers,
-    /// What each domain of the ruleset resolves to. A domain that is missing or empty matches nothing.
+    /// The addresses of each domain in the ruleset. A missing or empty domain matches nothing.
     pub domains: BTreeMap<DomainName, Vec<IpAddr>>,
-    /// Which ports each program of an inbound rule listens on, as services to open.
+    /// The ports on which each program of an inbound rule listens.
     pub listeners: BTreeMap<LocalProgram, Vec<Listener>>,
-    /// The programs of inbound rules that this host can't recognise at all, and why.
+    /// The programs of inbound rules that can't be identified on this host, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unknown: BTreeMap<LocalProgram, String>,
-    /// How each program of an outbound rule is recognised in the kernel, or why it can't be.
+    /// How the kernel identifies each program of an outbound rule, or why it can't.
     #[serde(deserialize_with = "owners_of_any_version")]
     pub owners: BTreeMap<LocalProgram, Owners>,
-    /// Where forwarded packets come from, for rulesets that judge any.
+    /// The interfaces, for rulesets that judge forwarded traffic.
     #[serde(default)]
     pub interfaces: Interfaces,
 }
 
-/// The owners that stand for a program together, one at least; or why none does.
+/// The owners that together identify a program, at least one; or why there is none.
 pub type Owners = Result<Vec<Owner>, String>;
 
-/// Hosts store facts, and those of earlier versions knew one owner of each program.
+/// Reads facts stored by any version: earlier ones had one owner per program.
 fn owners_of_any_version<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<LocalProgram, Owners>, D::Error> {
@@ -62,16 +62,16 @@ fn owners_of_any_version<'de, D: Deserializer<'de>>(
     Ok(owners.collect())
 }
 
-/// Where the time servers of a host are.
+/// The addresses of a host's time servers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TimeServers {
     /// All of them: NTP (RFC 5905).
     pub ntp: Vec<IpAddr>,
-    /// Those from which the host gets keys first: NTS (RFC 8915).
+    /// Those from which the host fetches keys first: NTS (RFC 8915).
     pub nts: Vec<IpAddr>,
 }
 
-/// A port that a program listens on.
+/// A port on which a program listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Listener {
     /// TCP or UDP.
@@ -81,7 +81,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Whether `service` covers the listener.
+    /// Whether `service` covers it.
     #[must_use]
     pub fn is_within(self, service: Service) -> bool {
         match (service, self.protocol) {

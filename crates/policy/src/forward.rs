@@ -1,10 +1,9 @@
-//! Forwarded traffic: flows that the asset passes on between others, to and from containers, virtual
-//! machines and further networks.
+//! Forwarded traffic: flows that the asset forwards for others, to and from containers, virtual machines and
+//! further networks.
 //!
-//! Nothing of it is judged unless a document says so: see [`Forwarded`]. What is judged, is judged by
-//! the rules of the asset: opened from outside as an inbound flow, opened from inside as an outbound
-//! one. Inside are the host's own virtual networks. Addresses and ports are those that the opener used,
-//! before any translation.
+//! It is not judged unless a document says so: see [`Forwarded`]. It is judged by the rules of the asset: as
+//! an inbound flow if opened from outside, as an outbound one if opened from inside. Inside are the host's
+//! own virtual networks. Addresses and ports are those that the opener used, before any translation.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -26,19 +25,19 @@ pub enum Forwarded {
     /// None.
     #[default]
     LeaveAlone,
-    /// Those from outside whose destination was translated (DNAT): published ports of containers,
-    /// forwarded ports of virtual machines.
+    /// Flows from outside whose destination was translated (DNAT): published ports of containers, forwarded
+    /// ports of virtual machines.
     PublishedPorts,
-    /// All. Frames that stay within one bridge are switched, not forwarded.
+    /// All. Frames within one bridge are switched, not forwarded.
     Everything,
 }
 
-/// How a forwarded flow passes.
+/// Whether the destination of a forwarded flow was translated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Passage {
     /// Its destination was translated.
     Translated,
-    /// To where its opener sent it.
+    /// It was not.
     Routed,
 }
 
@@ -48,9 +47,9 @@ impl Passage {
 }
 
 impl Forwarded {
-    /// Whether flows of this kind are judged. What is opened from inside is a matter of
-    /// [`Forwarded::Everything`] also where it is translated: Kubernetes translates the addresses of
-    /// services, and a container that asks for one reaches no published port.
+    /// Whether flows of this kind are judged. Flows opened from inside are only covered by
+    /// [`Forwarded::Everything`], even if translated: Kubernetes translates the addresses of services, and a
+    /// container that uses one does not reach a published port.
     #[must_use]
     pub fn covers(self, direction: Direction, passage: Passage) -> bool {
         match self {
@@ -63,8 +62,8 @@ impl Forwarded {
     }
 }
 
-/// What documents say about forwarded traffic, by direction: it is enforced or tested as the document's
-/// own word about that direction is.
+/// The settings for forwarded traffic by direction: enforced or tested like the document's stance for that
+/// direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ForwardedRules {
@@ -80,19 +79,19 @@ pub struct ForwardedRules {
 pub struct ForwardedStance {
     /// The enforced stance.
     pub enforced: Forwarded,
-    /// The tested one, where more is in mode `test`.
+    /// The tested stance, if more is in mode `test`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tested: Option<Forwarded>,
 }
 
 impl ForwardedStance {
-    /// The stances in these words; what is tested is never less than what is enforced.
+    /// The stances; the tested one is never less than the enforced one.
     #[must_use]
     pub fn new(enforced: Forwarded, tested: Forwarded) -> Self {
         Self { enforced, tested: Some(tested).filter(|&tested| tested > enforced) }
     }
 
-    /// What the tested stance judges, which is at least what the enforced one does.
+    /// What the tested stance judges, at least what the enforced one does.
     #[must_use]
     pub fn tested(self) -> Forwarded {
         self.tested.unwrap_or_default().max(self.enforced)
@@ -127,13 +126,13 @@ impl ForwardedRules {
     }
 }
 
-/// Through which interfaces this host forwards: what only the host knows.
+/// The interfaces by which this host forwards.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Interfaces {
-    /// Those of the host's own virtual networks: what comes in there was opened from inside. One that is
-    /// not known counts as outside.
+    /// Those of the host's own virtual networks: flows that arrive there were opened from inside. An unknown
+    /// interface counts as outside.
     pub inner: BTreeSet<InterfaceName>,
-    /// Every bridge. What enters and leaves by the same one is switched there.
+    /// All bridges. Packets that enter and leave by the same one are switched.
     pub bridges: BTreeSet<InterfaceName>,
 }
 
@@ -142,7 +141,7 @@ pub struct Interfaces {
 pub struct BoundForwarded {
     /// By direction and stance.
     pub rules: ForwardedRules,
-    /// Where inside is.
+    /// The inner interfaces and bridges.
     pub interfaces: Interfaces,
 }
 
@@ -152,7 +151,7 @@ pub struct BoundForwarded {
 #[serde(try_from = "String", into = "String")]
 pub struct InterfaceName(String);
 
-/// Why a text is no interface's name.
+/// The text is not an interface name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not the name of a network interface")]
 pub struct InterfaceNameError(String);
@@ -200,8 +199,8 @@ impl fmt::Display for InterfaceName {
 /// is the published one), `forward out tcp -> 192.0.2.1:443` (opened from inside).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwardedPacket {
-    /// Inbound when it was opened from outside. The peer is the opener then; otherwise it is where the
-    /// opener sent it. Ports are the opener's, too.
+    /// Inbound if it was opened from outside. Then the peer is the opener; otherwise the destination that the
+    /// opener used. Ports are the opener's, too.
     pub packet: Packet,
     /// Whether its destination was translated.
     pub passage: Passage,
@@ -237,11 +236,11 @@ impl fmt::Display for ForwardedPacket {
     }
 }
 
-/// Judges the first packet of a forwarded flow, as [`crate::decide()`] does for the host's own. The
-/// failsafe is what keeps the host itself reachable: of it, management and ICMP errors count here.
+/// Judges the first packet of a forwarded flow, like [`crate::decide()`] for the host's own. Of the failsafe,
+/// which keeps the host itself reachable, only management and ICMP errors apply here.
 #[must_use]
 pub fn decide_forwarded(bound: &Bound, forwarded: &ForwardedPacket) -> Decision {
-    // No local socket owns it, and it came by no loopback interface.
+    // No local socket owns it, and it did not arrive by a loopback interface.
     let packet = Packet { loopback: false, owners: Vec::new(), ..forwarded.packet.clone() };
     let scope = bound.forwarded.rules.direction(packet.direction);
     let (enforced, tested) = scope.covers(packet.direction, forwarded.passage);

@@ -1,16 +1,16 @@
-//! How long a domain's address stays in the rules after DNS last gave it.
+//! How long a domain's address stays in the rules after DNS last returned it.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A length of time in whole seconds, as documents write it: `0s`, `90s`, `30m`, `12h`, `7d`.
+/// A duration in whole seconds, as in documents: `0s`, `90s`, `30m`, `12h`, `7d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Span(u32);
 
-/// Why a text is no length of time.
+/// The text is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a duration: expected a whole number and s, m, h or d, at most 30d, e.g. 30m")]
 pub struct SpanError(String);
@@ -20,17 +20,17 @@ const HOUR: u32 = 60 * MINUTE;
 const DAY: u32 = 24 * HOUR;
 
 impl Span {
-    /// The longest.
+    /// The longest duration.
     pub const MAX: Self = Self(30 * DAY);
 
-    /// So many minutes; [`Span::MAX`] for more than that.
+    /// This many minutes, at most [`Span::MAX`].
     #[must_use]
     pub const fn minutes(minutes: u32) -> Self {
         let seconds = minutes.saturating_mul(MINUTE);
         if seconds > Self::MAX.0 { Self::MAX } else { Self(seconds) }
     }
 
-    /// The length in seconds.
+    /// The duration in seconds.
     #[must_use]
     pub fn seconds(self) -> u64 {
         self.0.into()
@@ -81,13 +81,12 @@ impl fmt::Display for Span {
     }
 }
 
-/// What happens to an address that its name no longer resolves to. By default it leaves half an hour
-/// after it was last answered.
+/// How long an address stays that its name no longer resolves to. The default is half an hour after it was
+/// last resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grace {
-    /// How long it stays after it was last answered; with none it leaves in the run that no longer
-    /// sees it.
+    /// How long it stays after it was last resolved; with zero it leaves in the first run without it.
     pub span: Span,
     /// Whether it stays longer while the host has a connection with it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -95,7 +94,7 @@ pub struct Grace {
 }
 
 impl Grace {
-    /// Where nothing else is said.
+    /// The default.
     pub const DEFAULT: Self = Self { span: Span::minutes(30), while_connected: false };
 }
 

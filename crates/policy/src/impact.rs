@@ -1,10 +1,9 @@
-//! What becomes of assets when one policy takes the place of another: what an operator is told, and
-//! asked about, before it does.
+//! The impact on assets of replacing one policy by another, shown to an operator for confirmation.
 //!
-//! Protection of an asset is what it denies: it loses protection in a direction where a level falls, a
-//! block rule goes, or less forwarded traffic is judged. Beside it stands what rules newly allow.
-//! Together they are all there is: a flow that was denied and no longer is belongs to an asset of one of
-//! the two lists (`tests/impact.rs`). A flow can be in a list without need, never the other way round.
+//! The protection of an asset is what it denies: it loses protection in a direction if a level becomes
+//! weaker, a block rule is removed, or less forwarded traffic is judged. Listed separately are assets whose
+//! rules newly allow flows. The two lists are complete: if a flow was denied and no longer is, its asset is
+//! in one of them (`tests/impact.rs`). An asset can be listed unnecessarily, but never be missing.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,7 +18,7 @@ use crate::range::AddressRange;
 use crate::reach::Reach;
 use crate::ruleset::Management;
 
-/// What becomes of one direction of an asset.
+/// The change of one direction of an asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Change {
     loses: bool,
@@ -45,7 +44,7 @@ impl Change {
 /// Whether fewer flows are denied without a matching rule, blocked, or judged at all.
 fn weakens(before: &Protection, after: &Protection, direction: Direction) -> bool {
     let (was, is) = (before.direction(direction), after.direction(direction));
-    // At an open level nothing is judged but by block rules.
+    // At an open level only block rules judge.
     let judged = !was.closed.enforced.is_open() || !was.rules.blocks.is_empty();
     is.closed.enforced < was.closed.enforced
         || (judged && is.forwarded < was.forwarded)
@@ -53,39 +52,39 @@ fn weakens(before: &Protection, after: &Protection, direction: Direction) -> boo
         || !before.blocked(direction).is_within(&after.blocked(direction))
 }
 
-/// Whether rules allow what was neither allowed nor open.
+/// Whether rules allow what was neither allowed nor open before.
 fn allows_more(before: &Protection, after: &Protection, direction: Direction) -> bool {
     let passed = before.open(direction).and(&before.allowed(direction));
     !after.allowed(direction).is_within(&passed)
 }
 
-/// Assets whose level becomes another one.
+/// Assets whose level changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LevelChange {
-    /// How far they are closed.
+    /// The old state.
     pub from: Closed,
-    /// How far they will be.
+    /// The new state.
     pub to: Closed,
     /// The assets.
     pub assets: BTreeSet<Name>,
 }
 
-/// What becomes of one direction of assets.
+/// The impact on one direction of assets.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct DirectionImpact {
-    /// They deny less: a lower level, a block rule that goes, forwarded traffic that is left alone.
+    /// They deny less: a lower level, a removed block rule, forwarded traffic that is no longer judged.
     pub lose_protection: BTreeSet<Name>,
     /// They deny more.
     pub gain_protection: BTreeSet<Name>,
-    /// Rules, or management sources, allow what was not allowed.
+    /// Rules or management sources allow what was not allowed before.
     pub allow_more: BTreeSet<Name>,
-    /// Rules, or management sources, no longer allow what they did.
+    /// Rules or management sources no longer allow what they did.
     pub allow_less: BTreeSet<Name>,
-    /// Levels and modes that change, in order.
+    /// Changed levels and modes, in order.
     pub levels: Vec<LevelChange>,
 }
 
-/// What becomes of assets.
+/// The impact on assets.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Impact {
     /// Flows opened by peers.
@@ -96,14 +95,14 @@ pub struct Impact {
     pub leave_all_segments: BTreeSet<Name>,
     /// They could be managed and no longer can: see [`Impact::without_management`].
     pub lose_management: BTreeSet<Name>,
-    /// What will be enforced lets in no management source, and nobody by SSH, RDP or WinRM.
+    /// What will be enforced admits no management source, and no peer by SSH, RDP or WinRM.
     pub without_management: BTreeSet<Name>,
-    /// Management sources that the settings will no longer name: `10.0.0.0/24 tcp/22`.
+    /// Management sources that are removed from the settings: `10.0.0.0/24 tcp/22`.
     pub management_removed: BTreeSet<String>,
 }
 
 impl Impact {
-    /// What becomes of the assets of `after`, which were those of `before`.
+    /// The impact on the assets when policy and inventory `before` are replaced by `after`.
     ///
     /// # Errors
     /// When one of the policies can't be compiled.
@@ -170,8 +169,8 @@ impl Impact {
         }
     }
 
-    /// Whether any asset loses protection, its last segment or management access, or a management source
-    /// goes.
+    /// Whether any asset loses protection, its last segment or management access, or a management source is
+    /// removed.
     #[must_use]
     pub fn is_loss(&self) -> bool {
         Direction::BOTH.iter().any(|&each| !self.direction(each).lose_protection.is_empty())
@@ -189,7 +188,7 @@ impl Impact {
     }
 }
 
-/// What becomes of all assets of which both policies say the same.
+/// The change of all assets with the same classes in both policies.
 #[derive(Debug, Clone, Copy)]
 struct ClassChange {
     inbound: Change,

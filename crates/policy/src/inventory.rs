@@ -1,4 +1,4 @@
-//! The assets that exist, as the compiler sees them.
+//! The existing assets, as input of the compiler.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,21 +10,21 @@ use crate::names::{AssetId, Name, TagKey, TagValue};
 /// A managed host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asset {
-    /// Given by the platform.
+    /// Its id, assigned by the platform.
     pub id: AssetId,
     /// The host name, unique among assets.
     pub name: Name,
-    /// What operators say about it.
+    /// Its tags.
     pub tags: BTreeMap<TagKey, TagValue>,
-    /// Its own addresses, loopback and link-local ones left out.
+    /// Its own addresses, without loopback and link-local ones.
     pub addresses: Vec<IpAddr>,
     /// The operating system, e.g. `debian 12`.
     pub os: String,
-    /// Who reports it.
+    /// The program that reports it.
     pub source: Source,
 }
 
-/// Who reports an asset.
+/// The program that reports an asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
@@ -39,6 +39,6 @@ pub enum Source {
 /// All assets of a platform.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inventory {
-    /// In order of their ids.
+    /// The assets by id.
     pub assets: Vec<Asset>,
 }

@@ -1,10 +1,11 @@
-//! Direction, level and mode: how far an asset is closed, and whether closing already bites.
+//! Direction, level and mode: how far an asset is closed, and whether that is enforced.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The direction of a flow, seen from the asset: who opened it decides, not who sends the packet.
+/// The direction of a flow as seen from the asset, determined by its opener and not by the sender of a
+/// packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -41,14 +42,14 @@ impl fmt::Display for Direction {
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum InboundLevel {
-    /// Nothing is denied for want of an allow rule.
+    /// Traffic without a matching rule is allowed.
     #[default]
     Unsecured,
     /// Ports are closed to the internet unless a rule opens them.
     SecureInternetPorts,
     /// Ports are closed to everyone unless a rule opens them.
     SecureAllPorts,
-    /// Only the paths that are named exist; an open port alone admits nobody.
+    /// Only named paths exist; port rules have no effect.
     SecureInboundPaths,
 }
 
@@ -64,18 +65,18 @@ pub enum InboundLevel {
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum OutboundLevel {
-    /// Nothing is denied for want of an allow rule.
+    /// Traffic without a matching rule is allowed.
     #[default]
     Unsecured,
-    /// Flows to the internet need a rule.
+    /// Flows to the internet are denied unless a rule allows them.
     SecureInternetPaths,
-    /// Every flow needs a rule.
+    /// Every flow is denied unless a rule allows it.
     SecureIntranetPaths,
 }
 
 /// Which flows of one direction are denied unless a rule allows them.
 ///
-/// A host that is told nothing about it denies: the default is [`Subject::Everything`].
+/// The default is [`Subject::Everything`], so that a host without this value denies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Subject {
@@ -133,7 +134,7 @@ impl OutboundLevel {
     }
 }
 
-/// Whether a denial drops the packet or is only recorded. Ordered: enforcing is the stricter one.
+/// Whether a denial drops the packet or is only recorded. Ordered: enforcing is stricter.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]

@@ -1,15 +1,16 @@
-//! What operators say about their hosts, and what one host must enforce because of it.
+//! The policy that operators write about their hosts, and what one host must enforce because of it.
 //!
-//! The crate is pure: no IO, no clock, no randomness. It reads top down like this:
+//! The crate is pure: no IO, no clock, no randomness. Read it in this order:
 //!
-//! 1. [`document`]: the YAML an operator writes (segments, named networks, templates, …), parsed
-//!    and checked into a [`document::Policy`];
+//! 1. [`document`]: the YAML an operator writes (segments, named networks, templates, …), parsed and checked
+//!    into a [`document::Policy`];
 //! 2. [`inventory`]: the assets that exist, with their tags and addresses;
-//! 3. [`compile()`]: policy + inventory → one [`Ruleset`] per asset, the thing that is signed;
-//!    and, of two policies, what becomes of assets when one takes the other's place: [`Impact`];
-//! 4. [`Ruleset::bind`]: what only the host knows ([`Facts`]: DNS answers, listening ports, owners of
-//!    processes) turned into addresses and ports: a [`Bound`] ruleset, the thing that is enforced;
-//! 5. [`decide()`]: what a bound ruleset says about one packet. The kernel must agree, packet for packet.
+//! 3. [`compile()`]: policy + inventory → one [`Ruleset`] per asset, which is signed; and, of two policies,
+//!    the impact on assets of replacing one by the other: [`Impact`];
+//! 4. [`Ruleset::bind`]: resolves what only the host knows ([`Facts`]: DNS answers, listening ports, owners
+//!    of processes) to addresses and ports: a [`Bound`] ruleset, which is enforced;
+//! 5. [`decide()`]: the decision of a bound ruleset about one packet. The kernel must decide the same for
+//!    every packet.
 
 pub mod bind;
 pub mod compile;

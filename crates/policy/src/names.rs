@@ -1,4 +1,4 @@
-//! Names and numbers that must not be mixed up.
+//! Names and numbers as distinct types.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -15,7 +15,7 @@ pub struct NameError {
     expected: &'static str,
 }
 
-/// A newtype over `String` whose text is checked when it is made, also when it is deserialized.
+/// Defines a newtype over `String` whose text is checked when it is created or deserialized.
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $what:literal, $expected:literal, $check:path) => {
         $(#[$doc])*
@@ -85,8 +85,8 @@ fn is_tag_value(text: &str) -> bool {
     (1..=128).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
-/// What `useradd` and directory services give out, and no more: a name without what passwd(5) and
-/// command lines use themselves, or the number of a user (4294967295 is no user, chown(2)).
+/// A user name as `useradd` and directory services create it, without characters that passwd(5) and command
+/// lines use, or a user's number (4294967295 is not a user, chown(2)).
 fn is_user(text: &str) -> bool {
     if text.bytes().all(|b| b.is_ascii_digit()) {
         let plain = text == "0" || !text.starts_with('0');
@@ -99,8 +99,8 @@ fn is_user(text: &str) -> bool {
             .any(|c| c.is_control() || c.is_whitespace() || matches!(c, ':' | '/' | ','))
 }
 
-/// systemd.unit(5): letters, digits and `:-_.\\@`, 255 at most. A template without its instance runs
-/// nothing; of the types, services and scopes hold processes of their own.
+/// systemd.unit(5): letters, digits and `:-_.\\@`, at most 255. A template without an instance runs nothing;
+/// only services and scopes have their own processes.
 fn is_unit(text: &str) -> bool {
     let stem = text.strip_suffix(".service").or_else(|| text.strip_suffix(".scope"));
     text.len() <= 255
@@ -127,7 +127,7 @@ const LABEL: &str =
     "expected 1 to 64 letters, digits, '-', '_' or '.', starting with a letter or digit";
 
 name!(
-    /// Identifies an asset; given by the platform when a host first registers.
+    /// Identifies an asset; assigned by the platform when a host first registers.
     AssetId, "asset id",
     "expected 1 to 64 letters, digits, '-', '_' or '.', starting with a letter or digit", is_label
 );
@@ -147,7 +147,7 @@ name!(
     "expected 1 to 128 characters without control characters", is_tag_value
 );
 name!(
-    /// Names the rule that decided, e.g. `web-tier/https`: template, then rule.
+    /// Identifies the rule that decided, e.g. `web-tier/https`: template, then rule.
     RuleId, "rule id",
     "expected labels joined by '/', 120 characters at most", is_rule_id
 );
@@ -223,7 +223,7 @@ impl RuleId {
     }
 }
 
-/// Counts committed policies: 1 is the first one synchronized; 0 means none yet.
+/// The number of a committed policy: 1 is the first one synchronized; 0 means none yet.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]

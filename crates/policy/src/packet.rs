@@ -1,4 +1,4 @@
-//! One packet as policy sees it, and its text form: `in tcp 10.0.0.5:40000 -> :22`.
+//! One packet as policy judges it, and its text form: `in tcp 10.0.0.5:40000 -> :22`.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,7 @@ use crate::level::Direction;
 use crate::protocol;
 use crate::service::named_port;
 
-/// The transport of a packet, with what rules look at.
+/// The transport of a packet, as far as rules match it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// TCP with source and destination port.
@@ -25,7 +25,7 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Source and destination port, where there are any.
+    /// Source and destination port, if it has any.
     #[must_use]
     pub fn ports(self) -> Option<(u16, u16)> {
         match self {
@@ -40,25 +40,24 @@ impl Transport {
 /// The first packet of a flow, as seen by the asset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packet {
-    /// Who opened the flow.
+    /// The direction of the flow.
     pub direction: Direction,
     /// The other end.
     pub peer: IpAddr,
-    /// The address of this end; `None` when nobody says.
+    /// The address of this end; `None` if unknown.
     pub local: Option<IpAddr>,
     /// Protocol, ports.
     pub transport: Transport,
-    /// Both ends are this host: the interface is the loopback, or the packet was translated to an
+    /// Whether both ends are this host: the interface is the loopback, or the packet was translated to an
     /// address of this host on its way out.
     pub loopback: bool,
-    /// The user and the cgroups by which the kernel sees the local program of an outbound packet; none
-    /// when nobody says.
+    /// The user and the cgroups by which the kernel identifies the local program of an outbound packet; empty
+    /// if unknown.
     pub owners: Vec<Owner>,
 }
 
 impl Packet {
-    /// The first packet of the flow that this one would be an answer of; `None` for protocols without
-    /// ports.
+    /// The first packet of the flow to which this one would be an answer; `None` for protocols without ports.
     #[must_use]
     pub fn answered(&self) -> Option<Self> {
         let transport = match self.transport {
@@ -98,19 +97,19 @@ impl PacketError {
 impl FromStr for Packet {
     type Err = PacketError;
 
-    /// `in tcp PEER:PORT -> :PORT`, `out tcp [:PORT] -> PEER:PORT`, the same with `udp` and `sctp`,
-    /// `in|out icmp PEER type N`, `in|out proto N PEER`, where `N` is a number or a name; and what lists
-    /// of events show: `inbound tcp PEER -> LOCAL:PORT`, `icmp/N PEER -> LOCAL`, `gre PEER -> LOCAL`.
-    /// Addresses of IPv6 with ports stand in brackets. What has a loopback address as its peer is
-    /// loopback.
+    /// Parses `in tcp PEER:PORT -> :PORT`, `out tcp [:PORT] -> PEER:PORT`, the same with `udp` and `sctp`,
+    /// `in|out icmp PEER type N`, `in|out proto N PEER`, where `N` is a number or a name; and the form of
+    /// lists of events: `inbound tcp PEER -> LOCAL:PORT`, `icmp/N PEER -> LOCAL`, `gre PEER -> LOCAL`. IPv6
+    /// addresses with ports are in brackets. A packet with a loopback address as its peer is loopback
+    /// traffic.
     fn from_str(text: &str) -> Result<Self, PacketError> {
         Self::read(text, |_| false)
     }
 }
 
 impl Packet {
-    /// The same; where the text does not begin with a direction, the end that is `own`, an address of
-    /// this host, tells it.
+    /// The same; if the text does not start with a direction, it is derived from the end for which `own`
+    /// returns true, an address of this host.
     ///
     /// # Errors
     /// See [`PacketError`].
@@ -122,7 +121,7 @@ impl Packet {
         })
     }
 
-    /// Reads a packet as it must be written.
+    /// Parses a packet in its exact syntax.
     fn read_strictly(text: &str, own: &impl Fn(IpAddr) -> bool) -> Result<Self, PacketError> {
         let refuse = |reason: &str| PacketError {
             text: text.to_owned(),
@@ -175,8 +174,8 @@ impl Packet {
     }
 }
 
-/// The usual ways to write a packet that are not ours: `=>`, `IN TCP`, `tcp/443 PEER`, `443/tcp PEER`,
-/// a port without a colon.
+/// Common other ways to write a packet: `=>`, `IN TCP`, `tcp/443 PEER`, `443/tcp PEER`, a port without a
+/// colon.
 fn respelled(text: &str) -> String {
     let mut words: Vec<String> = text.split_whitespace().map(str::to_ascii_lowercase).collect();
     for word in &mut words {
@@ -217,10 +216,10 @@ fn with_port(address: &str, port: u16) -> String {
     }
 }
 
-/// What a text says of the transport.
+/// The transport that a text names.
 #[derive(Debug, Clone, Copy)]
 enum Named {
-    /// The ports are with the ends.
+    /// The ports follow with the addresses.
     Ports(fn(u16, u16) -> Transport),
     IcmpType(u8),
     Protocol(u8),
@@ -259,7 +258,7 @@ impl Named {
 /// What a text may name.
 const EXPECTED: &str = "expected tcp, udp, sctp, 'icmp PEER type N' or 'proto N PEER'";
 
-/// The transport of a text without its direction, and the words for the ends.
+/// The transport of a text without its direction, and the words with the addresses.
 fn transport_of<'w>(words: &'w [&'w str]) -> Result<(Named, &'w [&'w str]), &'static str> {
     let icmp = |text: &str| text.parse().map_err(|_| "expected an ICMP type, 0 to 255");
     match words {
@@ -281,7 +280,7 @@ fn transport_of<'w>(words: &'w [&'w str]) -> Result<(Named, &'w [&'w str]), &'st
     }
 }
 
-/// One end of a flow, as far as a text tells it.
+/// One end of a flow, as far as a text names it.
 #[derive(Debug, Clone, Copy)]
 struct End {
     address: Option<IpAddr>,

@@ -1,4 +1,4 @@
-//! Peers as operators write them: `segment:web`, `10.0.0.0/8`, `domain:repo.example.com`, `internet`.
+//! Peers in their text form: `segment:web`, `10.0.0.0/8`, `domain:repo.example.com`, `internet`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -70,10 +70,10 @@ impl FromStr for PeerRef {
     }
 }
 
-/// Parses an address or a prefix. Bits below the prefix length are refused rather than dropped.
+/// Parses an address or a prefix. A prefix with host bits is refused.
 ///
 /// # Errors
-/// A reason, when the text is neither, or when the prefix has host bits set.
+/// The reason, if the text is neither, or if the prefix has host bits set.
 pub fn parse_net(text: &str) -> Result<IpNet, String> {
     let net = match text.parse::<IpNet>() {
         Ok(net) => net,

@@ -1,4 +1,4 @@
-//! Which programs of a host a rule speaks of: by executable, by user, by systemd unit.
+//! The programs of a host to which a rule applies: by executable, by user, by systemd unit.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{UnitName, UserName};
 
-/// The programs that a rule is for. What is named must hold together; of nothing named there is no
-/// value, so that "any program" is never the result of something left out.
+/// The programs to which a rule applies. All given properties must match; at least one must be given, so that
+/// "any program" never results from an omission.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LocalProgram {
@@ -17,7 +17,7 @@ pub struct LocalProgram {
 }
 
 impl LocalProgram {
-    /// `None` when nothing is named.
+    /// `None` if no property is given.
     #[must_use]
     pub fn new(
         process: Option<ProcessMatch>,
@@ -47,7 +47,7 @@ impl LocalProgram {
     }
 }
 
-/// Why a text names no program.
+/// The text names no program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} names no program: expected 'user:NAME', 'unit:NAME', 'process:NAME' or 'process:/PATH'; \
@@ -56,8 +56,8 @@ impl LocalProgram {
 pub struct ProgramError(String);
 
 impl LocalProgram {
-    /// Reads what people type: `user:postgres`, `unit:app.service`, `process:/usr/bin/app`, with commas
-    /// where several hold together.
+    /// Parses `user:postgres`, `unit:app.service`, `process:/usr/bin/app`; several properties are separated
+    /// by commas.
     ///
     /// # Errors
     /// See [`ProgramError`].
@@ -82,8 +82,8 @@ impl LocalProgram {
     }
 }
 
-/// What a key of [`crate::Facts`] that names more than an executable begins with, and what parts its
-/// fields. No executable, user or unit contains it.
+/// Starts a key of [`crate::Facts`] with more than an executable, and separates its fields. No executable,
+/// user or unit contains it.
 const FIELD: char = '\t';
 
 impl From<ProcessMatch> for LocalProgram {
@@ -92,7 +92,7 @@ impl From<ProcessMatch> for LocalProgram {
     }
 }
 
-/// An executable alone is its text, as hosts have always stored it; otherwise each field is named.
+/// An executable alone is its text, as hosts have always stored it; otherwise each field has a name.
 impl From<LocalProgram> for String {
     fn from(program: LocalProgram) -> String {
         match program {
@@ -146,7 +146,7 @@ impl TryFrom<String> for LocalProgram {
     }
 }
 
-/// As operators read it: `process nginx, user www-data, unit nginx.service`.
+/// For operators: `process nginx, user www-data, unit nginx.service`.
 impl fmt::Display for LocalProgram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut between = "";
@@ -165,7 +165,7 @@ impl fmt::Display for LocalProgram {
     }
 }
 
-/// Names an executable: `nginx`, the file name of one where only root can put files, or
+/// An executable: `nginx`, a file with that name in a directory that only root can write, or
 /// `/usr/sbin/nginx`, the file at that path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -1,5 +1,5 @@
-//! What a policy protects of one asset: levels, what is enforced in each direction, and who may always
-//! come in. What two policies are compared by.
+//! The protection of one asset by a policy: levels, what is enforced in each direction, and management
+//! access. Two policies are compared by it.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::reach::{Intranet, Reach};
 use crate::ruleset::{Failsafe, Peer, Peers, StanceRules};
 use crate::service::{PortRange, Ports, Service};
 
-/// TCP ports by which hosts are managed: SSH, RDP, WinRM.
+/// TCP ports for managing hosts: SSH, RDP, WinRM.
 pub const MANAGEMENT_PORTS: [u16; 4] = [22, 3389, 5985, 5986];
 
 /// A level of either direction.
@@ -51,11 +51,11 @@ impl fmt::Display for Level {
 pub struct Closed {
     /// The level in mode `enforce`.
     pub enforced: Level,
-    /// The level that would be enforced if nothing were in mode `test`.
+    /// The level that would be enforced if everything in mode `test` were enforced.
     pub tested: Level,
 }
 
-/// As operators read it: `secure-all-ports (enforce)`.
+/// For operators: `secure-all-ports (enforce)`.
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { enforced, tested } = self;
@@ -68,7 +68,7 @@ impl fmt::Display for Closed {
     }
 }
 
-/// What a policy says about the flows of one direction of an asset.
+/// The policy for the flows of one direction of an asset.
 #[derive(Debug)]
 pub(crate) struct Guarded {
     pub(crate) closed: Closed,
@@ -77,7 +77,7 @@ pub(crate) struct Guarded {
     pub(crate) forwarded: Forwarded,
 }
 
-/// What a policy says about an asset: all that an impact is made from.
+/// The policy for an asset, from which an impact is computed.
 #[derive(Debug)]
 pub(crate) struct Protection {
     pub(crate) inbound: Guarded,
@@ -95,7 +95,7 @@ impl Protection {
         }
     }
 
-    /// What passes although no rule allows it.
+    /// What passes without an allow rule.
     pub(crate) fn open(&self, direction: Direction) -> Reach {
         let peers = match self.direction(direction).rules.subject {
             Subject::Nothing => Peers::Any,
@@ -119,8 +119,8 @@ impl Protection {
         }
     }
 
-    /// Whether anybody can reach the asset in order to manage it: a management source is named, or what
-    /// is enforced lets somebody in on a port for it.
+    /// Whether the asset can be reached in order to manage it: a management source is configured, or what is
+    /// enforced admits someone to a management port.
     pub(crate) fn is_managed(&self) -> bool {
         if !Reach::of_management(self.failsafe.management.iter()).is_empty() {
             return true;

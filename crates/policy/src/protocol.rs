@@ -17,8 +17,8 @@ pub const ICMPV6: u8 = 58;
 /// Stream Control Transmission Protocol.
 pub const SCTP: u8 = 132;
 
-/// Names of protocols, as in IANA's list of assigned protocol numbers. Left out: what encapsulates
-/// another IP packet and is called `ipv4` or `ipv6` there, which reads like a family (4 and 41).
+/// Names of protocols, as in IANA's list of assigned protocol numbers, except `ipv4` and `ipv6` (4 and 41),
+/// which denote encapsulation there but read like an address family.
 const KEYWORDS: [(&str, u8); 22] = [
     ("icmp", ICMP),
     ("igmp", IGMP),
@@ -44,23 +44,23 @@ const KEYWORDS: [(&str, u8); 22] = [
     ("hip", 139),
 ];
 
-/// The name of a protocol; `None` for one that is told by its number.
+/// The name of a protocol; `None` if it is only known by its number.
 #[must_use]
 pub fn keyword(number: u8) -> Option<&'static str> {
     KEYWORDS.iter().find(|(_, known)| *known == number).map(|(keyword, _)| *keyword)
 }
 
-/// The number of a protocol, by its name in small letters.
+/// The number of a protocol by its lower-case name.
 #[must_use]
 pub fn number(keyword: &str) -> Option<u8> {
     KEYWORDS.iter().find(|(known, _)| *known == keyword).map(|(_, number)| *number)
 }
 
-/// IPv6 extension headers (RFC 8200) that are looked through: a packet's protocol is what follows them.
+/// IPv6 extension headers (RFC 8200) that are skipped: a packet's protocol is what follows them.
 const EXTENSION_HEADERS: [u8; 4] = [0, 43, 44, 60];
 
-/// A transport protocol of which rules know no more than its number. TCP, UDP, SCTP and ICMP have
-/// services of their own and are never one of these.
+/// A transport protocol that rules only know by its number. TCP, UDP, SCTP and ICMP have their own services
+/// and are excluded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct IpProtocol(u8);
@@ -113,7 +113,7 @@ impl From<IpProtocol> for u8 {
     }
 }
 
-/// Its name, or `proto/N`: as rules have it.
+/// Its name, or `proto/N`, as in rules.
 impl fmt::Display for IpProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match keyword(self.0) {

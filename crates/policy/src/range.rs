@@ -45,7 +45,7 @@ impl AddressRange {
         }
     }
 
-    /// The one address of the range, when it has but one.
+    /// The address of a range with only one.
     #[must_use]
     pub fn single(&self) -> Option<IpAddr> {
         match self {
@@ -161,7 +161,7 @@ impl FromIterator<IpAddr> for RangeSet {
     }
 }
 
-/// What the two integer widths share.
+/// The common interface of the two integer widths.
 trait Scalar: Copy + Ord {
     const MIN: Self;
     const MAX: Self;
@@ -222,7 +222,7 @@ fn gaps<T: Scalar>(ranges: &[(T, T)]) -> Vec<(T, T)> {
     free
 }
 
-/// The peers of a bound rule. "Any" is a word of its own: an empty set matches nothing.
+/// The peers of a bound rule. "Any" is an explicit value: an empty set matches nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AddressMatch {

@@ -1,7 +1,7 @@
-//! Which flows rules speak of, as sets that can be compared.
+//! The flows that rules match, as sets that can be compared.
 //!
-//! A comparison never finds a set inside another one where a flow of it is not. The reverse can happen:
-//! a range of ports that two rules cover only together is taken for uncovered.
+//! A comparison never reports a set as contained in another if a flow is missing there. The reverse can
+//! happen: a range of ports that only two rules together cover counts as not covered.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::range::{AddressRange, RangeSet};
 use crate::ruleset::{Management, Peer, Peers, Rule};
 use crate::service::{IcmpType, Service};
 
-/// What counts as intranet.
+/// The addresses that count as intranet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Intranet {
     ranges: RangeSet,
@@ -26,15 +26,15 @@ impl Intranet {
     }
 }
 
-/// Peers whose addresses are known on the host alone.
+/// Peers whose addresses are only known on the host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Unresolved {
     Domain(DomainName),
-    /// The internet, less the addresses of these domains and less these ranges.
+    /// The internet without the addresses of these domains and these ranges.
     InternetWithout(BTreeSet<DomainName>, Vec<AddressRange>),
 }
 
-/// The other ends of flows.
+/// The peers of flows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Scope {
     addresses: RangeSet,
@@ -58,7 +58,7 @@ impl Scope {
     }
 }
 
-/// The peers of several rules, before they are one scope.
+/// The peers of several rules, before they are combined.
 #[derive(Debug, Default)]
 struct Gathered {
     any: bool,
@@ -104,7 +104,7 @@ impl Gathered {
     }
 }
 
-/// Flows of one direction: by program of this host and by service, the other ends.
+/// Flows of one direction: the peers by local program and service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reach(BTreeMap<(Option<LocalProgram>, Service), Scope>);
 
@@ -134,7 +134,7 @@ impl Reach {
         reach
     }
 
-    /// Every flow with these peers, of any program and service.
+    /// All flows with these peers, for any program and service.
     pub(crate) fn everything_with(peers: &Peers, intranet: &Intranet) -> Self {
         let mut gathered = Gathered::default();
         gathered.add(peers, intranet);
@@ -143,7 +143,7 @@ impl Reach {
         Self(scopes.filter(|(_, scope)| !scope.is_empty()).collect())
     }
 
-    /// The flows of both.
+    /// The union of both.
     pub(crate) fn and(mut self, other: &Self) -> Self {
         for (key, scope) in &other.0 {
             self.0.entry(key.clone()).or_default().add(scope);
@@ -155,14 +155,14 @@ impl Reach {
         self.0.is_empty()
     }
 
-    /// Whether every flow of this is one of the other.
+    /// Whether every flow of this is in the other.
     pub(crate) fn is_within(&self, other: &Self) -> bool {
         self.0.iter().all(|((program, service), scope)| {
             scope.is_within(&other.scope_of(program.as_ref(), *service))
         })
     }
 
-    /// The other ends of all flows that a program may have with a service.
+    /// The peers of all flows that a program may have with a service.
     fn scope_of(&self, program: Option<&LocalProgram>, service: Service) -> Scope {
         let mut scope = Scope::default();
         for ((of, known), peers) in &self.0 {
@@ -174,7 +174,7 @@ impl Reach {
         scope
     }
 
-    /// Of these, the flows with a service within `wanted`, or with one that holds it.
+    /// The flows with a service within `wanted`, or one that contains it.
     pub(crate) fn at(&self, wanted: Service) -> Self {
         let mut at = Self::default();
         for ((program, service), scope) in &self.0 {
@@ -189,7 +189,7 @@ impl Reach {
     }
 }
 
-/// Whether every flow of `inner` is one of `outer`.
+/// Whether every flow of `inner` is in `outer`.
 fn covers(outer: Service, inner: Service) -> bool {
     let holds = |outer: crate::service::Ports, inner: crate::service::Ports| {
         let (outer, inner) = (outer.range(), inner.range());
@@ -250,7 +250,7 @@ mod tests {
             (&["a.example tcp/1"], &["b.example any"], false),
             (&["* icmp/8"], &["* icmp/echo-request"], false),
             (&["* icmp/8"], &["* icmp"], true),
-            // Two together: not seen, and the safe way round.
+            // Covered only by two together: not detected, which is the safe side.
             (&["* tcp/1-2"], &["* tcp/1", "* tcp/2"], false),
             (&[], &[], true),
         ] {

@@ -1,4 +1,4 @@
-//! What one host must enforce at one revision, before the host has filled in what only it knows.
+//! What one host must enforce at one revision, before it is bound to the host's facts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,27 +16,27 @@ use crate::service::Services;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ruleset {
-    /// The committed policy it was compiled from. A host never goes back to an older one.
+    /// The committed policy from which it was compiled. A host never goes back to an older one.
     pub revision: Revision,
-    /// What no rule below can cut.
+    /// The flows that no rule below can block.
     pub failsafe: Failsafe,
     /// The networks that count as intranet; everything else is internet.
     pub intranet: Vec<IpNet>,
-    /// Named networks marked intranet can name domains; the host resolves them.
+    /// The domains of named networks marked intranet; the host resolves them.
     pub intranet_domains: Vec<DomainName>,
-    /// Domains whose addresses stay for another time than the default after they were last answered.
+    /// Domains with another grace than the default.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub grace: BTreeMap<DomainName, Grace>,
     /// Flows opened by peers.
     pub inbound: DirectionRules,
     /// Flows opened by this host.
     pub outbound: DirectionRules,
-    /// Which flows between others are judged, too. `None`: no document says anything about it, and
-    /// none is. A host that does not know forwarded traffic refuses any other value.
+    /// Which forwarded flows are judged, too. `None`: no document has a setting, and none is judged. A host
+    /// that does not know forwarded traffic refuses any other value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwarded: Option<ForwardedRules>,
-    /// The host this is for. Any other host refuses it. The last field: what is before it is the same
-    /// in the JSON of all hosts for which the same holds.
+    /// The host for which it is made; other hosts refuse it. It is the last field, so that the JSON before it
+    /// is the same for all hosts with the same rules.
     pub asset: AssetId,
 }
 
@@ -50,7 +50,7 @@ impl Ruleset {
         }
     }
 
-    /// Every domain that it names.
+    /// All domains that it names.
     #[must_use]
     pub fn domains(&self) -> BTreeSet<&DomainName> {
         let rules = [&self.inbound, &self.outbound].into_iter().flat_map(DirectionRules::rules);
@@ -65,7 +65,7 @@ impl Ruleset {
         named.chain(&self.intranet_domains).collect()
     }
 
-    /// How long addresses of a domain stay.
+    /// The grace of a domain.
     #[must_use]
     pub fn grace_of(&self, domain: &DomainName) -> Grace {
         self.grace.get(domain).copied().unwrap_or_default()
@@ -74,40 +74,40 @@ impl Ruleset {
 
 /// The rules of one direction: what is enforced, and what is tested above it.
 ///
-/// The JSON form knows three cases, of which hosts before two stances know the first two:
-/// `mode: enforce` (nothing is tested), `mode: test` (nothing is enforced), and `mode: enforce` with a
-/// `tested` stance beside it, which such a host refuses.
+/// The JSON form has three cases, of which older hosts know the first two: `mode: enforce` (nothing is
+/// tested), `mode: test` (nothing is enforced), and `mode: enforce` with a `tested` stance beside it, which
+/// such a host refuses.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "DirectionForm", into = "DirectionForm")]
 pub struct DirectionRules {
-    /// What it denies is dropped. The default denies everything.
+    /// The enforced stance: what it denies is dropped. The default denies everything.
     pub enforced: StanceRules,
-    /// What would hold if everything in mode `test` were enforced: what this denies and `enforced` does
-    /// not is recorded and let through. `None`: nothing is in mode `test`.
+    /// The tested stance, as if everything in mode `test` were enforced: what it denies and `enforced` does
+    /// not is recorded and accepted. `None`: nothing is in mode `test`.
     pub tested: Option<StanceRules>,
 }
 
 impl DirectionRules {
-    /// Every rule, of both stances.
+    /// All rules of both stances.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.stances().flat_map(|stance| stance.blocks.iter().chain(&stance.allows))
     }
 
-    /// The stances there are, the enforced one first.
+    /// The stances, the enforced one first.
     pub fn stances(&self) -> impl Iterator<Item = &StanceRules> {
         [&self.enforced].into_iter().chain(&self.tested)
     }
 }
 
-/// The rules of one stance. Blocks come before allows; then `subject` decides.
+/// The rules of one stance, checked in this order: blocks, allows, `subject`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StanceRules {
-    /// What is denied unless allowed.
+    /// The flows that are denied unless allowed.
     pub subject: Subject,
-    /// Denied even where an allow rule matches.
+    /// Rules that deny, with precedence over allow rules.
     pub blocks: Vec<Rule>,
-    /// Only those that the level lets count.
+    /// Allow rules that are effective at the level.
     pub allows: Vec<Rule>,
 }
 
@@ -166,12 +166,11 @@ impl From<DirectionRules> for DirectionForm {
     }
 }
 
-/// One rule of a template, as it concerns this host. Whether it blocks or allows is told by the list
-/// it is in.
+/// One rule of a template for this host. It blocks or allows depending on its list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Names the rule in events and hit counts.
+    /// Identifies the rule in events and hit counts.
     pub id: RuleId,
     /// The other end of the flow.
     pub peers: Peers,
@@ -189,14 +188,14 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The programs of this host that the rule is for; `None` when it is for all.
+    /// The programs of this host to which the rule applies; `None` for all.
     #[must_use]
     pub fn program(&self) -> Option<LocalProgram> {
         LocalProgram::new(self.process.clone(), self.user.clone(), self.unit.clone())
     }
 }
 
-/// The peers of a rule. An empty list matches nobody.
+/// The peers of a rule. An empty list matches none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Peers {
@@ -206,13 +205,13 @@ pub enum Peers {
     Listed(Vec<Peer>),
 }
 
-/// One peer; segments, assets and named networks are already replaced by what they stand for.
+/// One peer; segments, assets and named networks are already replaced by their addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Peer {
     /// Addresses.
     Net(IpNet),
-    /// What the name resolves to on the host, at this run.
+    /// The addresses to which the name resolves on the host in the current run.
     Domain(DomainName),
     /// The ruleset's intranet.
     Intranet,
@@ -220,24 +219,24 @@ pub enum Peer {
     Internet,
 }
 
-/// The flows that no policy may ever cut, as far as the platform knows them. The host adds its
-/// configured proxies, its resolvers, and what is the same everywhere (loopback, DHCP, ICMPv6
-/// neighbour discovery, IGMP, ICMP errors).
+/// The flows that no policy may block, as far as the platform knows them. The host adds its configured
+/// proxies, its resolvers, and the fixed ones (loopback, DHCP, ICMPv6 neighbour discovery, IGMP, ICMP
+/// errors).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Failsafe {
-    /// Where the platform answers, besides the address in the host's own configuration.
+    /// The platform's addresses, in addition to the one in the host's own configuration.
     pub platform: Vec<std::net::SocketAddr>,
-    /// Who may always reach which services of this host. Default: nobody.
+    /// Management sources. Default: none.
     pub management: Vec<Management>,
 }
 
-/// A management source and what it may always reach.
+/// A management source and the services that it may always reach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Management {
     /// The source.
     pub from: IpNet,
-    /// What it may reach; an empty list matches nothing.
+    /// The services; an empty list matches nothing.
     pub services: Services,
 }

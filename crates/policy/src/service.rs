@@ -1,4 +1,4 @@
-//! Protocols, ports and ICMP types: what a rule opens or closes.
+//! Services: the protocols, ports and ICMP types that a rule matches.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,7 +28,7 @@ impl ServiceError {
     }
 }
 
-/// A transport protocol that rules speak of, with its IANA number.
+/// A transport protocol in rules, with its IANA number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
@@ -44,14 +44,14 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Whether flows of it have ports.
+    /// Whether it has ports.
     #[must_use]
     pub fn has_ports(self) -> bool {
         matches!(self, Self::Tcp | Self::Udp | Self::Other(protocol::SCTP))
     }
 }
 
-/// Its name, or its number where rules have no name for it.
+/// Its name, or its number if it has no name in rules.
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -84,7 +84,7 @@ impl PortRange {
         Self { first: port, last: port }
     }
 
-    /// `first..=last`; `None` when it would be empty.
+    /// `first..=last`; `None` if it would be empty.
     #[must_use]
     pub fn new(first: u16, last: u16) -> Option<Self> {
         (first <= last).then_some(Self { first, last })
@@ -156,7 +156,7 @@ impl From<PortRange> for String {
     }
 }
 
-/// Ports of one service. "All" is a word of its own; there is no empty list.
+/// The ports of a service. "All" is an explicit value; there is no empty list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ports {
@@ -213,7 +213,7 @@ impl IcmpType {
     }
 }
 
-/// One thing a rule opens or closes.
+/// One service that a rule matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Service {
@@ -227,7 +227,7 @@ pub enum Service {
     Sctp(Ports),
     /// ICMP or ICMPv6 messages of this type.
     Icmp(IcmpType),
-    /// All of another protocol.
+    /// All traffic of another protocol.
     Protocol(IpProtocol),
 }
 
@@ -243,7 +243,7 @@ impl FromStr for Service {
     }
 }
 
-/// Reads a service as it must be written; the error is a reason.
+/// Parses a service in its exact syntax; the error is a reason.
 fn read(text: &str) -> Result<Service, String> {
     let (protocol, detail) = match text.split_once('/') {
         Some((protocol, detail)) => (protocol, Some(detail)),
@@ -281,7 +281,7 @@ fn read(text: &str) -> Result<Service, String> {
     }
 }
 
-/// All of a protocol.
+/// All traffic of a protocol.
 fn of_number(number: u8) -> Result<Service, String> {
     match number {
         protocol::TCP => Ok(Service::Tcp(Ports::Any)),
@@ -293,8 +293,7 @@ fn of_number(number: u8) -> Result<Service, String> {
     }
 }
 
-/// The usual ways to write a service that are not ours: `443/tcp`, `TCP/443`, `tcp:443`, `tcp 443`,
-/// `icmpv6`, `ping`, `all`.
+/// Common other ways to write a service: `443/tcp`, `TCP/443`, `tcp:443`, `tcp 443`, `icmpv6`, `ping`, `all`.
 fn respelled(text: &str) -> String {
     let text = text.trim().to_ascii_lowercase();
     let (first, second) = match text.split_once(['/', ':', ' ']) {
@@ -321,7 +320,7 @@ fn respelled(text: &str) -> String {
     }
 }
 
-/// A port where nothing but a port is asked for.
+/// A port where only a port is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortNumber(pub u16);
 
@@ -344,7 +343,7 @@ impl FromStr for PortNumber {
     }
 }
 
-/// The protocol and the only port of a service, however it is spelled.
+/// The protocol and the only port of a service, in any spelling.
 pub(crate) fn named_port(text: &str) -> Option<(Protocol, u16)> {
     let (protocol, ports) = match read(&respelled(text)).ok()? {
         Service::Tcp(ports) => (Protocol::Tcp, ports),

@@ -53,7 +53,7 @@ fn bound(yaml: &str, asset: &str, facts: &Facts) -> Bound {
     try_compile(yaml, asset).unwrap().bind(facts).0
 }
 
-/// `packet => verdict reason` a line; prints every wrong line.
+/// `packet => verdict reason` per line; prints every wrong line.
 fn check(bound: &Bound, table: &str) {
     let mut wrong = String::new();
     let lines: Vec<&str> = table.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -81,7 +81,7 @@ fn check(bound: &Bound, table: &str) {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-/// A policy in which only the stance of `web` differs.
+/// A policy in which only the stance of `web` varies.
 fn with_stance(inbound: &str, outbound: &str) -> String {
     format!(
         "
@@ -346,20 +346,23 @@ settings: {{ management: [ {{ from: [10.77.0.8/30], services: [tcp/22] }} ] }}
     for (rule, expected) in [
         (
             "outbound: [ { name: x, to: [any], services: [any] } ]",
-            Some("b/x would cut the platform at 10.77.0.9:8443"),
+            Some("b/x would block the platform at 10.77.0.9:8443"),
         ),
         (
             "outbound: [ { to: [10.77.0.0/16], services: [tcp/8000-9000] } ]",
-            Some("b/outbound-1 would cut the platform"),
+            Some("b/outbound-1 would block the platform"),
         ),
-        ("outbound: [ { to: [intranet], services: [tcp] } ]", Some("would cut the platform")),
+        ("outbound: [ { to: [intranet], services: [tcp] } ]", Some("would block the platform")),
         ("outbound: [ { to: [10.77.0.9], services: [udp/8443] } ]", None),
         ("outbound: [ { to: [internet], services: [any] } ]", None),
         (
             "inbound: [ { from: [10.77.0.10], services: [tcp/1-100] } ]",
-            Some("would cut management from 10.77.0.8/30"),
+            Some("would block management from 10.77.0.8/30"),
         ),
-        ("ports: [ { from: [any], services: [tcp/22] } ]", Some("b/ports-1 would cut management")),
+        (
+            "ports: [ { from: [any], services: [tcp/22] } ]",
+            Some("b/ports-1 would block management"),
+        ),
         ("ports: [ { from: [any], services: [tcp/23] } ]", None),
     ] {
         let got = try_compile(&policy(rule), "web").map(|_| ()).map_err(|error| error.to_string());
@@ -383,13 +386,13 @@ template: {{ name: b, action: block, {rule} }}
         );
         Policy::build(document::parse(&yaml, "test.yaml").unwrap()).unwrap()
     };
-    // The host of the platform, and one with the same segments beside it.
+    // The platform's host, and another one in the same segments.
     let inventory = inventory(
         "controller 10.77.0.9,fd77::9 app=shop
          db         10.77.0.3         app=shop",
     );
     let refused =
-        Some("b/x would cut the platform at 10.77.0.9:8443, which runs on asset controller");
+        Some("b/x would block the platform at 10.77.0.9:8443, which runs on asset controller");
     for (rule, expected) in [
         ("inbound: [ { name: x, from: [10.77.0.0/16], services: [any] } ]", refused),
         ("inbound: [ { name: x, from: [198.51.100.1], services: [tcp/8000-9000] } ]", refused),
@@ -556,7 +559,7 @@ template:
     assert_eq!(decide(&narrowed, &packet).verdict, Verdict::Allow);
 }
 
-/// A ruleset that says nothing new is the one that hosts of earlier versions take.
+/// A ruleset without new features is the one that hosts of earlier versions accept.
 #[test]
 fn rulesets_leave_out_what_they_do_not_need() {
     let yaml = "

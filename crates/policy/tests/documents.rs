@@ -1,4 +1,4 @@
-//! What policy-as-code accepts, and how it names what it refuses.
+//! Accepted and refused documents, and their error messages.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -51,7 +51,7 @@ fn bad_text_is_refused_with_line_and_column() {
     }
 }
 
-/// The manual shows nothing that is refused.
+/// Every example of the manual is accepted.
 #[test]
 fn every_example_of_the_manual_is_read() {
     let manual = include_str!("../../../docs/operations/policy.md");
@@ -149,7 +149,7 @@ settings: { management: [ { from: [10.0.0.1], services: [tcp/22] } ] }
     assert_eq!(document::parse(&json_lines(&documents), "t.json").unwrap(), documents);
 }
 
-/// JSON is YAML: one document a line.
+/// JSON is YAML: one document per line.
 fn json_lines(documents: &[document::Document]) -> String {
     let lines = documents.iter().map(|document| serde_json::to_string(document).unwrap());
     lines.collect::<Vec<_>>().join("\n---\n")

@@ -1,4 +1,4 @@
-//! What documents say about forwarded traffic, and what that means for a packet.
+//! Settings for forwarded traffic, and their effect on packets.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use xshield_policy::document::{self, Policy};
@@ -59,7 +59,7 @@ fn documents_taken_together() {
     let (published, everything) = (setting("published-ports"), setting("everything"));
     let asset = |rest: &str| format!("---\nasset:\n  name: host\n{rest}");
     for (yaml, wanted) in [
-        // A segment that says nothing else enforces.
+        // A segment without a stance enforces.
         (segment("a", &published), [P, P, P, P]),
         // The strictest of several.
         (segment("a", &published) + &segment("b", &everything), [E, E, E, E]),
@@ -72,7 +72,7 @@ fn documents_taken_together() {
                 + &segment("b", &(everything.clone() + test + test_out)),
             [P, E, P, E],
         ),
-        // The asset's own document has the last word, in mode `test` about what is tested.
+        // The asset's own document overrides, in mode `test` only what is tested.
         (segment("a", &everything) + &asset(&published), [P, P, P, P]),
         (segment("a", &everything) + &asset(&setting("leave-alone")), [L, L, L, L]),
         (segment("a", &published) + &asset(&(everything.clone() + test)), [P, E, E, E]),
@@ -149,7 +149,7 @@ fn packets() {
         ("out tcp -> 192.0.2.9:443", [Allow, Allow, Deny, WouldDeny]),
         // No program of this host opened it.
         ("out tcp -> 192.0.2.8:443", [Allow, Allow, Deny, WouldDeny]),
-        // The host's own failsafe: DNS to any server, as none is known.
+        // The host's own failsafe: DNS to any server, since none is known.
         ("out udp -> 192.0.2.53:53", [Allow, Allow, Deny, WouldDeny]),
     ] {
         let packet: ForwardedPacket = format!("forward {packet}").parse().unwrap();

@@ -18,7 +18,7 @@ template:
     - { to: ['network:cdn'], services: [tcp/443] }
 ";
 
-/// The compiled ruleset and the warnings of a policy with these documents besides [`SEGMENT`].
+/// The compiled ruleset and the warnings of a policy with these documents in addition to [`SEGMENT`].
 fn compile(more: &str) -> (Ruleset, Vec<String>) {
     let text = format!("{SEGMENT}---\n{more}");
     let policy = Policy::build(document::parse(&text, "test.yaml").unwrap()).unwrap();
@@ -38,7 +38,7 @@ fn compile(more: &str) -> (Ruleset, Vec<String>) {
 
 #[test]
 fn what_is_said_about_a_domain_is_what_its_ruleset_says() {
-    // Documents; what the ruleset says of one.example and two.example; whether there is a warning.
+    // Documents; the ruleset's graces of one.example and two.example; whether there is a warning.
     let table = [
         ("network: { name: cdn, domains: [two.example] }", "", ""),
         ("network: { name: cdn, domains: [two.example], grace: 30m }", "", ""),
@@ -69,7 +69,7 @@ fn what_is_said_about_a_domain_is_what_its_ruleset_says() {
             "different graces are set for domain two.example; the shortest applies: 5m",
         ),
         (
-            // Of a domain that the ruleset does not name, it says nothing.
+            // A ruleset has no grace of a domain that it does not name.
             "network: { name: cdn, domains: [two.example] }\n---\n\
              network: { name: other, domains: [three.example], grace: 0s }",
             "",
@@ -92,7 +92,7 @@ fn what_is_said_about_a_domain_is_what_its_ruleset_says() {
         let got = got.collect::<Vec<_>>().join(", ");
         assert_eq!((got.as_str(), warnings.join("; ").as_str()), (said, warning), "{documents}");
         let json = serde_json::to_string(&ruleset).unwrap();
-        // What is the default is not in the JSON: a host that does not know the field takes it.
+        // A default is not in the JSON, so that a host that does not know the field accepts it.
         assert_eq!(json.contains("\"grace\""), !said.is_empty(), "{json}");
         assert_eq!(serde_json::from_str::<Ruleset>(&json).unwrap(), ruleset);
     }

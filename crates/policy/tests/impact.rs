@@ -1,4 +1,4 @@
-//! What is said before one policy takes the place of another, against what packets meet afterwards.
+//! Compares the impact of a policy change with what happens to packets afterwards.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -48,7 +48,7 @@ fn names(set: &BTreeSet<Name>) -> String {
     set.iter().map(Name::as_str).collect::<Vec<_>>().join(" ")
 }
 
-/// Everything of an impact but the assets that stay without management, a line each.
+/// An impact without the assets that remain without management, one entry per line.
 fn lines(impact: &Impact) -> Vec<String> {
     let mut lines = Vec::new();
     for direction in Direction::BOTH {
@@ -142,7 +142,7 @@ fn what_changes_is_told() {
                 ),
             ],
         ),
-        // Nobody can log in any more.
+        // No one can log in any more.
         (
             "settings: {}".to_owned(),
             format!("segment: {{ name: web, criteria: role = 'web', {CLOSED} }}"),
@@ -212,7 +212,7 @@ fn who_can_manage_an_asset() {
         (with("{ from: [10.0.0.0/8], services: [any] }"), true),
         (with("{ from: [10.0.0.0/8], services: [tcp/5985-5986] }"), true),
         (with("{ from: [10.0.0.0/8], services: [udp/22] }"), false),
-        // A segment without assets lets nobody in.
+        // A segment without assets admits no peer.
         (
             with("{ from: ['segment:none'], services: [tcp/22] }")
                 + "\n---\nsegment: { name: none, criteria: role = 'none' }",
@@ -248,7 +248,7 @@ fn who_could_not_be_managed_once_a_test_is_enforced_is_warned_of() {
     assert_eq!(compiler.is_managed(&"as-0".parse().unwrap()), Some(true), "not yet");
 }
 
-/// A policy as text: any mixture of levels, modes, rules, settings.
+/// A policy as text: any combination of levels, modes, rules, settings.
 fn any_policy() -> impl Strategy<Value = String> {
     let peers = [
         "any",
@@ -368,7 +368,7 @@ fn packets() -> impl Strategy<Value = Packet> {
     )
 }
 
-/// What a host knows: a domain's address, and where a program listens.
+/// A host's facts: a domain's address, and where a program listens.
 fn facts() -> Facts {
     let program: LocalProgram =
         xshield_policy::ProcessMatch::try_from("/bin/p".to_owned()).unwrap().into();
@@ -391,8 +391,8 @@ fn facts() -> Facts {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// What is no longer denied is of an asset that was said to lose protection, or to allow more; what
-    /// is newly denied, of one that was said to gain, or to allow less.
+    /// If a flow is no longer denied, its asset is listed as losing protection or allowing more; if it is
+    /// newly denied, as gaining protection or allowing less.
     #[test]
     fn no_flow_changes_its_fate_unsaid(
         (before, after) in (any_policy(), any_policy()),
@@ -406,7 +406,7 @@ proptest! {
                 let compiler = Compiler::new(policy, &inventory, Revision(1), &[]);
                 compiler.ruleset(&asset.id).map(|ruleset| ruleset.bind(&facts).0)
             };
-            // A block rule may cut management: such a policy is refused.
+            // A block rule may block management: such a policy is refused.
             let (Ok(was), Ok(is)) = (bound(&before), bound(&after)) else { continue };
             for packet in &packets {
                 let mut fates = vec![(decide(&was, packet), decide(&is, packet))];
@@ -428,7 +428,7 @@ proptest! {
         }
     }
 
-    /// The way back is the opposite, and staying is nothing.
+    /// The reverse change has the opposite impact, and no change has none.
     #[test]
     fn the_way_back_is_the_opposite((before, after) in (any_policy(), any_policy())) {
         let (before, after) = (policy(&before), policy(&after));

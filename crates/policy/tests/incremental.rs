@@ -1,4 +1,4 @@
-//! What is compiled change by change is what would be compiled from scratch.
+//! Compiling change by change gives the same result as compiling from scratch.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,9 +12,9 @@ use xshield_policy::document::{Document, Policy};
 use xshield_policy::inventory::{Asset, Inventory, Source};
 use xshield_policy::{AssetId, Compiler, Revision, Ruleset};
 
-/// Segments that allow themselves and others, by tag, name and system; rules about assets by name; a
-/// block rule that leaves addresses of the platform out; and assets with documents of their own, one of
-/// which compiles nothing where it holds.
+/// Segments that allow themselves and others, by tag, name and system; rules about assets by name; a block
+/// rule that omits addresses of the platform; and assets with their own documents, one of which does not
+/// compile.
 fn policy() -> Policy {
     let documents = serde_json::json!([
         {"segment": {"name": "web", "criteria": "role = 'web'", "templates": ["peers"],
@@ -71,7 +71,7 @@ fn asset() -> impl Strategy<Value = Asset> {
 enum Change {
     Put(Asset),
     Remove(AssetId),
-    /// Several at once, told by the whole inventory.
+    /// Several at once, by a whole inventory.
     Several(Vec<Asset>),
 }
 
@@ -83,12 +83,12 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// The inventory as it is, by id; a name is one asset's.
+/// The current inventory, by id; names are unique.
 #[derive(Debug, Default)]
 struct World(BTreeMap<AssetId, Asset>);
 
 impl World {
-    /// What was changed for it: an asset under a name that no other has.
+    /// Changes an asset, under a name that no other has; returns what changed.
     fn put(&mut self, asset: Asset) -> Asset {
         let is_taken =
             self.0.values().any(|other| other.name == asset.name && other.id != asset.id);
@@ -103,7 +103,7 @@ impl World {
     }
 }
 
-/// What was compiled of a class, and from what.
+/// What was compiled of a class, and from which addresses.
 type Known = HashMap<Class, (Vec<Addresses>, Result<Ruleset, String>)>;
 
 fn compiled(compiler: &Compiler<'_>, id: &AssetId) -> Result<Ruleset, String> {
@@ -144,7 +144,7 @@ proptest! {
                 if !is_known {
                     known.insert(class.clone(), (inputs, compiled(&step_by_step, id)));
                 }
-                // As it was compiled, maybe long ago, for another asset of the class.
+                // As compiled earlier, possibly for another asset of the class.
                 let reused = known[class].1.clone();
                 let reused = reused.map(|ruleset| Ruleset { asset: id.clone(), ..ruleset });
                 prop_assert_eq!(reused, compiled(&anew, id));

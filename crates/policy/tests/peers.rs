@@ -1,4 +1,4 @@
-//! What assets are to the rules of others: peers whose addresses the platform holds.
+//! Assets as peers of other assets' rules, with the addresses that the platform has accepted.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

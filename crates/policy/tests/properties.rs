@@ -1,4 +1,4 @@
-//! What holds for every policy, tried on random ones.
+//! Properties that hold for every policy, tested with random ones.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

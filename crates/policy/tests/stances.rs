@@ -1,4 +1,4 @@
-//! What is enforced and what is tested, when an asset is in several segments.
+//! What is enforced and what is tested if an asset is in several segments.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -31,9 +31,8 @@ fn ruleset(policy: &Policy) -> Ruleset {
     compiler.ruleset(&"id-web".to_owned().try_into().unwrap()).unwrap()
 }
 
-/// Segments and asset documents in few words, one a line, with templates that are always there:
-/// `segment inbound` or `asset inbound`, where `inbound` is `-` or `LEVEL MODE [LEVEL TESTED]`, then
-/// templates.
+/// A short notation for segments and asset documents, one per line, with fixed templates: `segment inbound`
+/// or `asset inbound`, where `inbound` is `-` or `LEVEL MODE [LEVEL TESTED]`, then templates.
 fn documents(lines: &str) -> String {
     let stance = |words: &[&str]| match words {
         ["-", ..] => String::new(),
@@ -81,7 +80,7 @@ fn verdict(policy: &Policy, port: u16) -> String {
     }
 }
 
-/// The lines of [`documents`], and what becomes of ports 443, 22 and 80.
+/// The lines of [`documents`], and the verdicts for ports 443, 22 and 80.
 const TABLE: [(&str, [&str; 3]); 15] = [
     // What is enforced stays enforced; the strictest level of each mode counts.
     (
@@ -100,25 +99,25 @@ const TABLE: [(&str, [&str; 3]); 15] = [
         ["allow https/any", "deny", "deny"],
     ),
     ("segment secure-all-ports test [https]", ["allow https/any", "would", "would"]),
-    // A quarantine holds whatever is tested beside it.
+    // A quarantine is enforced, whatever is tested beside it.
     (
         "segment unsecured enforce [quarantine]
          segment secure-all-ports test [ssh]",
         ["deny quarantine/all", "allow ssh/any", "would"],
     ),
-    // A quarantine that is tested only says what it would do.
+    // A tested quarantine only reports.
     (
         "segment secure-all-ports enforce [https]
          segment unsecured test [quarantine]",
         ["would quarantine/all", "deny", "deny"],
     ),
-    // What a tested segment allows opens nothing that is enforced.
+    // What a tested segment allows is not enforced.
     (
         "segment secure-all-ports enforce [https]
          segment secure-all-ports test [ssh]",
         ["allow https/any", "deny", "deny"],
     ),
-    // A document that does not speak of the direction attaches to what is enforced.
+    // A document without a stance for the direction attaches to what is enforced.
     ("segment - [quarantine]", ["deny quarantine/all", "allow", "allow"]),
     (
         "segment secure-all-ports test []
@@ -130,7 +129,7 @@ const TABLE: [(&str, [&str; 3]); 15] = [
         "segment secure-internet-ports enforce test secure-inbound-paths [https, ssh]",
         ["would", "allow ssh/any", "deny"],
     ),
-    // An asset's own document has the last word about what is enforced with `enforce` ...
+    // An asset's own document overrides what is enforced with `enforce` ...
     (
         "segment secure-all-ports enforce [https]
          segment secure-inbound-paths test []
@@ -142,7 +141,7 @@ const TABLE: [(&str, [&str; 3]); 15] = [
          asset unsecured enforce test secure-all-ports []",
         ["allow https/any", "would", "would"],
     ),
-    // ... and about what is tested with `test`, which opens nothing.
+    // ... and what is tested with `test`, which opens nothing.
     (
         "segment secure-all-ports enforce [https]
          asset unsecured test []",

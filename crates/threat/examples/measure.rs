@@ -1,5 +1,5 @@
-//! Measures the crate on real lists: `measure DIRECTORY` of `name_date.txt.gz` files, each figure a
-//! JSON line. Days of one name are taken in order of their dates.
+//! Measures the crate on real lists: `measure DIRECTORY` with `name_date.txt.gz` files; each figure is a JSON
+//! line. Days of one name are processed in order of their dates.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -45,7 +45,7 @@ fn main() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Files by the name before their last `_`, then by what stands behind it.
+/// Files by the name before their last `_`, then by the part after it.
 fn histories(directory: &Path) -> Result<BTreeMap<String, BTreeMap<String, PathBuf>>, Failed> {
     let mut histories: BTreeMap<String, BTreeMap<String, PathBuf>> = BTreeMap::new();
     for entry in std::fs::read_dir(directory)? {
@@ -173,7 +173,7 @@ fn flat(set: &ThreatSet) -> Result<Vec<u8>, Failed> {
     Ok(writer.finish()?.0)
 }
 
-/// A mixing of bits that can be undone (the end of MurmurHash3), so no number comes twice.
+/// A reversible mixing of bits (the end of MurmurHash3), so that no number occurs twice.
 fn scattered(number: u32) -> u32 {
     let mixed = (number ^ number >> 16).wrapping_mul(0x85eb_ca6b);
     let mixed = (mixed ^ mixed >> 13).wrapping_mul(0xc2b2_ae35);
@@ -235,7 +235,7 @@ fn gzip(bytes: &[u8]) -> Result<usize, Failed> {
     Ok(encoder.finish()?.len())
 }
 
-/// What `diff` prints.
+/// The output of `diff`.
 fn diff(before: &[u8], after: &[u8]) -> Result<Vec<u8>, Failed> {
     let directory = std::env::temp_dir().join(format!("xshield-measure-{}", std::process::id()));
     std::fs::create_dir_all(&directory)?;

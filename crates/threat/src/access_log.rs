@@ -1,9 +1,9 @@
-//! Access logs of servers behind proxies: who asked, as far as trusted proxies vouch for it.
+//! Access logs of servers behind proxies: the client of each request, according to trusted proxies.
 //!
-//! A host's firewall sees the last proxy's address only; the server's log, with the header that the
-//! proxies append to, knows more. Whoever sends a request can write anything into that header, so only
-//! what a trusted proxy appended counts: read from the right, the first address that is not a trusted
-//! proxy's is the client. Nothing left of it is looked at.
+//! A host's firewall only sees the last proxy's address; the server's log has the header to which proxies
+//! append. A client can write anything into that header, so only what a trusted proxy appended counts: read
+//! from the right, the first address that does not belong to a trusted proxy is the client. Everything left
+//! of it is ignored.
 
 use std::net::IpAddr;
 
@@ -23,54 +23,54 @@ mod times;
 
 pub use forwarded::Header;
 
-/// Bytes of a line, at most; longer ones are refused.
+/// The longest line, in bytes; longer ones are refused.
 pub const MAX_LINE: usize = 64 << 10;
-/// Hops that are looked at, from the right.
+/// The most hops that are read, from the right.
 pub const MAX_HOPS: usize = 64;
-/// Characters of a request that are kept as a sample.
+/// The most characters of a request that are kept as a sample.
 pub const MAX_REQUEST: usize = 200;
 
-/// How a log is written.
+/// The format of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
-    /// The common and combined formats of Apache and nginx, with the forwarding header as a quoted
-    /// field at the end (nginx's `main`), also with the server's name in front.
+    /// The common and combined formats of Apache and nginx, with the forwarding header as a quoted field at
+    /// the end (nginx's `main`), optionally preceded by the server's name.
     Combined,
-    /// A JSON object a line, with the names of nginx, Caddy, Traefik, Envoy or Cloudflare.
+    /// A JSON object per line, with the names of nginx, Caddy, Traefik, Envoy or Cloudflare.
     Json,
     /// HAProxy's HTTP log, with the forwarding header captured.
     Haproxy,
-    /// Envoy's own format and Istio's, of an Envoy with `use_remote_address`.
+    /// The default formats of Envoy and Istio, of an Envoy with `use_remote_address`.
     Envoy,
 }
 
-/// How a log is read.
+/// How a log is interpreted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// How it is written.
+    /// Its format.
     pub format: LogFormat,
-    /// The header that the trusted proxies append to. Only this one is looked at: proxies pass others
-    /// on as the client wrote them.
+    /// The header to which the trusted proxies append. Only this one is read: proxies forward others as the
+    /// client wrote them.
     pub header: Header,
-    /// The proxies that are believed.
+    /// The trusted proxies.
     pub trusted: Vec<Prefix>,
 }
 
-/// A request, as the log tells it.
+/// A request in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// Who asked.
+    /// The client.
     pub client: IpAddr,
-    /// The proxy next to the client; nothing when the client spoke to the server itself.
+    /// The proxy next to the client; `None` if the client connected directly.
     pub via: Option<IpAddr>,
-    /// When, in seconds since 1970.
+    /// The time, in seconds since 1970.
     pub at: u64,
     /// Method and path, shortened.
     pub request: Option<String>,
 }
 
-/// Why a line tells nothing about a client.
+/// Why a line has no client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum LineError {
     /// It is too long.
@@ -82,21 +82,21 @@ pub enum LineError {
     /// It is of another format.
     #[error("no address where the format expects one")]
     Format,
-    /// It does not say when.
+    /// It has no time.
     #[error("no time in a known format")]
     Time,
-    /// A container runtime parted it.
-    #[error("a piece of a line")]
+    /// A container runtime split it.
+    #[error("a part of a line")]
     Piece,
-    /// A proxy hides its client (`unknown`, `_name`), or wrote something that is no address.
+    /// A proxy hides its client (`unknown`, `_name`), or wrote something that is not an address.
     #[error("a trusted proxy names a client that is not an address")]
     NoAddress,
-    /// More hops than are looked at, all of them trusted.
+    /// There are more hops than are read, all of them trusted.
     #[error("more than {MAX_HOPS} trusted proxies in a row")]
     TooManyHops,
 }
 
-/// What a format finds in a line.
+/// The fields that a format finds in a line.
 struct Fields<'a> {
     peer: IpAddr,
     forwarded: Vec<std::borrow::Cow<'a, str>>,
@@ -104,7 +104,7 @@ struct Fields<'a> {
     request: Option<String>,
 }
 
-/// Reads a line, without its end; what syslog or a container runtime put in front of it is passed over.
+/// Parses a line without its line break; a prefix added by syslog or a container runtime is skipped.
 ///
 /// # Errors
 /// See [`LineError`].
@@ -127,17 +127,17 @@ pub fn read(line: &[u8], reading: &Reading) -> Result<Request, LineError> {
     Ok(Request { client, via, at, request })
 }
 
-/// The first from the right that is not a trusted proxy's, and the hop before it.
+/// The first address from the right that does not belong to a trusted proxy, and the hop after it.
 fn client(fields: &Fields<'_>, reading: &Reading) -> Result<(IpAddr, Option<IpAddr>), LineError> {
     let is_trusted =
         |address: IpAddr| reading.trusted.iter().any(|prefix| prefix.contains(address));
     let mut nearest = fields.peer.to_canonical();
     if !is_trusted(nearest) {
-        // Whatever it claims: it is not believed.
+        // An untrusted peer's claims are ignored.
         return Ok((nearest, None));
     }
     let mut via = None;
-    // Several headers of one name are one list, in their order.
+    // Several headers with the same name are one list, in their order.
     let lists = fields.forwarded.iter().rev();
     let mut hops = lists.flat_map(|list| forwarded::from_right(list, reading.header));
     for _ in 0..MAX_HOPS {
@@ -155,7 +155,7 @@ fn client(fields: &Fields<'_>, reading: &Reading) -> Result<(IpAddr, Option<IpAd
     }
 }
 
-/// A value's text, or its texts when it is a list.
+/// A value's text, or its texts if it is a list.
 fn texts(value: &Value) -> Vec<String> {
     match value {
         Value::String(text) => vec![text.clone()],

@@ -1,4 +1,4 @@
-//! Feeds, exceptions and protected ranges become one exact list that can say why.
+//! Compiles feeds, exceptions and protected ranges into one exact list with provenance.
 
 use std::net::IpAddr;
 
@@ -9,41 +9,40 @@ use crate::listing::{Entry, Listing};
 use crate::protect::Protected;
 use crate::set::ThreatSet;
 
-/// Addresses that operators took off the list, under the name they gave them.
+/// Addresses that operators excluded from the list, with the name they gave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Exception {
-    /// What operators call it: a reason, or a named network.
+    /// The name: a reason, or a named network.
     pub name: String,
     /// The addresses.
     pub prefix: Prefix,
 }
 
-/// One feed as it goes into the list.
+/// One feed as input of the list.
 #[derive(Debug, Clone)]
 pub struct Feed {
     /// Its name.
     pub id: FeedId,
-    /// Entries below this confidence are left out.
+    /// Entries below this confidence are omitted.
     pub least: Confidence,
-    /// What it lists; only what is in force by now ([`Listing::in_force`]), as there is no clock
-    /// here.
+    /// Its listing; only entries in force ([`Listing::in_force`]), since there is no clock here.
     pub listing: Listing,
 }
 
-/// What a list is made of.
+/// The inputs of a list.
 #[derive(Debug, Clone, Default)]
 pub struct Compiler {
     /// The feeds.
     pub feeds: Vec<Feed>,
-    /// What operators took off.
+    /// The exceptions.
     pub exceptions: Vec<Exception>,
-    /// What can never be on it.
+    /// The protected ranges.
     pub protected: Vec<Protected>,
 }
 
 impl Compiler {
-    /// The list: every address that some feed lists with enough confidence, less exceptions and
-    /// protected ranges, exactly.
+    /// The list: every address that a feed lists with enough confidence, minus exceptions and protected
+    /// ranges.
     #[must_use]
     pub fn compile(self) -> ThreatList {
         let listed = self.listed(Confidence::NONE);
@@ -62,7 +61,7 @@ impl Compiler {
     }
 }
 
-/// The exact list at one revision, with everything it came from.
+/// The exact list at one revision, with its inputs.
 #[derive(Debug, Clone)]
 pub struct ThreatList {
     set: ThreatSet,
@@ -76,13 +75,13 @@ impl ThreatList {
         &self.set
     }
 
-    /// What it was made of.
+    /// Its inputs.
     #[must_use]
     pub fn sources(&self) -> &Compiler {
         &self.sources
     }
 
-    /// Whether and why `address` is on the list: all feeds that name it, and all that keeps it off.
+    /// Whether and why `address` is on the list: all feeds that list it, and everything that excludes it.
     #[must_use]
     pub fn why(&self, address: IpAddr) -> Why {
         let of_feed = |feed: &Feed| {
@@ -107,9 +106,9 @@ impl ThreatList {
         }
     }
 
-    /// The most confident part of the list that `fits`, for hosts whose memory does not hold all of
-    /// it: the part with at least the lowest confidence at which it fits. `fits` must hold for the
-    /// parts of whatever it holds for. Nothing when not even the surest entries fit.
+    /// The most confident part of the list that `fits`, for hosts whose memory is too small for the whole
+    /// list: the part with at least the lowest confidence at which it fits. If `fits` holds for a set, it
+    /// must hold for its subsets. `None` if not even the most confident entries fit.
     #[must_use]
     pub fn most_confident(&self, fits: impl Fn(&ThreatSet) -> bool) -> Option<MostConfident> {
         if fits(&self.set) {
@@ -137,7 +136,7 @@ impl ThreatList {
 /// A part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MostConfident {
-    /// Entries below this confidence are left out.
+    /// Entries below this confidence are omitted.
     pub least: Confidence,
     /// The part.
     pub set: ThreatSet,
@@ -146,41 +145,41 @@ pub struct MostConfident {
 /// The answer to "why is this address blocked, or not?".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Why {
-    /// The address asked for.
+    /// The address.
     pub address: IpAddr,
-    /// The prefix of the list that holds it; nothing when it is not on the list.
+    /// The prefix of the list that contains it; `None` if it is not on the list.
     pub blocked_as: Option<Prefix>,
-    /// Every entry of every feed that holds it.
+    /// All entries of feeds that contain it.
     pub listed: Vec<Listed>,
-    /// The exceptions that keep it off.
+    /// The exceptions that exclude it.
     pub exceptions: Vec<Exception>,
-    /// The protected ranges that keep it off.
+    /// The protected ranges that exclude it.
     pub protected: Vec<Protected>,
 }
 
-/// A feed's entry that holds an address.
+/// A feed's entry that contains an address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Listed {
     /// The feed.
     pub feed: FeedId,
     /// Its entry.
     pub entry: Prefix,
-    /// How sure it is.
+    /// Its confidence.
     pub confidence: Confidence,
-    /// When the feed was first seen to list this entry, in Unix seconds; nothing when unknown.
+    /// When the feed was first seen to list this entry, in Unix seconds; `None` if unknown.
     pub since: Option<u64>,
-    /// When the entry leaves by itself, in Unix seconds.
+    /// When the entry expires, in Unix seconds.
     pub until: Option<u64>,
-    /// Whether that is enough.
+    /// Whether the confidence is enough.
     pub counts: Counts,
 }
 
-/// Whether an entry counts.
+/// Whether an entry is effective.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Counts {
     /// It puts its addresses on the list.
     Yes,
-    /// The feed must be surer than this.
+    /// The feed's minimum confidence is higher.
     TooUnsure,
 }

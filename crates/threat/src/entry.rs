@@ -1,4 +1,4 @@
-//! What a feed names: addresses and prefixes, how sure it is, and which feed it was.
+//! The entries of a feed: addresses and prefixes, confidence, and the feed's name.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ pub struct Net<T> {
 }
 
 impl<T: Word> Net<T> {
-    /// The prefix, or nothing when host bits are set or `len` is longer than an address.
+    /// The prefix, or `None` if host bits are set or `len` is longer than an address.
     #[must_use]
     pub fn new(start: T, len: u8) -> Option<Self> {
         let fits = len <= T::BITS && start & T::host_mask(len) == T::default();
@@ -31,7 +31,7 @@ impl<T: Word> Net<T> {
         Self { start: address, len: T::BITS }
     }
 
-    /// The prefix of `len` bits that holds `address`; `len` is at most [`Word::BITS`].
+    /// The prefix of `len` bits that contains `address`; `len` is at most [`Word::BITS`].
     #[must_use]
     pub fn around(address: T, len: u8) -> Self {
         let len = len.min(T::BITS);
@@ -50,13 +50,13 @@ impl<T: Word> Net<T> {
         self.start | T::host_mask(self.len)
     }
 
-    /// Bits that are fixed.
+    /// The number of fixed bits.
     #[must_use]
     pub fn bits(self) -> u8 {
         self.len
     }
 
-    /// Bits that are free: 0 for one address.
+    /// The number of free bits: 0 for one address.
     #[must_use]
     pub fn free_bits(self) -> u8 {
         T::BITS - self.len
@@ -69,13 +69,13 @@ impl<T: Word> Net<T> {
     }
 }
 
-/// Calls `each` with the fewest prefixes that cover `first..=last` exactly, ascending. At most
-/// `2 × BITS − 2` prefixes; nothing when `first` is above `last`.
+/// Calls `each` with the fewest prefixes that cover `first..=last` exactly, ascending. At most `2 × BITS − 2`
+/// prefixes; none if `first` is above `last`.
 pub(crate) fn split<T: Word>(first: T, last: T, mut each: impl FnMut(Net<T>)) {
     let mut start = first;
     while start <= last {
         let room = last - start;
-        // The widest block that begins here: aligned to `start`, and no longer than what is left.
+        // The widest block that starts here: aligned to `start`, and not longer than the rest.
         let by_room = if room == T::MAX { T::BITS } else { (room + T::ONE).width() - 1 };
         let net = Net { start, len: T::BITS - start.low_zeros().min(by_room) };
         each(net);
@@ -127,7 +127,7 @@ impl Prefix {
         }
     }
 
-    /// Bits that are fixed.
+    /// The number of fixed bits.
     #[must_use]
     pub fn bits(self) -> u8 {
         match self {
@@ -156,9 +156,12 @@ impl Prefix {
     }
 }
 
-/// Why an address and a length are no prefix.
+/// An address and a length that are not a prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{address}/{len} is no prefix: give its first address, and no more bits than it has")]
+#[error(
+    "{address}/{len} is not a prefix: expected its first address, and a length of at most \
+     the bits of an address"
+)]
 pub struct PrefixError {
     address: IpAddr,
     len: u8,
@@ -221,7 +224,7 @@ impl FromStr for Prefix {
     }
 }
 
-/// How sure a feed is of an entry, 0 (not at all) to 100.
+/// A feed's confidence in an entry, 0 to 100.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -229,12 +232,12 @@ impl FromStr for Prefix {
 pub struct Confidence(u8);
 
 impl Confidence {
-    /// Not sure at all.
+    /// No confidence.
     pub const NONE: Self = Self(0);
     /// Certain.
     pub const FULL: Self = Self(100);
 
-    /// The confidence, or nothing above 100.
+    /// The confidence, or `None` above 100.
     #[must_use]
     pub const fn new(percent: u8) -> Option<Self> {
         if percent <= 100 { Some(Self(percent)) } else { None }
@@ -249,7 +252,7 @@ impl Confidence {
 
 /// A confidence above 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("{0} is not a confidence: give 0 to 100")]
+#[error("{0} is not a confidence: expected 0 to 100")]
 pub struct ConfidenceError(u8);
 
 impl TryFrom<u8> for Confidence {
@@ -285,7 +288,7 @@ impl FeedId {
     }
 }
 
-/// A name that no feed can have.
+/// The text is not a feed name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0:?} is not a feed name: use 1 to 64 of a-z 0-9 - _ . and begin with a letter or digit")]
 pub struct FeedIdError(String);

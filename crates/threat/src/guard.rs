@@ -1,4 +1,4 @@
-//! Whether a feed's new listing may take effect by itself, or waits for an operator.
+//! Decides whether a feed's new listing takes effect automatically, or waits for an operator.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -6,16 +6,16 @@ use thiserror::Error;
 use crate::entry::Prefix;
 use crate::set::{Size, ThreatSet};
 
-/// How far a feed may change by itself.
+/// How much a feed may change without approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChangeLimits {
     /// Growth in percent of the last listing.
     pub growth_percent: u64,
     /// Shrinkage in percent of the last listing.
     pub shrink_percent: u64,
-    /// Changes of a number up to this many pass whatever their percentage.
+    /// Changes up to this number are accepted whatever their percentage.
     pub small: u64,
-    /// What becomes of a listing without any entry.
+    /// Whether an empty listing is accepted.
     pub empty: Empty,
 }
 
@@ -23,15 +23,15 @@ pub struct ChangeLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Empty {
-    /// That is a mistake until somebody says otherwise.
+    /// It is an error until an operator allows it.
     #[default]
     Refused,
-    /// There may be nothing to list.
+    /// It is accepted.
     Allowed,
 }
 
 impl Default for ChangeLimits {
-    /// Real lists change 1 to 12 % a day.
+    /// Real lists change by 1 to 12 % per day.
     fn default() -> Self {
         Self { growth_percent: 50, shrink_percent: 50, small: 500, empty: Empty::Refused }
     }
@@ -43,9 +43,9 @@ impl Default for ChangeLimits {
 pub enum Guard {
     /// The listing takes effect.
     Pass,
-    /// The last listing stays until an operator decides.
+    /// The last listing stays in effect until an operator decides.
     Hold {
-        /// Why; at least one.
+        /// The reasons; at least one.
         reasons: Vec<HoldReason>,
     },
 }
@@ -54,55 +54,55 @@ pub enum Guard {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Error)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 pub enum HoldReason {
-    /// Nothing is listed any more.
+    /// The listing is empty.
     #[error("the feed is now empty; it had {before} entries")]
     Emptied {
         /// Entries before.
         before: u64,
     },
-    /// More than the limit came.
+    /// It grew by more than the limit.
     #[error("the feed grew from {before} to {after} {unit}, more than {limit_percent} %")]
     Grew {
-        /// Before.
+        /// The size before.
         before: u64,
-        /// Now.
+        /// The size now.
         after: u64,
-        /// What was counted.
+        /// The unit.
         unit: Unit,
         /// The limit.
         limit_percent: u64,
     },
-    /// More than the limit went.
+    /// It shrank by more than the limit.
     #[error("the feed shrank from {before} to {after} {unit}, more than {limit_percent} %")]
     Shrank {
-        /// Before.
+        /// The size before.
         before: u64,
-        /// Now.
+        /// The size now.
         after: u64,
-        /// What was counted.
+        /// The unit.
         unit: Unit,
         /// The limit.
         limit_percent: u64,
     },
-    /// It lists own assets that it did not list before.
-    #[error("the feed newly lists {} of own assets, such as {}", counted(*.count, "range", "ranges"), first(.samples))]
+    /// It newly lists own assets.
+    #[error("the feed newly lists {} with addresses of own assets, such as {}", counted(*.count, "range", "ranges"), first(.samples))]
     HitsOwnAssets {
-        /// How many prefixes.
+        /// The number of prefixes.
         count: u64,
         /// The first of them.
         samples: Vec<Prefix>,
     },
-    /// It lists peers, new to it, with which traffic was seen in the last days.
+    /// It newly lists peers with which there was traffic in the last days.
     #[error("the feed newly lists {} with recent traffic, such as {}", counted(*.count, "peer", "peers"), first(.samples))]
     HitsRecentPeers {
-        /// How many prefixes.
+        /// The number of prefixes.
         count: u64,
         /// The first of them.
         samples: Vec<Prefix>,
     },
 }
 
-/// What was counted.
+/// The unit of a size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
@@ -124,21 +124,21 @@ impl std::fmt::Display for Unit {
     }
 }
 
-/// What a listing is held against.
+/// The addresses with which a listing is compared.
 #[derive(Debug, Clone, Copy)]
 pub struct Surroundings<'a> {
-    /// Addresses of own assets and named networks of one's own.
+    /// Addresses of own assets and own named networks.
     pub own_assets: &'a ThreatSet,
-    /// Peers with which traffic was seen in the last days.
+    /// Peers with which there was traffic in the last days.
     pub recent_peers: &'a ThreatSet,
 }
 
-/// At most this many samples stand in a reason.
+/// The most samples in a reason.
 const SAMPLES: usize = 20;
 
-/// Decides on a feed's listing. `before` is the one in effect; nothing for a new feed, whose size
-/// is then no change, but which may not list own assets or recent peers either. The same holds for
-/// the first addresses of a family.
+/// Decides about a feed's listing. `before` is the one in effect; `None` for a new feed, whose size is then
+/// not a change, but which must not list own assets or recent peers either. The same applies to the first
+/// addresses of a family.
 #[must_use]
 pub fn judge(
     before: Option<&ThreatSet>,

@@ -1,7 +1,8 @@
-//! A list on a host's own disk: written from a snapshot, changed by a delta, read as elements.
+//! A list on a host's disk: written from a snapshot, changed by a delta, read as elements.
 //!
-//! Files come in as [`Read`] and [`Write`] objects. Host programs are built for size and this crate for
-//! speed; generic code would be built where it is used, and every entry goes through here.
+//! Files are passed as [`Read`] and [`Write`] trait objects, not as generics: host programs are optimized for
+//! size and this crate for speed, and generic code, through which every entry goes, would be compiled with
+//! the host program's setting.
 
 use std::io::{Read, Write};
 
@@ -13,10 +14,10 @@ use crate::entry::Prefix;
 use crate::plan::{self, Expansion, Moves, MovesBuilder, Tally};
 use crate::set::Digest;
 
-/// Why a list can't be written. What was written of it is to be thrown away.
+/// Why a list can't be written. What was written is to be discarded.
 #[derive(Debug, Error)]
 pub enum KeepError {
-    /// What it is made of is damaged, or does not lead to it.
+    /// The source is damaged, or does not result in the list.
     #[error(transparent)]
     Source(#[from] CodecError),
     /// Writing failed.
@@ -24,8 +25,8 @@ pub enum KeepError {
     Write(#[from] FlatError),
 }
 
-/// Writes the flat list of a snapshot, which must be that of `target`. Returns its end, and what the
-/// choice of an expansion needs.
+/// Writes the flat list of a snapshot, which must be `target`. Returns its trailer, and the tally for
+/// choosing an expansion.
 ///
 /// # Errors
 /// When the snapshot is damaged, is of another list, or writing fails.
@@ -46,14 +47,13 @@ pub fn unpack(
     Ok((trailer, tally))
 }
 
-/// Writes the flat list that a delta makes of another one, which is read from front to back by two
-/// readers, one after the other. It must be that of `target`. Returns its end, and what changes.
+/// Writes the flat list that results from applying a delta to another one, which is read twice from start to
+/// end. It must be `target`. Returns its trailer, and the changes.
 ///
-/// Memory is that of the change.
+/// It only takes memory for the change.
 ///
 /// # Errors
-/// When the base is not the one that the delta changes, either is damaged, another list comes out, or
-/// writing fails.
+/// When the delta has another base, either is damaged, another list results, or writing fails.
 pub fn rewrite(
     [first, second]: [&mut dyn Read; 2],
     delta: &mut dyn Read,
@@ -82,8 +82,7 @@ fn must_be(expected: Digest, actual: Digest) -> Result<(), CodecError> {
     if actual == expected { Ok(()) } else { Err(CodecError::WrongContent { expected, actual }) }
 }
 
-/// The elements of a flat list, in its order. They count only when the end was reached without an
-/// error.
+/// The elements of a flat list, in its order. They are only valid once the end was reached without an error.
 pub struct Elements {
     list: FlatReader<Box<dyn Read>>,
     expansion: Expansion,
@@ -91,10 +90,10 @@ pub struct Elements {
 }
 
 impl Elements {
-    /// Reads the head of a flat list.
+    /// Reads the header of a flat list.
     ///
     /// # Errors
-    /// When it is not the head of a flat list.
+    /// When it is not the header of a flat list.
     pub fn of(list: Box<dyn Read>, expansion: Expansion) -> Result<Self, CodecError> {
         let list = FlatReader::new(list, Limits::default())?;
         Ok(Self { list, expansion, rest: plan::Elements::none() })

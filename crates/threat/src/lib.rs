@@ -1,19 +1,19 @@
-//! Threat lists, from the bytes of a feed to the bytes a host receives. Pure: no file, no clock, no
-//! randomness; bytes and limits in, values out.
+//! Threat lists, from the bytes of a feed to the bytes that a host receives. Pure: no files, clock or
+//! randomness.
 //!
 //! | step | module | in → out |
 //! |---|---|---|
-//! | read | [`feed`] | bytes of one feed → [`Listing`] and what was refused, with samples |
+//! | read | [`feed`] | bytes of one feed → [`Listing`], and invalid entries with samples |
 //! | hold back | [`guard`] | the feed's last listing and this one → pass, or wait for an operator |
-//! | compile | [`compile`](mod@compile) | listings − exceptions − protected → [`ThreatList`], which knows why |
+//! | compile | [`compile`](mod@compile) | listings − exceptions − protected → [`ThreatList`] with provenance |
 //! | distribute | [`codec`] | [`ThreatSet`] → snapshot; two sets → delta; revisions → cheapest path |
 //! | remember | [`listing::store`] | [`Listing`] → bytes on the platform's disk and back |
-//! | keep | [`keep`] | snapshot or delta → a list on a host's disk → its elements, as they stream by |
+//! | keep | [`keep`] | snapshot or delta → a list on a host's disk → its elements, as a stream |
 //! | plan | [`plan`] | [`ThreatSet`] → which elements are hosts, which are intervals |
 //!
-//! Everything rests on one normal form: a [`ThreatSet`] is the smallest list of disjoint prefixes
-//! that covers exactly its addresses. Equal sets are equal values with equal digests, and every set
-//! has exactly one encoding.
+//! Everything is based on one normal form: a [`ThreatSet`] is the smallest list of disjoint prefixes that
+//! covers exactly its addresses. Equal sets are equal values with equal digests, and every set has exactly
+//! one encoding.
 
 pub mod access_log;
 pub mod codec;

@@ -1,25 +1,25 @@
-//! What becomes of traffic with listed peers.
+//! The mode for traffic with listed peers.
 
 use serde::{Deserialize, Serialize};
 
-/// What becomes of flows with listed peers. In every mode but [`ThreatMode::Off`] the same packets
-/// match, and the same matches are recorded.
+/// What happens to flows with listed peers. In all modes except [`ThreatMode::Off`] the same packets match,
+/// and the same matches are recorded.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum ThreatMode {
-    /// Nobody looks.
+    /// Packets are not looked up.
     Off,
-    /// Their packets are recorded and let through to the policy.
+    /// Packets are recorded and passed on to the policy.
     EventOnly,
-    /// Their packets are recorded and dropped.
+    /// Packets are recorded and dropped.
     #[default]
     Block,
 }
 
 impl ThreatMode {
-    /// The word for it, as in documents and answers.
+    /// Its name in documents and answers.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -36,7 +36,7 @@ impl std::fmt::Display for ThreatMode {
     }
 }
 
-/// A text that is no mode.
+/// The text is not a threat mode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a threat mode; expected block, event-only or off")]
 pub struct ThreatModeError(String);

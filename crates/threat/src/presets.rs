@@ -1,8 +1,8 @@
-//! Well-known feeds: where they are, how they are read, and on what terms. Plain data; nothing is
-//! fetched because it stands here.
+//! Well-known feeds: their addresses, formats and terms. Plain data; nothing is fetched because it is listed
+//! here.
 //!
-//! Terms are those that the publishers stated in August 2026, in short. They change, and who uses a
-//! feed is bound by the page itself: show [`Preset::terms_url`] beside [`Preset::terms`].
+//! The terms are short summaries of what the publishers stated in August 2026. They change, and users of a
+//! feed are bound by the page itself: show [`Preset::terms_url`] beside [`Preset::terms`].
 
 use std::time::Duration;
 
@@ -14,39 +14,39 @@ use crate::feed::{Fields, Format, Levels, Port};
 /// A feed that an operator can choose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Preset {
-    /// The name that a feed made of it gets; a valid [`crate::FeedId`].
+    /// The name of a feed created from it; a valid [`crate::FeedId`].
     pub id: &'static str,
-    /// What people call it.
+    /// The title for people.
     pub title: &'static str,
-    /// What it lists, and what to expect of it.
+    /// What it lists, and how reliable it is.
     pub about: &'static str,
-    /// Where it is.
+    /// Its address.
     pub source: Source,
-    /// How it is read.
+    /// Its format.
     pub format: Format,
-    /// How sure its entries are where it doesn't say so itself.
+    /// The confidence of entries without their own.
     pub confidence: Confidence,
-    /// Whether it takes a key.
+    /// Whether it requires a key.
     pub key: Key,
-    /// The terms of use in short.
+    /// A summary of the terms of use.
     pub terms: &'static str,
-    /// The terms of use.
+    /// The page with the terms of use.
     pub terms_url: &'static str,
-    /// To be fetched no more often.
+    /// The shortest allowed interval.
     pub least_interval: Duration,
 }
 
-/// Where a feed is.
+/// The address of a feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
-    /// Here.
+    /// This URL.
     Url(&'static str),
-    /// On a server of the operator's own, at an address like this one.
+    /// On the operator's own server, at a URL like this one.
     Own(&'static str),
 }
 
-/// How a feed wants to know who asks.
+/// How a feed authenticates its users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Key {
@@ -54,14 +54,14 @@ pub enum Key {
     None,
     /// By this header.
     Header(&'static str),
-    /// In place of `{key}` in the URL, so the URL is a secret.
+    /// Replaces `{key}` in the URL, so the URL is secret.
     InUrl,
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// All presets: those of publishers, the surest first, then those of servers of one's own.
+/// All presets: those of publishers, the most reliable first, then those for own servers.
 #[must_use]
 pub fn presets() -> Vec<Preset> {
     let mut presets = published();
@@ -122,16 +122,16 @@ fn published() -> Vec<Preset> {
         Preset {
             id: "firehol-level1",
             title: "FireHOL level 1",
-            about: "Made of the surest lists of others. It also lists private and unassigned \
-                    ranges, which are protected here, and ranges wider than a feed may list, \
-                    which are refused and counted.",
+            about: "Combines the most reliable lists of other publishers. It also contains \
+                 private and unassigned ranges, which are protected here, and ranges wider than \
+                 a feed may list, which are refused and counted.",
             source: Source::Url(
                 "https://raw.githubusercontent.com/firehol/blocklist-ipsets/master/firehol_level1.netset",
             ),
             format: plain(),
             confidence: percent(90),
             key: Key::None,
-            terms: "Those of each list it is made of; some forbid commercial use.",
+            terms: "Those of each combined list; some forbid commercial use.",
             terms_url: "https://github.com/firehol/blocklist-ipsets",
             least_interval: HOUR,
         },
@@ -153,22 +153,22 @@ fn published() -> Vec<Preset> {
         Preset {
             id: "ipsum",
             title: "IPsum",
-            about: "Addresses with the number of lists that name them, which becomes their \
-                    confidence: 30 % for one list, 60 % for three, 100 % for eight and more.",
+            about: "Addresses with the number of lists that contain them, which determines their \
+                 confidence: 30 % for one list, 60 % for three, 100 % for eight and more.",
             source: Source::Url(
                 "https://raw.githubusercontent.com/stamparm/ipsum/master/ipsum.txt",
             ),
             format: Format::Plain { levels: Some(ipsum_levels()) },
             confidence: percent(30),
             key: Key::None,
-            terms: "The Unlicense (public domain). The lists it is made of have terms of their own.",
+            terms: "The Unlicense (public domain). The combined lists have their own terms.",
             terms_url: "https://github.com/stamparm/ipsum/blob/master/LICENSE",
             least_interval: DAY,
         },
         Preset {
             id: "emerging-threats-compromised",
             title: "Emerging Threats, compromised hosts",
-            about: "Hosts that attack because they were broken into.",
+            about: "Compromised hosts that attack others.",
             source: Source::Url("https://rules.emergingthreats.net/blockrules/compromised-ips.txt"),
             format: plain(),
             confidence: percent(70),
@@ -185,7 +185,7 @@ fn published() -> Vec<Preset> {
             format: plain(),
             confidence: percent(60),
             key: Key::None,
-            terms: "Free of charge, as it is and at one's own risk; no licence is stated.",
+            terms: "Free of charge, as is and at your own risk; no licence is stated.",
             terms_url: "https://www.blocklist.de/en/export.html",
             least_interval: HOUR,
         },
@@ -197,15 +197,15 @@ fn published() -> Vec<Preset> {
             format: plain(),
             confidence: percent(60),
             key: Key::None,
-            terms: "Free of charge, to be used in any way one sees fit; no licence is stated.",
+            terms: "Free of charge, for any use; no licence is stated.",
             terms_url: "https://cinsscore.com/",
             least_interval: HOUR,
         },
         Preset {
             id: "tor-exits",
             title: "Tor exits",
-            about: "Where traffic leaves the Tor network. Most of it is harmless: best recorded \
-                    only, or blocked where nobody has to come through Tor.",
+            about: "Exit nodes of the Tor network. Most of their traffic is harmless: best \
+                 recorded only, or blocked where no one needs access through Tor.",
             source: Source::Url("https://check.torproject.org/torbulkexitlist"),
             format: plain(),
             confidence: percent(30),
@@ -227,7 +227,7 @@ fn published() -> Vec<Preset> {
     ]
 }
 
-/// Feeds of a server that the operator has, or of an account of one's own.
+/// Presets for own servers and accounts.
 fn of_own_servers() -> Vec<Preset> {
     let own = |id, title, about, example, format, confidence, key| Preset {
         id,
@@ -245,7 +245,7 @@ fn of_own_servers() -> Vec<Preset> {
         own(
             "crowdsec",
             "CrowdSec decisions",
-            "Bans of a CrowdSec Local API, which end by themselves or are taken back. The first \
+            "Bans of a CrowdSec Local API, which expire or are withdrawn. The first \
              request asks for startup=true, later ones for changes.",
             "https://crowdsec.example:8080/v1/decisions/stream",
             Format::CrowdSec,
@@ -265,7 +265,7 @@ fn of_own_servers() -> Vec<Preset> {
             "misp-feed",
             "MISP feed",
             "A directory with a manifest.json and a document for each event, as MISP servers and \
-             others publish it. Only events that have changed are asked for again.",
+             others publish it. Only changed events are requested again.",
             "https://misp.example/feed/",
             Format::Misp,
             50,
@@ -292,7 +292,7 @@ fn of_own_servers() -> Vec<Preset> {
             },
             confidence: percent(90),
             key: Key::Header("Key"),
-            terms: "For one's own use with a key of one's own; not to be passed on.",
+            terms: "For your own use with your own key; not to be redistributed.",
             terms_url: "https://www.abuseipdb.com/legal",
             least_interval: Duration::from_secs(6 * 3600),
         },
@@ -320,8 +320,8 @@ fn x4bnet(id: &'static str, title: &'static str, url: &'static str) -> Preset {
     Preset {
         id,
         title,
-        about: "Networks from which people seldom browse. They are not malicious as such: best \
-                recorded only.",
+        about: "Networks of data centres, from which people seldom browse. They are not \
+             malicious as such: best recorded only.",
         source: Source::Url(url),
         format: plain(),
         confidence: percent(10),
@@ -332,7 +332,7 @@ fn x4bnet(id: &'static str, title: &'static str, url: &'static str) -> Preset {
     }
 }
 
-/// One list is not much; three that agree seldom err.
+/// The confidence by the number of lists: one means little; three that agree are seldom wrong.
 fn ipsum_levels() -> Levels {
     let steps = [(1, 30), (2, 45), (3, 60), (4, 70), (5, 80), (6, 90), (8, 100)];
     Levels(steps.map(|(from, of)| (from, percent(of))).to_vec())

@@ -1,4 +1,4 @@
-//! What can never be blocked, whatever a feed says.
+//! Ranges that can never be blocked, whatever a feed lists.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ pub enum ProtectedBy {
 pub struct Protected {
     /// The addresses.
     pub prefix: Prefix,
-    /// Why.
+    /// The reason.
     pub by: ProtectedBy,
 }
 

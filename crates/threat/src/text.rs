@@ -1,5 +1,4 @@
-//! Addresses, prefixes and ranges as feeds write them, read strictly: what could mean two things is
-//! refused with a reason, never guessed.
+//! Addresses, prefixes and ranges in feeds, parsed strictly: anything ambiguous is refused with a reason.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -38,7 +37,7 @@ impl From<Prefix> for Range {
 /// Why something in a feed is not an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Error)]
 pub enum Reason {
-    /// Nothing where an address should be.
+    /// There is no address.
     #[error("no address where one was expected")]
     Missing,
     /// A number with leading zeros, which some programs read as octal.
@@ -68,17 +67,17 @@ pub enum Reason {
     /// A range whose ends are of two families, or whose first address is above its last.
     #[error("the ends of the range are in the wrong order or of two families")]
     RangeOrder,
-    /// Something else stands behind the address.
+    /// Other text follows the address.
     #[error("unexpected text after the address")]
     TrailingText,
-    /// A count or confidence that is not a number in its bounds.
-    #[error("the confidence or count is not a number in its bounds")]
+    /// A count or confidence that is not a number within its range.
+    #[error("the confidence or count is not a number within its range")]
     Confidence,
     /// Bytes that are not UTF-8.
     #[error("not UTF-8")]
     NotUtf8,
     /// A quoted CSV field without its closing quote, or text around the quotes.
-    #[error("quotes of a field don't match")]
+    #[error("the quotes of a field don't match")]
     Quotes,
     /// A record without the named column.
     #[error("the record has no such column")]
@@ -86,21 +85,21 @@ pub enum Reason {
     /// A line that is not one JSON object.
     #[error("not one JSON object")]
     NotJson,
-    /// An expression that addresses alone can't say.
-    #[error("the pattern says more than addresses (AND, NOT, order or time)")]
+    /// A pattern that consists of more than addresses.
+    #[error("the pattern has conditions besides addresses (AND, NOT, order or time)")]
     Pattern,
-    /// An expression that breaks off.
-    #[error("the pattern is not whole: a bracket or quote in it is not closed")]
+    /// An incomplete pattern.
+    #[error("the pattern is incomplete: a bracket or quote in it is not closed")]
     OpenPattern,
-    /// A time that is not one.
+    /// An invalid time.
     #[error("not a time such as 2026-11-21T06:00:00Z")]
     Time,
-    /// A duration that is not one.
+    /// An invalid duration.
     #[error("not a duration such as 3h59m4s")]
     Duration,
 }
 
-/// Reads `address`, `address/length`, `address-address` or `address - address`.
+/// Parses `address`, `address/length`, `address-address` or `address - address`.
 ///
 /// # Errors
 /// When it is anything else, or lists every address of a family.
@@ -121,7 +120,7 @@ pub fn range(text: &[u8]) -> Result<Range, Reason> {
     }
 }
 
-/// Reads `address` or `address/length`.
+/// Parses `address` or `address/length`.
 ///
 /// # Errors
 /// When it is anything else, or lists every address of a family.
@@ -133,7 +132,7 @@ pub fn prefix(text: &[u8]) -> Result<Prefix, Reason> {
         return address(text).map(Prefix::from);
     };
     let address = address(&text[..slash])?;
-    // An IPv4 address that is written as one of IPv6 has 96 bits more.
+    // An IPv4 address written as an IPv6 address has 96 bits more.
     let (most, more) = match (address, text.contains(&b':')) {
         (IpAddr::V4(_), false) => (32, 0),
         (IpAddr::V4(_), true) => (128, 96),
@@ -150,7 +149,7 @@ pub fn prefix(text: &[u8]) -> Result<Prefix, Reason> {
     Prefix::new(address, length as u8).map_err(|_| Reason::HostBits)
 }
 
-/// Reads one address; `::ffff:1.2.3.4` is the IPv4 address.
+/// Parses one address; `::ffff:1.2.3.4` is the IPv4 address.
 ///
 /// # Errors
 /// When it is anything else.
@@ -187,10 +186,10 @@ pub fn without_port(text: &[u8]) -> Result<IpAddr, Reason> {
     }
 }
 
-/// The address that is the host of `scheme://user@host:port/path`; nothing when the host is a name.
+/// The address that is the host of `scheme://user@host:port/path`; `None` if the host is a name.
 ///
 /// # Errors
-/// When it is no URL, or its host is an address that is not read, such as an octal one.
+/// When it is not a URL, or its host is an address that is refused, such as an octal one.
 pub fn host_of_url(url: &[u8]) -> Result<Option<IpAddr>, Reason> {
     let scheme = url.windows(3).position(|part| part == b"://").ok_or(Reason::NotAnAddress)?;
     let rest = &url[scheme + 3..];

@@ -35,19 +35,19 @@ pub trait Word:
     /// The number one.
     const ONE: Self;
 
-    /// How many low bits are zero; [`Word::BITS`] for zero.
+    /// The number of low zero bits; [`Word::BITS`] for zero.
     fn low_zeros(self) -> u8;
 
-    /// How many bits the number needs; 0 for zero.
+    /// The number of bits that the number needs; 0 for zero.
     fn width(self) -> u8;
 
     /// The low bits of a wider number.
     fn truncated(wide: u128) -> Self;
 
-    /// The address.
+    /// As an address.
     fn address(self) -> IpAddr;
 
-    /// Ones below a prefix of `len` bits; `len` is at most [`Word::BITS`].
+    /// The host mask of a prefix of `len` bits; `len` is at most [`Word::BITS`].
     #[must_use]
     fn host_mask(len: u8) -> Self {
         if len == Self::BITS { Self::default() } else { Self::MAX >> u32::from(len) }

@@ -1,5 +1,5 @@
-//! How much one message may say. Both ends cut by the same function: a host before it sends, the
-//! platform when it takes. What is too much is left out and told, never a reason to refuse the rest.
+//! The limits of messages. Both ends apply the same function: a host before it sends, the platform when it
+//! receives. What exceeds a limit is omitted and reported; the rest is accepted.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,44 +11,48 @@ use crate::telemetry::{HostTelemetry, SoftwareContents};
 pub const ADDRESSES: usize = 8_192;
 /// Problems in one check-in.
 pub const PROBLEMS: usize = 500;
-/// Ways to the platform.
+/// Routes to the platform.
 pub const ROUTES: usize = 64;
-/// A text for people, in bytes as JSON writes it.
+/// A text for people, in bytes of JSON.
 pub const TEXT: usize = 4_000;
-/// A word for programs, a version or a name, in bytes as JSON writes it.
+/// A keyword, a version or a name, in bytes of JSON.
 pub const WORD: usize = 512;
-/// All problems of one check-in, in bytes as JSON writes them.
+/// All problems of one check-in, in bytes of JSON.
 pub const PROBLEM_BYTES: usize = 512 << 10;
-/// What is shown of a ruleset or an order, in bytes.
+/// The evidence of a ruleset or an order, in bytes.
 pub const EVIDENCE: usize = 16 << 10;
-/// A whole check-in, in bytes. What is within the other bounds is within this one.
+/// A whole check-in, in bytes. If the other limits are met, this one is, too.
 pub const CHECK_IN_BYTES: usize = 2 << 20;
 /// Items of one list of a report.
 pub const ITEMS: usize = 100_000;
 /// File systems or interfaces of one host.
 pub const PARTS: usize = 512;
 
-/// The code of the problem that tells what was left out.
+/// The code of the problem that reports omissions.
 pub const LEFT_OUT: &str = "left-out";
 
-/// What a cut of problems is called.
+/// The name of a cut of problems.
 pub const PROBLEMS_CUT: &str = "problems";
 
-/// A list of which a part was left out.
+/// A list that was shortened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
-    /// What is listed, in the plural.
+    /// The name of its items, in the plural.
     pub what: &'static str,
-    /// How many there were.
+    /// The number of items.
     pub had: usize,
-    /// How many are told.
+    /// The number of items kept.
     pub kept: usize,
 }
 
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, had, kept } = self;
-        write!(f, "of {had} {what} only {kept} are told to the platform: there is room for no more")
+        write!(
+            f,
+            "of {had} {what} only {kept} are reported to the platform: the message has no \
+             room for more"
+        )
     }
 }
 
@@ -65,7 +69,7 @@ fn list<T>(what: &'static str, items: &mut Vec<T>, most: usize) -> Option<Cut> {
     (had > most).then_some(Cut { what, had, kept: most })
 }
 
-/// Shortens a text to so many bytes as JSON writes it, with a mark where it was longer.
+/// Shortens a text to this many bytes of JSON, with a mark if it was longer.
 pub fn text(text: &mut String, most: usize) {
     const MARK: &str = "…";
     let (mut used, mut fits, mut whole) = (0, 0, true);
@@ -98,8 +102,8 @@ fn json_bytes_of(text: &str) -> usize {
 }
 
 impl CheckIn {
-    /// Makes the check-in one that is taken whole: what is beyond a bound is left out, and the
-    /// problems say so. Twice is once.
+    /// Shortens the check-in so that it is accepted: items beyond a limit are omitted, and a problem reports
+    /// that. Applying it again has no effect.
     pub fn fit(&mut self) -> Vec<Cut> {
         self.host.addresses.sort_unstable();
         self.host.addresses.dedup();
@@ -132,7 +136,7 @@ impl CheckIn {
         for route in &mut self.routes {
             text(&mut route.route, WORD);
             if let Some(failure) = &mut route.last_failure {
-                // With the route itself, so that all of them are bounded.
+                // Including the route itself, so that all of them are limited.
                 text(&mut failure.reason, TEXT / 2);
             }
         }
@@ -145,8 +149,8 @@ impl CheckIn {
     }
 }
 
-/// Leaves problems out that were told already, and what there is no room for beside those that tell
-/// of `cuts`.
+/// Omits problems that were already reported, and those for which there is no room beside the ones about
+/// `cuts`.
 fn fit_problems(problems: &mut Vec<Problem>, cuts: &[Cut]) -> Option<Cut> {
     let mut told: BTreeSet<(String, String)> = BTreeSet::new();
     for cut in cuts.iter().copied().map(Problem::from) {
@@ -157,7 +161,7 @@ fn fit_problems(problems: &mut Vec<Problem>, cuts: &[Cut]) -> Option<Cut> {
         text(&mut problem.text, TEXT);
     }
     problems.retain(|problem| told.insert((problem.code.clone(), problem.text.clone())));
-    // One more says that there were more.
+    // One more reports that problems were omitted.
     let added = cuts.len() + 1;
     let (most, mut left) = (PROBLEMS - added, PROBLEM_BYTES - added * TEXT);
     let fits = |problem: &&Problem| {
@@ -167,7 +171,7 @@ fn fit_problems(problems: &mut Vec<Problem>, cuts: &[Cut]) -> Option<Cut> {
         fits
     };
     let (had, kept) = (problems.len(), problems.iter().take(most).take_while(fits).count());
-    // Where only the last one is too much, it is the one that says so of a host that has cut already.
+    // If only the last one is too much, it is the report of an earlier cut.
     if had == kept || (had == kept + 1 && problems[kept].code == LEFT_OUT) {
         return None;
     }
@@ -176,8 +180,8 @@ fn fit_problems(problems: &mut Vec<Problem>, cuts: &[Cut]) -> Option<Cut> {
 }
 
 impl Report {
-    /// Makes the report one that is taken whole: what is beyond a bound is left out. Flows that are
-    /// left out count as lost. Twice is once.
+    /// Shortens the report so that it is accepted: items beyond a limit are omitted. Omitted flows count as
+    /// lost. Applying it again has no effect.
     pub fn fit(&mut self) -> Vec<Cut> {
         let mut cuts = Vec::new();
         match &mut self.body {
@@ -225,7 +229,7 @@ impl Report {
     }
 }
 
-/// Shortens a list whose losses are counted beside it.
+/// Shortens a list whose losses are counted separately.
 fn counted<T>(items: &mut Vec<T>, lost: &mut u64, what: &'static str) -> Option<Cut> {
     let cut = list(what, items, ITEMS)?;
     let more = u64::try_from(cut.had - cut.kept).unwrap_or(u64::MAX);
@@ -234,7 +238,7 @@ fn counted<T>(items: &mut Vec<T>, lost: &mut u64, what: &'static str) -> Option<
 }
 
 impl HostTelemetry {
-    /// Leaves out what is beyond a bound, addresses over all interfaces.
+    /// Omits items beyond a limit; addresses are limited over all interfaces.
     pub fn fit(&mut self) -> Vec<Cut> {
         let mut cuts = vec![
             list("file systems", &mut self.disks, PARTS),

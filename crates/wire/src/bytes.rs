@@ -1,4 +1,4 @@
-//! Fixed-size byte strings that travel as base64.
+//! Fixed-size byte strings, encoded as base64.
 
 use std::fmt;
 
@@ -6,13 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// `N` bytes; base64 (RFC 4648, padded) in JSON. For public values: keys to be kept secret have types
-/// of their own.
+/// `N` bytes; base64 (RFC 4648, padded) in JSON. For public values: secret keys have their own types.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes<const N: usize>(pub [u8; N]);
 
 impl<const N: usize> Bytes<N> {
-    /// Reads base64.
+    /// Parses base64.
     ///
     /// # Errors
     /// When `text` is not base64 of exactly `N` bytes.
@@ -29,7 +28,7 @@ impl<const N: usize> Bytes<N> {
     }
 }
 
-/// Why a text was refused.
+/// The text is not base64 of the expected length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected base64 of {expected} bytes")]
 pub struct BytesError {

@@ -1,9 +1,9 @@
-//! What the platform signs for one host: DSSE envelopes (Dead Simple Signing Envelope, protocol and
-//! JSON form 1.0.2) with Ed25519 signatures by pinned keys.
+//! Envelopes, which the platform signs for one host: DSSE (Dead Simple Signing Envelope, protocol and JSON
+//! form 1.0.2) with Ed25519 signatures by pinned keys.
 //!
-//! Nothing signed has an expiry. A host that is cut off from the platform for weeks must keep
-//! enforcing what it last had; an expiry would turn a long outage into an open or a dead host. What
-//! an expiry is for, keeping old states from coming back, is done by the floor.
+//! Nothing signed has an expiry. A host without a connection to the platform for weeks must keep enforcing
+//! what it last received; an expiry would leave it open or unreachable after a long outage. The purpose of an
+//! expiry, to prevent old states from being replayed, is served by the floor.
 
 use std::ops::Deref;
 
@@ -23,10 +23,10 @@ use crate::threat::{ThreatOrder, ThreatWanted};
 /// The largest envelope that is read, in bytes.
 pub const MAX_ENVELOPE: usize = 64 << 20;
 
-/// The most signatures that are looked at: a change of keys needs two.
+/// The most signatures that are checked: a key change needs two.
 const MAX_SIGNATURES: usize = 8;
 
-/// A payload and who signed it, not yet verified.
+/// A payload and its signatures, not verified yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Envelope {
@@ -34,7 +34,7 @@ pub struct Envelope {
     #[serde(serialize_with = "write_base64", deserialize_with = "read_base64")]
     payload: Vec<u8>,
     signatures: Vec<EnvelopeSignature>,
-    /// Which compilation it is. Not of DSSE, and ignored by whoever does not know it.
+    /// Identifies the compilation. It is not part of DSSE; programs that do not know it ignore it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     label: Option<SignedLabel>,
 }
@@ -58,17 +58,17 @@ struct EnvelopeSignature {
 /// Platform: signs an order, or a ruleset without a label.
 ///
 /// # Errors
-/// When it can't be written as JSON.
+/// When it can't be encoded as JSON.
 pub fn seal<T: Payload>(key: &PolicyKey, value: &T) -> Result<Envelope, SealError> {
     let (payload, signature) = signed(key, value)?;
     let payload_type = T::TYPE.to_owned();
     Ok(Envelope { payload_type, payload, signatures: vec![signature], label: None })
 }
 
-/// Platform: signs a ruleset, and which compilation it is.
+/// Platform: signs a ruleset together with the label of its compilation.
 ///
 /// # Errors
-/// When it can't be written as JSON.
+/// When it can't be encoded as JSON.
 pub fn seal_ruleset(
     key: &PolicyKey,
     ruleset: &Ruleset,
@@ -96,7 +96,7 @@ fn signed<T: Payload>(
 }
 
 impl Envelope {
-    /// Reads the JSON form; says nothing about who signed it.
+    /// Parses the JSON form without verifying signatures.
     ///
     /// # Errors
     /// [`EnvelopeError::TooLarge`] and [`EnvelopeError::Malformed`].
@@ -107,23 +107,26 @@ impl Envelope {
         serde_json::from_slice(bytes).map_err(EnvelopeError::Malformed)
     }
 
-    /// The payload, for showing; says nothing about who signed it.
+    /// The payload, for display; its signatures are not verified.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    /// SHA-256 of the payload: what [`InForce`] and [`ThreatWanted`] name it by.
+    /// SHA-256 of the payload, by which [`InForce`] and [`ThreatWanted`] identify it.
     #[must_use]
     pub fn digest(&self) -> Digest {
         Bytes(sha256(&self.payload))
     }
 
-    /// The JSON form, to be sent and stored as it is.
+    /// The JSON form, to be sent and stored unchanged.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let Ok(json) = serde_json::to_vec(self) else {
-            unreachable!("JSON holds strings and byte strings, and an envelope is nothing else")
+            unreachable!(
+                "an envelope consists of strings and byte strings, which JSON can \
+                 represent"
+            )
         };
         json
     }
@@ -138,21 +141,22 @@ pub enum EnvelopeError {
         /// Its size.
         bytes: usize,
     },
-    /// Not the JSON of an envelope.
-    #[error("what the platform signed is damaged: its envelope can't be read")]
+    /// It is not the JSON of an envelope.
+    #[error("the platform's envelope is damaged and can't be read")]
     Malformed(#[source] serde_json::Error),
-    /// The payload is something else.
-    #[error("the envelope holds {got:?}, not {expected:?}; upgrade the older side")]
+    /// The payload has another type.
+    #[error("the envelope contains {got:?}, not {expected:?}; upgrade the older side")]
     PayloadType {
-        /// What it says it holds.
+        /// The payload's type.
         got: String,
-        /// What was asked for.
+        /// The expected type.
         expected: &'static str,
     },
-    /// Signed, but by no pinned key.
+    /// It is signed, but by no pinned key.
     #[error(
-        "the envelope is signed by {signed_by:?}, but only {pinned:?} are pinned; if the platform's \
-         policy key was changed on purpose, put the new one into the host's configuration"
+        "the envelope is signed by {signed_by:?}, but only {pinned:?} are pinned; if the \
+         platform's policy key was changed on purpose, put the new key into the host's \
+         configuration"
     )]
     UnknownKey {
         /// The key ids in the envelope.
@@ -160,44 +164,42 @@ pub enum EnvelopeError {
         /// The pinned key ids.
         pinned: Vec<KeyId>,
     },
-    /// A pinned key is named, but the signature is not its.
+    /// A pinned key is named, but the signature does not match it.
     #[error("the envelope's signature is wrong: it was damaged or forged")]
     BadSignature,
-    /// Properly signed, but nothing that this program understands.
+    /// It is signed, but this program can't parse the payload.
     #[error("the envelope is signed but its content can't be understood; upgrade this program")]
     Payload(#[source] serde_json::Error),
-    /// For another host.
+    /// It is for another host.
     #[error("the envelope is for {got}, but this host is {expected}")]
     OtherHost {
-        /// Whom it is for.
+        /// The host for which it is.
         got: AssetId,
         /// This host.
         expected: AssetId,
     },
-    /// The label was made for something else.
-    #[error(
-        "the envelope's label is of another ruleset: it was damaged or put together by someone"
-    )]
+    /// The label belongs to another ruleset.
+    #[error("the envelope's label belongs to another ruleset: it was damaged or manipulated")]
     Mislabelled,
-    /// A ruleset older than what the host has had already.
-    #[error("the envelope holds {got}, but this host has already had {floor}")]
+    /// The ruleset is older than one that the host has had.
+    #[error("the envelope contains {got}, but this host has already had {floor}")]
     Older {
-        /// Its place.
+        /// Its version.
         got: RulesetVersion,
         /// The newest so far.
         floor: RulesetVersion,
     },
-    /// An order older than what the host has had already.
-    #[error("the envelope holds order {got}, but this host has already had order {floor}")]
+    /// The order is older than one that the host has had.
+    #[error("the envelope contains order {got}, but this host has already had order {floor}")]
     OlderOrder {
-        /// Its sequence.
+        /// Its sequence number.
         got: u64,
         /// The newest so far.
         floor: u64,
     },
-    /// A ruleset without a label, for a host that has had one with a label.
+    /// The ruleset has no label, but the host has had one with a label.
     #[error(
-        "the envelope does not say which compilation it is, and this host has already had {floor}; \
+        "the envelope has no compilation number, but this host has already had {floor}; \
          if the platform was replaced by an earlier version, upgrade it"
     )]
     Unlabelled {
@@ -206,8 +208,8 @@ pub enum EnvelopeError {
     },
 }
 
-/// Something that was signed by a pinned key, for this host, and is not too old. Made by [`open`],
-/// [`open_order`] and [`open_label`], and by nothing else; whoever has one has the evidence.
+/// A payload that was signed by a pinned key, for this host, and is not too old. Only [`open`],
+/// [`open_order`] and [`open_label`] create it, so it is proof of these checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified<T> {
     value: T,
@@ -230,7 +232,7 @@ impl<T> Verified<T> {
         self.digest
     }
 
-    /// The envelope, byte for byte as it was opened: what the host stores, to be opened again later.
+    /// The envelope, byte for byte as it was opened, which the host stores to open it again later.
     #[must_use]
     pub fn envelope(&self) -> &[u8] {
         &self.envelope
@@ -238,20 +240,20 @@ impl<T> Verified<T> {
 }
 
 impl Verified<Ruleset> {
-    /// Names this ruleset.
+    /// Identifies this ruleset.
     #[must_use]
     pub fn in_force(&self) -> InForce {
         InForce { revision: self.value.revision, digest: self.digest }
     }
 
-    /// Its place among all rulesets.
+    /// Its version, which orders all rulesets.
     #[must_use]
     pub fn version(&self) -> RulesetVersion {
         let compilation = self.label.as_ref().map_or(0, |label| label.compilation);
         RulesetVersion { revision: self.value.revision, compilation }
     }
 
-    /// The envelope of its label, for [`open_label`]; `None` when there is none.
+    /// The envelope of its label, for [`open_label`]; `None` if there is none.
     #[must_use]
     pub fn label(&self) -> Option<&[u8]> {
         self.label.as_ref().map(|label| label.envelope.as_slice())
@@ -259,7 +261,7 @@ impl Verified<Ruleset> {
 }
 
 impl Verified<ThreatOrder> {
-    /// Names this order.
+    /// Identifies this order.
     #[must_use]
     pub fn name(&self) -> ThreatWanted {
         ThreatWanted { sequence: self.value.sequence, order: self.digest }
@@ -276,11 +278,10 @@ impl<T> Deref for Verified<T> {
 
 /// Host: opens a ruleset's envelope, from the platform or from its own disk.
 ///
-/// `floor` is the place of the newest ruleset that this host has had. The one at that place is
-/// accepted again.
+/// `floor` is the version of the newest ruleset that this host has had. The same version is accepted again.
 ///
 /// # Errors
-/// See [`EnvelopeError`]; looked at in the order written there.
+/// See [`EnvelopeError`]; checked in the order listed there.
 pub fn open(
     envelope: &[u8],
     pinned: &[PolicyPublicKey],
@@ -300,10 +301,10 @@ pub fn open(
 
 /// Host: opens an order's envelope, from the platform or from its own disk.
 ///
-/// `floor` is the newest sequence that this host has had.
+/// `floor` is the highest sequence number that this host has had.
 ///
 /// # Errors
-/// See [`EnvelopeError`]; looked at in the order written there.
+/// See [`EnvelopeError`]; checked in the order listed there.
 pub fn open_order(
     envelope: &[u8],
     pinned: &[PolicyPublicKey],
@@ -317,10 +318,10 @@ pub fn open_order(
     Ok(verified)
 }
 
-/// Whom something is for, as its envelope says; says nothing about who signed it.
+/// The asset for which an envelope is, without verifying signatures.
 ///
 /// # Errors
-/// [`EnvelopeError::Payload`] when it does not say.
+/// [`EnvelopeError::Payload`] when it can't be read.
 pub fn addressee(envelope: &Envelope) -> Result<AssetId, EnvelopeError> {
     #[derive(Deserialize)]
     struct Peek {
@@ -330,10 +331,10 @@ pub fn addressee(envelope: &Envelope) -> Result<AssetId, EnvelopeError> {
     Ok(peek.asset)
 }
 
-/// Opens the envelope of a label alone: evidence that a ruleset of this place was made for this host.
+/// Opens the envelope of a label alone: evidence that a ruleset with this version was made for this host.
 ///
 /// # Errors
-/// See [`EnvelopeError`]; looked at in the order written there.
+/// See [`EnvelopeError`]; checked in the order listed there.
 pub fn open_label(
     envelope: &[u8],
     pinned: &[PolicyPublicKey],
@@ -342,7 +343,7 @@ pub fn open_label(
     open_any(envelope, pinned, expected)
 }
 
-/// Verifies everything but the age.
+/// Verifies everything except the version.
 fn open_any<T: Payload>(
     bytes: &[u8],
     pinned: &[PolicyPublicKey],
@@ -362,7 +363,7 @@ fn open_any<T: Payload>(
 }
 
 impl SignedLabel {
-    /// The label, when it is signed and of the payload with this digest.
+    /// The label, if it is signed and belongs to the payload with this digest.
     fn verified(
         self,
         pinned: &[PolicyPublicKey],
@@ -381,7 +382,7 @@ impl SignedLabel {
     }
 }
 
-/// A payload of this type, signed by each of the keys.
+/// Signs a payload of this type with each of the keys.
 pub(crate) fn sign(keys: &[&PolicyKey], payload_type: &str, payload: Vec<u8>) -> Envelope {
     let message = pre_authentication(payload_type, &payload);
     let signature = |key: &&PolicyKey| EnvelopeSignature {
@@ -392,7 +393,7 @@ pub(crate) fn sign(keys: &[&PolicyKey], payload_type: &str, payload: Vec<u8>) ->
     Envelope { payload_type: payload_type.to_owned(), payload, signatures, label: None }
 }
 
-/// Whether a pinned key has signed the payload as one of this type.
+/// Checks whether a pinned key has signed the payload with this type.
 pub(crate) fn verify(
     envelope: &Envelope,
     expected: &'static str,

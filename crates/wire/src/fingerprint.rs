@@ -1,4 +1,4 @@
-//! A host's identity key in a form that people compare.
+//! The fingerprint of a host's identity key, for comparison by people.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::Bytes;
 use crate::keys::sha256;
 
-/// SHA-256 of the 32 bytes of a host's public identity key, written `sha256:` and 64 hexadecimal
-/// digits. Host and platform show the same one: whoever compares them knows which machine asks.
+/// SHA-256 of the 32 bytes of a host's public identity key, written `sha256:` and 64 hexadecimal digits. Host
+/// and platform show the same one, so that an operator can identify the machine that registers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct IdentityFingerprint(Bytes<32>);
 
-/// Why a text is no fingerprint.
+/// The text is not a fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not the fingerprint of an identity key: expected sha256: and 64 hexadecimal digits, copied whole"
@@ -24,7 +24,7 @@ pub struct FingerprintError;
 const PREFIX: &str = "sha256:";
 
 impl IdentityFingerprint {
-    /// Of a public identity key.
+    /// The fingerprint of a public identity key.
     #[must_use]
     pub fn of(identity: &Bytes<32>) -> Self {
         Self(Bytes(sha256(&identity.0)))

@@ -1,7 +1,7 @@
-//! Texts that others chose, made fit to be printed: what hosts, feeds, servers and other programs say.
+//! Makes texts of hosts, feeds, servers and other programs safe to print.
 //!
-//! What could move a terminal's cursor, begin another line, or turn the order of characters around is
-//! replaced by U+FFFD. In JSON, which is for programs, nothing is lost: it is escaped.
+//! Characters that could move a terminal's cursor, start another line, or change the direction of text are
+//! replaced by U+FFFD. In JSON, which is for programs, they are escaped, so that nothing is lost.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -11,8 +11,8 @@ use serde_json::Value;
 
 const STANDS_FOR_IT: char = '\u{fffd}';
 
-/// Whether a character steers what shows it: control characters (C0 with tabs and ends of lines, DEL,
-/// C1), ends of lines and paragraphs, marks and overrides of direction, and the byte order mark.
+/// Whether a character affects the display of others: control characters (C0 including tabs and line breaks,
+/// DEL, C1), line and paragraph separators, direction marks and overrides, and the byte order mark.
 #[must_use]
 pub fn steers(c: char) -> bool {
     c.is_control()
@@ -23,14 +23,14 @@ pub fn steers(c: char) -> bool {
         )
 }
 
-/// A text that stays on its line.
+/// The text without such characters, on one line.
 #[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
     replaced(text, steers)
 }
 
-/// A text of several lines, of which each stays as it is: to be used for whole texts of our own that
-/// were made of [`one_line`]s, and where the lines are what was asked for.
+/// A text of several lines, each without such characters: for texts that were built from [`one_line`] texts,
+/// and where lines are wanted.
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     replaced(text, |c| steers(c) && c != '\n' && c != '\t')
@@ -44,8 +44,8 @@ fn replaced(text: &str, what: impl Fn(char) -> bool) -> Cow<'_, str> {
     }
 }
 
-/// A text without the user and password of any URL or address in it (`scheme://user:password@host`,
-/// `user:password@host`): words of programs about proxies may hold them.
+/// The text without user and password of any URL or address in it (`scheme://user:password@host`,
+/// `user:password@host`): messages of other programs about proxies may contain them.
 #[must_use]
 pub fn without_userinfo(text: &str) -> Cow<'_, str> {
     if !text.contains('@') {
@@ -64,12 +64,12 @@ fn word_without_userinfo(word: &str) -> Cow<'_, str> {
     match before.split_once("://") {
         Some((scheme, _)) => Cow::Owned(format!("{scheme}://{after}")),
         None if before.contains(':') => Cow::Owned(after.to_owned()),
-        // A mail address, most likely.
+        // Most likely a mail address.
         None => Cow::Borrowed(word),
     }
 }
 
-/// What is shown of a value, on one line.
+/// Displays a value on one line.
 #[derive(Debug, Clone, Copy)]
 pub struct Shown<T>(pub T);
 
@@ -79,7 +79,7 @@ impl<T: fmt::Display> fmt::Display for Shown<T> {
     }
 }
 
-/// A value whose texts, names of fields included, each stay on their line.
+/// The value with all texts and field names made safe.
 #[must_use]
 pub fn tamed(value: &Value) -> Value {
     match value {
@@ -96,17 +96,17 @@ pub fn tamed(value: &Value) -> Value {
 /// JSON on one line, with control and direction characters escaped as `\uXXXX`.
 ///
 /// # Errors
-/// When the value is none that JSON can hold.
+/// When JSON can't represent the value.
 pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
     serde_json::to_string(value).map(|text| escaped(&text, |_| false))
 }
 
-/// JSON for people's eyes, too; as [`json`] otherwise.
+/// Indented JSON; otherwise like [`json`].
 ///
 /// # Errors
 /// As [`json`].
 pub fn json_pretty(value: &impl Serialize) -> serde_json::Result<String> {
-    // Outside of texts, which hold none of them as they are, ends of lines are the layout's.
+    // Line breaks outside of texts, which contain none unescaped, are the layout's.
     serde_json::to_string_pretty(value).map(|text| escaped(&text, |c| c == '\n'))
 }
 
@@ -114,7 +114,7 @@ fn escaped(json: &str, layout: impl Fn(char) -> bool) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
         if steers(c) && !layout(c) {
-            // All that steers is in the basic plane.
+            // All such characters are in the basic multilingual plane.
             let _ = write!(text, "\\u{:04x}", u32::from(c));
         } else {
             text.push(c);
@@ -181,7 +181,7 @@ mod tests {
         assert!(pretty.lines().count() == 9 && !pretty.chars().any(|c| steers(c) && c != '\n'));
     }
 
-    /// Anything, with what steers more often than by chance.
+    /// Any text, with such characters more often than by chance.
     fn foreign() -> impl Strategy<Value = String> {
         let steering = prop::sample::select(vec![
             '\n', '\r', '\t', '\u{b}', '\u{c}', '\u{1b}', '\u{7f}', '\u{85}', '\u{9b}', '\u{2028}',

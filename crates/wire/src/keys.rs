@@ -1,5 +1,5 @@
-//! The keys of hosts and platform. None of them shows its secret in `Debug`, and each wipes it when
-//! dropped.
+//! The keys of hosts and platform. None of them shows its secret in `Debug`, and all are erased from memory
+//! when dropped.
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,7 +32,7 @@ pub(crate) fn is_hmac_sha256(key: &[u8], bytes: &[u8], mac: &[u8]) -> bool {
     hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, key), bytes, mac).is_ok()
 }
 
-/// Names a key: 1 to 32 letters, digits or `-`.
+/// Identifies a key: 1 to 32 letters, digits or `-`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyId(String);
@@ -78,23 +78,23 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// Why a key's text was refused. Never holds the text: it may be a secret.
+/// Why a key's text was refused. It never contains the text, which may be secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Not a key id.
     #[error("{0:?} is not a key id: expected 1 to 32 letters, digits or '-'")]
     Id(String),
-    /// Not of the enforcement key's form.
+    /// Not in the format of an enforcement key.
     #[error("not an enforcement key: expected xek1_<id>_<48 characters>, copied whole")]
     EnforcementForm,
-    /// Of the right form, with a character wrong or missing.
-    #[error("the enforcement key was damaged on the way: its checksum is wrong; copy it once more")]
+    /// In the right format, but with a wrong or missing character.
+    #[error("the enforcement key was not copied correctly: its checksum is wrong; copy it again")]
     EnforcementChecksum,
-    /// Not of the deployment key's form.
+    /// Not in the format of a deployment key.
     #[error("not a deployment key: expected xdk1_<id>_<91 characters>, copied whole")]
     DeploymentForm,
-    /// Of the right form, with a character wrong or missing.
-    #[error("the deployment key was damaged on the way: its checksum is wrong; copy it once more")]
+    /// In the right format, but with a wrong or missing character.
+    #[error("the deployment key was not copied correctly: its checksum is wrong; copy it again")]
     DeploymentChecksum,
     /// Not a policy key.
     #[error("reading the policy key failed; expected the base64 text that the platform shows")]
@@ -105,8 +105,8 @@ const ENFORCEMENT_PREFIX: &str = "xek1_";
 
 /// The secret with which a host sets up its session key.
 ///
-/// For people it is written `xek1_<id>_<secret>`, the secret being base64url (RFC 4648, unpadded) of
-/// its 32 bytes and 4 bytes of checksum, so that a copying mistake is told apart from a wrong key.
+/// Its text form is `xek1_<id>_<secret>`, the secret being base64url (RFC 4648, unpadded) of its 32 bytes and
+/// 4 bytes of checksum, so that a copying error can be distinguished from a wrong key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EnforcementKey {
     id: KeyId,
@@ -114,13 +114,13 @@ pub struct EnforcementKey {
 }
 
 impl EnforcementKey {
-    /// A key of 32 random bytes.
+    /// A key with this id and 32 random bytes.
     #[must_use]
     pub fn new(id: KeyId, secret: [u8; 32]) -> Self {
         Self { id, secret: Zeroizing::new(secret) }
     }
 
-    /// Which key it is.
+    /// The key's id.
     #[must_use]
     pub fn id(&self) -> &KeyId {
         &self.id
@@ -132,7 +132,7 @@ impl EnforcementKey {
         &self.secret
     }
 
-    /// The text form, secret included.
+    /// The text form, including the secret.
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
         let mut bytes = Zeroizing::new([0; 36]);
@@ -175,7 +175,7 @@ impl fmt::Debug for EnforcementKey {
     }
 }
 
-/// An Ed25519 key (RFC 8032), by its seed.
+/// An Ed25519 private key (RFC 8032), as its seed.
 struct SigningSeed {
     seed: Zeroizing<[u8; 32]>,
     pair: Ed25519KeyPair,
@@ -184,7 +184,7 @@ struct SigningSeed {
 impl SigningSeed {
     fn new(seed: [u8; 32]) -> Self {
         let seed = Zeroizing::new(seed);
-        // Only a wrong length is refused by ring, and the type rules that out.
+        // ring only refuses a wrong length, which the type excludes.
         let Ok(pair) = Ed25519KeyPair::from_seed_unchecked(&seed[..]) else {
             unreachable!("a seed of 32 bytes is an Ed25519 key")
         };
@@ -204,16 +204,16 @@ impl SigningSeed {
     }
 }
 
-/// Whether `signature` over `message` is by the Ed25519 key `public`.
+/// Whether `signature` is a valid signature of `message` by the Ed25519 key `public`.
 pub(crate) fn is_signed_by(public: &Bytes<32>, message: &[u8], signature: &[u8]) -> bool {
     UnparsedPublicKey::new(&ED25519, public.0).verify(message, signature).is_ok()
 }
 
-/// A host's own key, made at its first run and kept for good; the platform pins its public half.
+/// A host's own key, generated at its first run and kept permanently; the platform pins its public half.
 pub struct IdentityKey(SigningSeed);
 
 impl IdentityKey {
-    /// The key of 32 random bytes; any 32 bytes are a key.
+    /// The key from 32 random bytes; any 32 bytes are valid.
     #[must_use]
     pub fn from_seed(seed: [u8; 32]) -> Self {
         Self(SigningSeed::new(seed))
@@ -225,7 +225,7 @@ impl IdentityKey {
         &self.0.seed
     }
 
-    /// What the platform pins.
+    /// The public half, which the platform pins.
     #[must_use]
     pub fn public(&self) -> Bytes<32> {
         self.0.public()
@@ -246,7 +246,7 @@ impl fmt::Debug for IdentityKey {
 pub struct PolicyKey(SigningSeed);
 
 impl PolicyKey {
-    /// The key of 32 random bytes; any 32 bytes are a key.
+    /// The key from 32 random bytes; any 32 bytes are valid.
     #[must_use]
     pub fn from_seed(seed: [u8; 32]) -> Self {
         Self(SigningSeed::new(seed))
@@ -258,7 +258,7 @@ impl PolicyKey {
         &self.0.seed
     }
 
-    /// What hosts pin.
+    /// The public half, which hosts pin.
     #[must_use]
     pub fn public(&self) -> PolicyPublicKey {
         PolicyPublicKey(self.0.public())
@@ -281,7 +281,7 @@ impl fmt::Debug for PolicyKey {
 pub struct PolicyPublicKey(Bytes<32>);
 
 impl PolicyPublicKey {
-    /// First 8 bytes of the key's SHA-256, in lower-case hexadecimal.
+    /// The first 8 bytes of the key's SHA-256, in lower-case hexadecimal.
     #[must_use]
     pub fn id(&self) -> KeyId {
         let hash = sha256(&self.0.0);
@@ -319,12 +319,12 @@ impl fmt::Display for PolicyPublicKey {
     }
 }
 
-/// What both sides of a session derive; signs the session's requests.
+/// The key that both sides of a session derive; signs the session's requests.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionKey(Zeroizing<[u8; 32]>);
 
 impl SessionKey {
-    /// The key as the platform's sealed token gives it back.
+    /// The key from the platform's sealed token.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))

@@ -1,9 +1,9 @@
-//! The order in which a platform compiled what it signed.
+//! The order of a platform's compilations.
 //!
-//! One revision of the policy is compiled again whenever assets change their addresses or tags. A
-//! [`RulesetLabel`] says which compilation a ruleset is, is signed like the ruleset, names it by its
-//! digest, and travels beside it: a host from before labels reads the ruleset as ever. It is small, so
-//! a host can show it to prove which ruleset it holds.
+//! A revision of the policy is compiled again whenever assets change their addresses or tags. A
+//! [`RulesetLabel`] names the compilation of a ruleset. It is signed like the ruleset, refers to it by its
+//! digest, and is sent beside it, so that older hosts, which do not know labels, can read the ruleset. It is
+//! small, so a host can send it as evidence of the ruleset that it has.
 
 use std::{fmt, io};
 
@@ -15,20 +15,20 @@ use crate::bytes::Bytes;
 use crate::message::Digest;
 use crate::payload::{self, Payload, SealError};
 
-/// The place of a ruleset among all that a platform has signed: the later is the greater.
+/// The version of a ruleset, which orders all that a platform has signed: a later one is greater.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 pub struct RulesetVersion {
     /// The committed policy.
     pub revision: Revision,
-    /// Counts compilations of the platform, whatever the revision and the asset, from 1; 0 is said of
-    /// rulesets without a label.
+    /// The number of the platform's compilation, across all revisions and assets, from 1; 0 for rulesets
+    /// without a label.
     pub compilation: u64,
 }
 
 impl From<Revision> for RulesetVersion {
-    /// Before any numbered compilation of this revision.
+    /// The version before any numbered compilation of this revision.
     fn from(revision: Revision) -> Self {
         Self { revision, compilation: 0 }
     }
@@ -44,12 +44,12 @@ impl fmt::Display for RulesetVersion {
     }
 }
 
-/// Says which compilation a ruleset is. Signed.
+/// Names the compilation of a ruleset. Signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RulesetLabel {
-    /// Whom the ruleset is for.
+    /// The asset of the ruleset.
     pub asset: AssetId,
-    /// Its place.
+    /// Its version.
     #[serde(flatten)]
     pub version: RulesetVersion,
     /// SHA-256 of its payload.
@@ -64,18 +64,18 @@ impl Payload for RulesetLabel {
     }
 }
 
-/// The digests of rulesets that differ in nothing but whom they are for, made of one.
+/// Computes the digests of rulesets that only differ in their asset from the digest of one.
 #[derive(Clone)]
 pub struct SharedDigest {
-    /// Everything before the asset.
+    /// The hash state of everything before the asset.
     head: Context,
 }
 
 impl SharedDigest {
-    /// Of rulesets like this one.
+    /// For rulesets like this one.
     ///
     /// # Errors
-    /// When it can't be written as JSON.
+    /// When it can't be encoded as JSON.
     pub fn of(ruleset: &Ruleset) -> Result<Self, SealError> {
         let mut hashing = Hashing { context: Context::new(&SHA256), ahead: Vec::new() };
         payload::write(ruleset, &mut hashing)?;
@@ -104,16 +104,16 @@ impl fmt::Debug for SharedDigest {
     }
 }
 
-/// Hashes what is written to it, but for the end, which may be the asset. A large ruleset's text is
+/// Hashes what is written to it, except for the end, which may be the asset. The text of a large ruleset is
 /// never in memory.
 struct Hashing {
     context: Context,
-    /// Not hashed yet.
+    /// The part that is not hashed yet.
     ahead: Vec<u8>,
 }
 
 impl Hashing {
-    /// More than any asset takes.
+    /// More than any asset id takes.
     const KEPT: usize = 256;
     const AT_ONCE: usize = 16 << 10;
 }
@@ -134,7 +134,7 @@ impl io::Write for Hashing {
     }
 }
 
-/// How the JSON of a ruleset ends. The letters of an asset's id need no escape.
+/// The end of a ruleset's JSON. The characters of an asset id need no escapes.
 fn tail(asset: &AssetId) -> String {
     format!("\"asset\":\"{asset}\"}}")
 }

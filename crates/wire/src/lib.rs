@@ -1,11 +1,11 @@
-//! What hosts and platform say to each other, and how each knows that the other said it.
+//! The messages between hosts and platform, and their authentication.
 //!
-//! Pure: keys, time and randomness are arguments. Messages are JSON; their types end here and in
-//! `policy`. The exchanges of a host, all under `/host/v1`:
+//! Pure: keys, time and randomness are arguments. Messages are JSON; their types are defined here and in
+//! `policy`. The requests of a host, all under `/host/v1`:
 //!
 //! | request | message | authenticated by |
 //! |---|---|---|
-//! | `GET /host/v1/trust` | nothing → [`trust::PublicTrust`] | nothing; believed by its digest alone |
+//! | `GET /host/v1/trust` | nothing → [`trust::PublicTrust`] | nothing; verified by its digest |
 //! | `POST /host/v1/session` | [`message::SessionRequest`] → [`message::SessionResponse`] | [`session`]: enforcement key + identity key |
 //! | `POST /host/v1/check-in` | [`message::CheckIn`] → [`message::CheckInAnswer`] | [`signature`] with the session key |
 //! | `GET /host/v1/ruleset` | nothing → [`envelope::Envelope`] or 304 | [`signature`]; the envelope by the pinned policy key |

@@ -1,16 +1,16 @@
-//! What can be signed for one host, and how it is written.
+//! Payloads that can be signed for one host, and their encoding.
 
 use serde::Serialize;
 use xshield_policy::{AssetId, Ruleset};
 
 use crate::threat::ThreatOrder;
 
-/// What the platform signs for one host.
+/// A payload that the platform signs for one host.
 pub trait Payload: Serialize + serde::de::DeserializeOwned {
-    /// The payload's media type; what is signed as one type never passes as another.
+    /// The payload's media type; a payload signed with one type is not valid with another.
     const TYPE: &'static str;
 
-    /// For whom.
+    /// The asset for which it is.
     fn asset(&self) -> &AssetId;
 }
 
@@ -30,9 +30,9 @@ impl Payload for ThreatOrder {
     }
 }
 
-/// A payload could not be written as JSON.
+/// A payload could not be encoded as JSON.
 #[derive(Debug, thiserror::Error)]
-#[error("writing what is signed for {asset} as JSON failed")]
+#[error("encoding the payload for {asset} as JSON failed")]
 pub struct SealError {
     asset: AssetId,
     source: serde_json::Error,

@@ -1,19 +1,19 @@
-//! The handshake that gives a host its session key.
+//! The handshake for a session key.
 //!
-//! One round trip. The host sends its enforcement key's id, its identity key, an ephemeral X25519 key
-//! (RFC 7748) and its clock, with
+//! One round trip. The host sends its enforcement key's id, its identity key, an ephemeral X25519 key (RFC
+//! 7748) and its clock, with
 //!
-//! - `mac` = HMAC-SHA256(enforcement secret, request): it holds the enforcement key;
+//! - `mac` = HMAC-SHA256(enforcement secret, request): the host knows the enforcement key;
 //! - `signature` = Ed25519(identity key, request and mac): it is that host.
 //!
-//! The platform answers with its own ephemeral key. Both derive, by HKDF-SHA256 (RFC 5869) with
-//! salt = SHA-256(request, mac, signature, the platform's fields) and input = X25519 secret ‖
-//! enforcement secret, the session key and a confirmation key; the answer's `mac` under the latter
-//! shows that the platform held the enforcement key, too. Whoever learns the enforcement key later
-//! can't read old sessions' keys, for they also need an ephemeral secret.
+//! The platform answers with its own ephemeral key. Both derive, by HKDF-SHA256 (RFC 5869) with salt =
+//! SHA-256(request, mac, signature, the platform's fields) and input = X25519 secret ‖ enforcement secret,
+//! the session key and a confirmation key; the answer's `mac` under the latter proves that the platform knew
+//! the enforcement key, too. Someone who learns the enforcement key later can't derive keys of old sessions,
+//! since an ephemeral secret is needed, too.
 //!
-//! The token is no part of the salt because the platform seals the session key into it; it is part of
-//! what the answer's `mac` covers.
+//! The token is not part of the salt, because the platform seals the session key into it; the answer's `mac`
+//! covers it.
 
 use ring::hkdf;
 use x25519_dalek::{PublicKey, StaticSecret};
@@ -27,16 +27,16 @@ use crate::keys::{
 use crate::message::{SessionRequest, SessionResponse, UnixSeconds, VERSION};
 use crate::transcript::Transcript;
 
-/// How far the clocks of host and platform may differ, in seconds, either way.
+/// The largest difference of the clocks of host and platform, in seconds, in either direction.
 pub const MAX_CLOCK_SKEW: u64 = 300;
 
-/// The longest token a host takes, in bytes: it goes into a header of every request.
+/// The longest token that a host accepts, in bytes: it is part of a header of every request.
 pub const MAX_TOKEN: usize = 4096;
 
 /// Why a handshake failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
-    /// The other side speaks another version.
+    /// The other side has another version.
     #[error(
         "the handshake has version {got}, this side supports {VERSION}; upgrade the older side"
     )]
@@ -44,27 +44,27 @@ pub enum SessionError {
         /// The other side's version.
         got: u16,
     },
-    /// The request names another key than the one it was checked with.
+    /// The request names another key than the one with which it was checked.
     #[error("the request was made with enforcement key {named:?}, not with {used:?}")]
     OtherKey {
         /// The id in the request.
         named: String,
-        /// The id of the key at hand.
+        /// The id of the key used.
         used: String,
     },
-    /// The host does not hold the enforcement key it names, or the request was altered.
+    /// The host does not know the enforcement key that it names, or the request was altered.
     #[error(
         "the request is not authenticated by the enforcement key it names; \
          put the current key into the host's configuration"
     )]
     RequestMac,
-    /// The host does not hold the identity key it names, or the request was altered.
+    /// The host does not have the identity key that it names, or the request was altered.
     #[error("the request is not signed by the identity key it names")]
     RequestSignature,
     /// The clocks are too far apart.
     #[error(
         "the host's clock says {host}, the platform's {platform} (Unix seconds); \
-         set the clock right (at most {MAX_CLOCK_SKEW} s apart)"
+         correct the clock (at most {MAX_CLOCK_SKEW} s apart)"
     )]
     ClockSkew {
         /// The host's clock.
@@ -72,21 +72,24 @@ pub enum SessionError {
         /// The platform's clock.
         platform: UnixSeconds,
     },
-    /// The other side's ephemeral key is one that makes the shared secret guessable.
-    #[error("the other side sent an ephemeral key of low order; refuse it as an attack")]
+    /// The other side's ephemeral key makes the shared secret predictable.
+    #[error(
+        "the other side sent an ephemeral key of low order, which indicates an attack; the \
+         session was refused"
+    )]
     WeakEphemeral,
-    /// The answering side does not hold the enforcement key, or the answer was altered.
+    /// The answering side does not know the enforcement key, or the answer was altered.
     #[error(
         "the answer does not come from a platform that knows this enforcement key; \
          check the platform's address and the enforcement key"
     )]
     ResponseMac,
-    /// The token can't be put into a header.
+    /// The token can't be used in a header.
     #[error("the platform's token is empty, over {MAX_TOKEN} bytes or not printable ASCII")]
     Token,
 }
 
-/// What the host draws for one handshake.
+/// The random values of a host for one handshake.
 pub struct Randomness {
     /// X25519 secret.
     pub ephemeral: [u8; 32],
@@ -94,29 +97,29 @@ pub struct Randomness {
     pub nonce: [u8; 16],
 }
 
-/// The host's half of a handshake that is waiting for the answer.
+/// A handshake of a host that waits for the answer.
 pub struct PendingSession {
     ephemeral: StaticSecret,
     secret: Zeroizing<[u8; 32]>,
     request: SessionRequest,
 }
 
-/// A session as the host keeps it.
+/// A session on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// Signs requests.
+    /// The key that signs requests.
     pub key: SessionKey,
-    /// Who the host is to the platform; the `keyid` of its signatures.
+    /// The host's asset id; the `keyid` of its signatures.
     pub asset: AssetId,
-    /// Goes into the `authorization` header; opaque.
+    /// Sent in the `authorization` header; opaque.
     pub token: String,
-    /// When the token ends, by the platform's clock.
+    /// When the token expires, by the platform's clock.
     pub expires: UnixSeconds,
     /// The platform's clock when it answered.
     pub platform_time: UnixSeconds,
 }
 
-/// Host: makes the request.
+/// Host: creates the request.
 #[must_use]
 pub fn start(
     enforcement: &EnforcementKey,
@@ -144,7 +147,8 @@ pub fn start(
     (request, pending)
 }
 
-/// Platform: a request whose sender holds the enforcement key and the identity key it names.
+/// Platform: a request whose sender has proven possession of the enforcement key and the identity key that it
+/// names.
 #[derive(Debug, Clone)]
 pub struct ProvenRequest<'a> {
     request: &'a SessionRequest,
@@ -152,13 +156,13 @@ pub struct ProvenRequest<'a> {
     now: UnixSeconds,
 }
 
-/// Platform: checks the request. Which asset it is, and whether its identity is the pinned one, is for
-/// the caller to find out from the proven request before it [accepts](ProvenRequest::accept).
+/// Platform: verifies the request. The caller has to determine the asset, and whether its identity is the
+/// pinned one, from the proven request before it [accepts](ProvenRequest::accept) it.
 ///
 /// # Errors
-/// [`SessionError::Version`], [`OtherKey`](SessionError::OtherKey),
-/// [`RequestMac`](SessionError::RequestMac), [`RequestSignature`](SessionError::RequestSignature) or
-/// [`ClockSkew`](SessionError::ClockSkew), looked at in this order.
+/// [`SessionError::Version`], [`OtherKey`](SessionError::OtherKey), [`RequestMac`](SessionError::RequestMac),
+/// [`RequestSignature`](SessionError::RequestSignature) or [`ClockSkew`](SessionError::ClockSkew), checked in
+/// this order.
 pub fn prove<'a>(
     request: &'a SessionRequest,
     enforcement: &'a EnforcementKey,
@@ -184,13 +188,13 @@ pub fn prove<'a>(
     Ok(ProvenRequest { request, enforcement, now })
 }
 
-/// What the platform gives the host.
+/// The platform's values for a session.
 pub struct Terms {
-    /// Who the host is.
+    /// The host's asset id.
     pub asset: AssetId,
     /// X25519 secret, 32 random bytes for this session only.
     pub ephemeral: [u8; 32],
-    /// When the token ends.
+    /// When the token expires.
     pub expires: UnixSeconds,
 }
 
@@ -201,10 +205,10 @@ impl ProvenRequest<'_> {
         self.request
     }
 
-    /// Answers. `token` seals the session key, for the platform alone to open again.
+    /// Creates the answer. `token` returns the session key sealed so that only the platform can open it.
     ///
     /// # Errors
-    /// [`SessionError::WeakEphemeral`], and [`SessionError::Token`] for a token that no host takes.
+    /// [`SessionError::WeakEphemeral`], and [`SessionError::Token`] for a token that no host accepts.
     pub fn accept(
         &self,
         terms: Terms,
@@ -231,7 +235,7 @@ impl ProvenRequest<'_> {
 }
 
 impl PendingSession {
-    /// Host: takes the answer.
+    /// Host: verifies the answer.
     ///
     /// # Errors
     /// [`SessionError::Version`], [`WeakEphemeral`](SessionError::WeakEphemeral),
@@ -262,7 +266,7 @@ fn check_token(token: &str) -> Result<(), SessionError> {
     if plain && (1..=MAX_TOKEN).contains(&token.len()) { Ok(()) } else { Err(SessionError::Token) }
 }
 
-/// The request without its proofs.
+/// The request without MAC and signature.
 fn request_fields(transcript: Transcript, request: &SessionRequest) -> Transcript {
     transcript
         .number(request.version.into())
@@ -274,7 +278,7 @@ fn request_fields(transcript: Transcript, request: &SessionRequest) -> Transcrip
         .number(request.created)
 }
 
-/// The answer without token and proof.
+/// The answer without token and MAC.
 fn response_fields(transcript: Transcript, response: &SessionResponse) -> Transcript {
     transcript
         .number(response.version.into())
@@ -306,7 +310,7 @@ fn confirmed(request: &SessionRequest, response: &SessionResponse) -> Transcript
     transcript.field(response.token.as_bytes())
 }
 
-/// What both sides end up with.
+/// The values that both sides derive.
 struct Derived {
     session: SessionKey,
     confirmation: Zeroizing<[u8; 32]>,
@@ -336,7 +340,7 @@ fn derive(
 fn expand(prk: &hkdf::Prk, info: &[u8]) -> Zeroizing<[u8; 32]> {
     let mut out = Zeroizing::new([0; 32]);
     let filled = prk.expand(&[info], hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut out[..]));
-    // ring refuses only outputs over 255 hashes and a length other than announced; this is one hash.
+    // ring only refuses outputs over 255 hashes and a length other than announced; this is one hash.
     if filled.is_err() {
         unreachable!("HKDF-SHA256 gives 32 bytes")
     }

@@ -1,15 +1,15 @@
 //! Signed requests: HTTP Message Signatures (RFC 9421) in one fixed profile.
 //!
 //! - algorithm `hmac-sha256` with the session key;
-//! - components `"@method" "@path" "@query" "authorization" "content-digest"`, all of them, in this
-//!   order, whether or not there is a query or a body;
+//! - components `"@method" "@path" "@query" "authorization" "content-digest"`, all of them, in this order,
+//!   whether or not there is a query or a body;
 //! - parameters `created`, `keyid` (the asset id), `nonce` and `tag="xshield-v1"`, nothing else;
 //! - `content-digest` (RFC 9530) with `sha-256` alone;
 //! - one signature, labelled `xshield`.
 //!
-//! `authorization` is `Bearer` and the session's token. A request is signed for one moment: the
-//! receiver refuses it when its clock is further away than [`MAX_CLOCK_SKEW`]. Within that time a
-//! replay is harmless because every message carries a sequence number or a batch id.
+//! `authorization` is `Bearer` and the session's token. The receiver refuses a request whose `created`
+//! differs from its clock by more than [`MAX_CLOCK_SKEW`]. Within that time a replay is harmless because
+//! every message carries a sequence number or a batch id.
 
 mod base;
 mod params;
@@ -35,16 +35,16 @@ pub const SIGNATURE_INPUT: &str = "signature-input";
 /// Header with the signature (RFC 9421).
 pub const SIGNATURE: &str = "signature";
 
-/// What every request signs, in this order.
+/// The components that every request signs, in this order.
 pub const COMPONENTS: [&str; 5] = ["@method", "@path", "@query", AUTHORIZATION, CONTENT_DIGEST];
 /// The profile's name, in the `tag` parameter.
 pub const TAG: &str = "xshield-v1";
 
 const LABEL: &str = "xshield";
-/// No header of ours comes near; a longer one is refused unread.
+/// The longest header; our headers are much shorter.
 const MAX_HEADER: usize = 8192;
 
-/// What identifies a request, apart from its headers.
+/// The signed parts of a request besides its headers.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestParts<'a> {
     /// E.g. `POST`.
@@ -73,18 +73,18 @@ impl<'a> RequestParts<'a> {
     }
 }
 
-/// What identifies a request before its body has arrived.
+/// The signed parts of a request that are known before its body.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestHead<'a> {
-    /// As [`RequestParts::method`].
+    /// Like [`RequestParts::method`].
     pub method: &'a str,
-    /// As [`RequestParts::path`].
+    /// Like [`RequestParts::path`].
     pub path: &'a str,
-    /// As [`RequestParts::query`].
+    /// Like [`RequestParts::query`].
     pub query: Option<&'a str>,
 }
 
-/// Who signs.
+/// The signer of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Signer<'a> {
     /// The session's key.
@@ -98,7 +98,7 @@ pub struct Signer<'a> {
 /// The four headers to be added to a request, by name.
 pub type SignedHeaders = [(&'static str, String); 4];
 
-/// Host: signs a request. `created` is the platform's time as the host knows it, `nonce` random.
+/// Host: signs a request. `created` is the platform's time as the host estimates it, `nonce` is random.
 #[must_use]
 pub fn sign(
     signer: Signer<'_>,
@@ -125,8 +125,7 @@ pub fn sign(
     ]
 }
 
-/// The headers of a received request that its signature concerns; `None` when absent, and when one
-/// came more than once.
+/// The headers of a received request that concern its signature; `None` if absent or repeated.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReceivedHeaders<'a> {
     /// [`AUTHORIZATION`].
@@ -140,7 +139,7 @@ pub struct ReceivedHeaders<'a> {
 }
 
 impl<'a> ReceivedHeaders<'a> {
-    /// Looks the headers up by name; `find` answers `None` for one that is absent or repeated.
+    /// Finds the headers by name; `find` returns `None` for one that is absent or repeated.
     pub fn find(find: impl Fn(&'static str) -> Option<&'a str>) -> Self {
         Self {
             authorization: find(AUTHORIZATION),
@@ -168,13 +167,13 @@ impl<'a> ReceivedHeaders<'a> {
 /// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// A header is absent or came more than once.
+    /// A header is absent or repeated.
     #[error("the request needs exactly one header {header:?}")]
     Missing {
         /// Its name.
         header: &'static str,
     },
-    /// A header is not of the profile's form.
+    /// A header does not match the profile.
     #[error("header {header:?} is malformed: {reason}")]
     Malformed {
         /// Its name.
@@ -185,7 +184,7 @@ pub enum SignatureError {
     /// Other components are signed, or in another order.
     #[error("the signature must cover exactly {COMPONENTS:?}, in this order")]
     Components,
-    /// The signature is of another application or profile.
+    /// The signature belongs to another application or profile.
     #[error("the signature's tag must be {TAG:?}")]
     Tag,
     /// The signature names another asset than the token.
@@ -202,16 +201,19 @@ pub enum SignatureError {
     /// Signed too long ago, or in the future.
     #[error(
         "the request was signed at {created}, the receiver's clock says {now} (Unix seconds): \
-         a replay, or a clock to be set right (at most {MAX_CLOCK_SKEW} s apart)"
+         a replay, or a wrong clock (at most {MAX_CLOCK_SKEW} s apart)"
     )]
     Clock {
-        /// When it says it was signed.
+        /// When it was signed, according to the request.
         created: UnixSeconds,
         /// The receiver's clock.
         now: UnixSeconds,
     },
-    /// Not signed with this key, or something signed was altered.
-    #[error("the signature is wrong: the request was altered or signed with another session's key")]
+    /// It was not signed with this key, or something signed was altered.
+    #[error(
+        "the signature is wrong: the request was altered or signed with the key of another \
+         session"
+    )]
     Mac,
 }
 
@@ -221,7 +223,7 @@ impl SignatureError {
     }
 }
 
-/// Says that a request was signed with the session's key, when, and with which nonce.
+/// Proof that a request was signed with the session's key, with its time and nonce.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signed {
     created: UnixSeconds,
@@ -229,20 +231,20 @@ pub struct Signed {
 }
 
 impl Signed {
-    /// When.
+    /// When it was signed.
     #[must_use]
     pub fn created(&self) -> UnixSeconds {
         self.created
     }
 
-    /// What makes this request differ from every other of the session.
+    /// Distinguishes the request from all others of the session.
     #[must_use]
     pub fn nonce(&self) -> &str {
         &self.nonce
     }
 }
 
-/// A request whose headers were signed with the session's key, and which says what its body will be.
+/// A request whose headers were signed with the session's key, with the digest of the body that must follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "the body is not verified yet"]
 pub struct Announced {
@@ -251,7 +253,7 @@ pub struct Announced {
 }
 
 impl Announced {
-    /// Says that the request, with this body, was signed.
+    /// Verifies the body of the request.
     ///
     /// # Errors
     /// [`SignatureError::Digest`] when it is another body.
@@ -260,10 +262,10 @@ impl Announced {
     }
 }
 
-/// Platform: verifies a request with what its token held.
+/// Platform: verifies a request with the content of its token.
 ///
 /// # Errors
-/// As [`verify_head`] and [`Announced::with_body`].
+/// Like [`verify_head`] and [`Announced::with_body`].
 pub fn verify(
     key: &SessionKey,
     asset: &AssetId,
@@ -274,11 +276,11 @@ pub fn verify(
     verify_head(key, asset, request.head(), headers, now)?.with_body(request.body)
 }
 
-/// Platform: verifies what has arrived of a request before its body, with what its token held.
+/// Platform: verifies a request before its body has arrived, with the content of its token.
 ///
 /// # Errors
-/// The first thing that is wrong; form before content, and the MAC (compared in constant time) before
-/// the clock, so that only the key's holder learns more than "no".
+/// The first error found; form before content, and the MAC (compared in constant time) before the clock, so
+/// that only the holder of the key learns details.
 pub fn verify_head(
     key: &SessionKey,
     asset: &AssetId,

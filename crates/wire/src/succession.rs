@@ -1,8 +1,8 @@
-//! How hosts follow when the platform changes its certificate authority or its policy key.
+//! Successions: how hosts follow changes of the platform's certificate authority or policy key.
 //!
-//! What a host pins is replaced as a whole by what the platform says, if one of the policy keys that the
-//! host trusts until then has signed it. While old and new overlap, both are in it; at the end the new
-//! ones alone. A number that only grows keeps what was once replaced from coming back.
+//! A host's pins are replaced as a whole by those in the succession, if one of the policy keys that the host
+//! trusts so far has signed it. During a change it contains old and new keys, at the end only the new ones. A
+//! sequence number that only increases prevents replaced keys from being restored.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,24 +13,24 @@ use crate::trust::{Der, MOST};
 /// The payload's media type.
 const TYPE: &str = "application/vnd.xshield.trust.v1+json";
 
-/// Whom hosts trust from now on, instead of whom they trusted before.
+/// The certificates and keys that hosts trust from now on, instead of the previous ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Succession {
-    /// Grows with every change; hosts never go back.
+    /// Increases with every change; hosts never go back.
     pub sequence: u64,
-    /// The authorities that the platform's certificate may come from.
+    /// The authorities that may have issued the platform's certificate.
     pub ca: Vec<Der>,
-    /// The keys that rulesets and orders may be signed with.
+    /// The keys that may sign rulesets and orders.
     pub policy_keys: Vec<PolicyPublicKey>,
 }
 
 /// Why a succession was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SuccessionError {
-    /// Not signed by whom this host trusts, or not readable.
+    /// It is not signed by a trusted key, or not readable.
     #[error("the platform's new keys were refused: {0}")]
     Envelope(#[from] EnvelopeError),
-    /// Nothing could come of it.
+    /// It contains no or too many keys or certificates.
     #[error("the platform's new keys are invalid: expected 1 to {MOST} {0}")]
     Count(&'static str),
 }
@@ -38,12 +38,12 @@ pub enum SuccessionError {
 /// Platform: signs a succession with each of these keys.
 ///
 /// # Errors
-/// When it can't be written as JSON.
+/// When it can't be encoded as JSON.
 pub fn seal(keys: &[&PolicyKey], succession: &Succession) -> serde_json::Result<Envelope> {
     Ok(sign(keys, TYPE, serde_json::to_vec(succession)?))
 }
 
-/// Host: opens a succession that a key trusted until now has signed.
+/// Host: opens a succession that a currently trusted key has signed.
 ///
 /// # Errors
 /// See [`SuccessionError`].
@@ -63,7 +63,7 @@ pub fn open(
     Ok(succession)
 }
 
-/// What an envelope says; nothing about who signed it.
+/// The content of an envelope, without verifying signatures.
 ///
 /// # Errors
 /// [`EnvelopeError::Payload`] when it can't be read.
@@ -92,7 +92,7 @@ mod tests {
             (&[&old][..], &[1][..], true),
             (&[&old, &new], &[1], true),
             (&[&old, &new], &[2], true),
-            // The new one vouching for itself is nothing.
+            // The new key can't vouch for itself.
             (&[&new], &[1], false),
             (&[&other], &[1, 2], false),
             (&[], &[1], false),

@@ -1,9 +1,8 @@
-//! What a host tells about itself besides its firewall: its system, its software, its traffic, and
-//! what its program did. All of them travel as kinds of [`crate::message::ReportBody`].
+//! Reports of a host about itself besides its firewall: its hardware, its software, its traffic, and events
+//! of its program. All are variants of [`crate::message::ReportBody`].
 //!
-//! [`crate::message::FirewallEvent`]s and threat matches are the counts of record. What is here about
-//! traffic ([`PathReport`], [`LiveReport`]) describes the same packets once more and is never added to
-//! them.
+//! [`crate::message::FirewallEvent`]s and threat matches contain the authoritative counts. The reports about
+//! traffic here ([`PathReport`], [`LiveReport`]) describe the same packets again and are never added to them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,38 +14,37 @@ use crate::keys::sha256;
 use crate::message::{Digest, FirewallEvent, UnixSeconds};
 use crate::threat::ThreatMatch;
 
-/// What the host is made of. Replaces what was told before.
+/// The host's hardware and system. Replaces the previous report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostTelemetry {
-    /// When it was looked at.
+    /// When it was collected.
     pub taken: UnixSeconds,
     /// When the host was started.
     pub booted: UnixSeconds,
-    /// The distribution in its own words, e.g. `Debian GNU/Linux 12 (bookworm)`.
+    /// The distribution's display name, e.g. `Debian GNU/Linux 12 (bookworm)`.
     pub os: String,
     /// E.g. `6.1.0-18-amd64`.
     pub kernel: String,
     /// E.g. `x86_64`.
     pub architecture: String,
-    /// Identifies the installation without telling its machine id: a hash of it.
+    /// Identifies the installation by a hash of its machine id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<Digest>,
     /// Processors.
     pub cpu: Cpu,
     /// Main memory, in bytes.
     pub memory: u64,
-    /// Real file systems.
+    /// File systems on disks.
     pub disks: Vec<Disk>,
-    /// Network interfaces, loopback left out.
+    /// Network interfaces without loopback.
     pub interfaces: Vec<Interface>,
-    /// What the host seems to run in, e.g. `kvm`, `vmware`, `docker`, `lxc`; `None`: bare metal, as
-    /// far as it shows.
+    /// The detected virtualization, e.g. `kvm`, `vmware`, `docker`, `lxc`; `None`: apparently bare metal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runs_in: Option<String>,
-    /// Maker and model in the firmware's words.
+    /// Manufacturer and model according to the firmware.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hardware: Option<String>,
-    /// What the cloud says about this instance; `None` outside of one, and when asking is off.
+    /// The cloud instance; `None` outside of a cloud, and if the query is disabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloud: Option<CloudInstance>,
 }
@@ -54,16 +52,16 @@ pub struct HostTelemetry {
 /// Processors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cpu {
-    /// In the maker's words; empty when unknown.
+    /// The model; empty if unknown.
     pub model: String,
-    /// As many as the kernel schedules on.
+    /// The number of processors that the kernel uses.
     pub count: u32,
 }
 
 /// A mounted file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
-    /// Where it is mounted.
+    /// The mount point.
     pub mount: String,
     /// E.g. `/dev/vda1`.
     pub device: String,
@@ -71,7 +69,7 @@ pub struct Disk {
     pub file_system: String,
     /// In bytes.
     pub size: u64,
-    /// In bytes, for programs without privilege.
+    /// In bytes, for unprivileged programs.
     pub free: u64,
 }
 
@@ -80,14 +78,14 @@ pub struct Disk {
 pub struct Interface {
     /// E.g. `eth0`.
     pub name: String,
-    /// Hardware address, e.g. `52:54:00:12:34:56`; `None` where there is none.
+    /// The hardware address, e.g. `52:54:00:12:34:56`; `None` if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
     /// Whether it is up.
     pub state: LinkState,
-    /// Largest packet, in bytes.
+    /// The largest packet, in bytes.
     pub mtu: u32,
 }
 
@@ -99,12 +97,12 @@ pub enum LinkState {
     Up,
     /// Not usable.
     Down,
-    /// The driver does not say.
+    /// The driver does not report it.
     #[serde(other)]
     Unknown,
 }
 
-/// What a cloud says about an instance.
+/// A cloud's facts about an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CloudInstance {
     /// E.g. `aws`, `azure`, `gcp`.
@@ -123,39 +121,39 @@ pub struct CloudInstance {
     /// Account, subscription or project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// The image it was started from.
+    /// The image from which it was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
 }
 
-/// Installed software: everything, or what has changed since.
+/// Installed software: everything, or the changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SoftwareReport {
-    /// When it was looked at.
+    /// When it was collected.
     pub taken: UnixSeconds,
-    /// What the inventory comes to with this report, see [`software_digest`].
+    /// The digest of the inventory that results from this report, see [`software_digest`].
     pub digest: Digest,
-    /// What is told.
+    /// The content.
     pub contents: SoftwareContents,
 }
 
-/// A whole inventory, or a step from one to the next.
+/// A complete inventory, or changes of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "form", rename_all = "kebab-case")]
 pub enum SoftwareContents {
-    /// Replaces what was told before.
+    /// Replaces the previous inventory.
     Full {
-        /// All of it.
+        /// All packages.
         packages: Vec<SoftwarePackage>,
     },
-    /// To be applied to the inventory whose digest is `base`. Who holds another one asks for
+    /// Changes of the inventory whose digest is `base`. If the platform has another one, it requests
     /// everything: [`crate::message::CommandKind::Resend`].
     Changes {
-        /// Digest of the inventory before.
+        /// The digest of the previous inventory.
         base: Digest,
-        /// New, among them the new versions of what was upgraded.
+        /// New packages, including new versions of upgraded ones.
         added: Vec<SoftwarePackage>,
-        /// Gone, among them the old versions of what was upgraded.
+        /// Removed packages, including old versions of upgraded ones.
         removed: Vec<SoftwarePackage>,
     },
 }
@@ -165,11 +163,11 @@ pub enum SoftwareContents {
 pub struct SoftwarePackage {
     /// E.g. `openssl`.
     pub name: String,
-    /// In the package manager's form, epoch included, e.g. `3.0.11-1~deb12u2`.
+    /// In the package manager's format including the epoch, e.g. `3.0.11-1~deb12u2`.
     pub version: String,
     /// E.g. `amd64`, `x86_64`, `noarch`.
     pub architecture: String,
-    /// Who installed it: `dpkg` or `rpm`.
+    /// The package manager: `dpkg` or `rpm`.
     pub manager: String,
 }
 
@@ -186,45 +184,45 @@ pub fn software_digest(packages: &BTreeSet<SoftwarePackage>) -> Digest {
     crate::Bytes(sha256(text.as_bytes()))
 }
 
-/// Communication paths that were active in a span of time. Counts are of that span alone.
+/// Communication paths that were active in an interval. Counts are of that interval.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathReport {
-    /// The span's begin.
+    /// The begin of the interval.
     pub since: UnixSeconds,
-    /// The span's end.
+    /// The end of the interval.
     pub until: UnixSeconds,
-    /// Where they were read.
+    /// The source of the paths.
     pub from: PathSource,
     /// One per key: everything up to and including `service`.
     pub paths: Vec<ActivePath>,
-    /// Connections of the span that are in no path, because there were too many to follow.
+    /// Connections of the interval that are in no path, because there were too many.
     pub lost: u64,
 }
 
-/// Where paths were read.
+/// The source of paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PathSource {
-    /// The kernel's connection tracking: short connections included, bytes where accounting is on.
+    /// The kernel's connection tracking: includes short connections, and bytes if accounting is on.
     Conntrack,
-    /// The firewall's flow recorder: packets and bytes of first packets alone.
+    /// The firewall's flow recorder: only packets and bytes of first packets.
     Recorder,
 }
 
 /// An aggregated flow.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ActivePath {
-    /// Who opened it: inbound, the peer did.
+    /// The direction.
     pub direction: Direction,
-    /// Who opened it, by address.
+    /// The address of the opener.
     pub source: IpAddr,
-    /// To whom.
+    /// The destination address.
     pub destination: IpAddr,
     /// Transport protocol.
     pub protocol: Protocol,
     /// Destination port; the type for ICMP; 0 for other protocols.
     pub port: u16,
-    /// The local program: full path, or name where the path is not known.
+    /// The local program: full path, or name if the path is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
     /// The local user, by name or number.
@@ -233,11 +231,11 @@ pub struct ActivePath {
     /// The local service (systemd unit).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// Connections opened.
+    /// The number of opened connections.
     pub connections: u64,
-    /// Bytes from source to destination; 0 where the kernel does not count.
+    /// Bytes from source to destination; 0 if the kernel does not count.
     pub bytes_forth: u64,
-    /// Bytes from destination to source; 0 where the kernel does not count.
+    /// Bytes from destination to source; 0 if the kernel does not count.
     pub bytes_back: u64,
     /// First seen.
     pub first_seen: UnixSeconds,
@@ -245,16 +243,16 @@ pub struct ActivePath {
     pub last_seen: UnixSeconds,
 }
 
-/// Denials and threat matches as they happen, for eyes and alerts. The same packets come again, exactly
-/// counted, in [`crate::message::ReportBody::Events`] and [`crate::message::ReportBody::Threats`]:
-/// nothing in here is ever added to a count. Not kept when the platform is out of reach.
+/// Denials and threat matches as they happen, for display and alerts. The same packets are reported again,
+/// exactly counted, in [`crate::message::ReportBody::Events`] and [`crate::message::ReportBody::Threats`]:
+/// nothing in here is ever added to a count. Not kept if the platform is unreachable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LiveReport {
-    /// One per flow key and moment.
+    /// One per flow key and time.
     pub events: Vec<LiveEvent>,
-    /// One per flow key and moment.
+    /// One per flow key and time.
     pub threats: Vec<ThreatMatch>,
-    /// Packets of this span that are in neither list: a flood, or a queue that ran over.
+    /// Packets of this interval that are in neither list, because of a flood or a full queue.
     pub lost: u64,
 }
 
@@ -272,19 +270,19 @@ pub struct LiveEvent {
     pub service: Option<String>,
 }
 
-/// What the host's program did or went through.
+/// An event of the host's program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentEvent {
-    /// By the host's clock.
+    /// When it happened, by the host's clock.
     pub at: UnixSeconds,
-    /// What, for programs.
+    /// The kind, for programs.
     pub kind: AgentEventKind,
-    /// What, for people.
+    /// A description, for people.
     pub text: String,
     /// The revision of the policy concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<Revision>,
-    /// How long it took or lasted, in seconds.
+    /// The duration in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u64>,
 }
@@ -295,63 +293,63 @@ pub struct AgentEvent {
 pub enum AgentEventKind {
     /// The program was started.
     Started,
-    /// The program was stopped in good order.
+    /// The program was stopped properly.
     Stopped,
-    /// The program came back after it had ended without being stopped.
+    /// The program was started again after it had ended without being stopped.
     Restarted,
     /// A new ruleset was put in force and kept.
     PolicyApplied,
-    /// A new ruleset was taken back.
+    /// A new ruleset was reverted.
     PolicyReverted,
-    /// Someone else changed our tables.
+    /// Another program changed our tables.
     Tampered,
-    /// They were put right.
+    /// The tables were repaired.
     Repaired,
     /// Diagnostics were collected and uploaded.
     DiagnosticsCollected,
-    /// The platform is reached again after it was not.
+    /// The platform is reachable again.
     ReachableAgain,
     /// The platform is reached by another route.
     RouteChanged,
     /// Another configuration is in use.
     ConfigurationChanged,
-    /// A configuration can't be used; the one before stays in use.
+    /// A configuration is invalid; the previous one stays in use.
     ConfigurationRefused,
     /// A damaged record of the spool was skipped and counted.
     SpoolDamaged,
-    /// The program does less to stay within its budget, or does everything again.
+    /// The program pauses optional work to stay within its budget, or resumes it.
     Throttled,
     /// Detailed logging was switched on or off.
     DebugLogging,
-    /// Addresses left the rules because their names no longer have them.
+    /// Addresses left the rules because their names no longer resolve to them.
     AddressesLeft,
-    /// A later version's kind.
+    /// A kind of a later version.
     #[serde(other)]
     Unknown,
 }
 
-/// A piece of a detailed log.
+/// A part of a detailed log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DebugLog {
-    /// The command that asked for it.
+    /// The command that requested it.
     pub command: String,
     /// The number of the first line, counted from 0 since logging was switched on.
     pub first: u64,
-    /// In order.
+    /// The lines in order.
     pub lines: Vec<DebugLine>,
-    /// Lines before these that did not fit the log's bound.
+    /// Lines before these that exceeded the log's limit.
     pub dropped: u64,
-    /// Whether more will come.
+    /// Whether more lines follow.
     pub end: LogEnd,
 }
 
-/// Whether more of a log will come.
+/// Whether more of a log follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogEnd {
     /// Yes.
     Open,
-    /// No: logging was switched off, or its time was over.
+    /// No: logging was switched off, or has expired.
     Closed,
 }
 
@@ -360,19 +358,19 @@ pub enum LogEnd {
 pub struct DebugLine {
     /// Milliseconds since 1970-01-01 UTC, by the host's clock.
     pub at_ms: u64,
-    /// What it is about.
+    /// The subject.
     pub area: DebugArea,
     /// One line, without secrets.
     pub text: String,
 }
 
-/// What a line of a detailed log is about.
+/// The subject of a line of a detailed log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DebugArea {
-    /// The steps of a run, and when they were taken.
+    /// The steps of a run, with their times.
     Execution,
-    /// What is wanted, what is in force, and what was done about it.
+    /// The wanted ruleset, the one in force, and changes.
     Policy,
     /// Routes, requests, answers.
     Network,

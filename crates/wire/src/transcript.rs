@@ -1,10 +1,10 @@
-//! What a MAC or a signature is computed over: fields that can't run into each other.
+//! The input of a MAC or signature: unambiguously separated fields.
 
-/// Fields, each after its length, under a label that no other use shares.
+/// Fields, each preceded by its length, under a label that is unique to the use.
 pub(crate) struct Transcript(Vec<u8>);
 
 impl Transcript {
-    /// Begins with `label`, which names the use and its version.
+    /// Starts with `label`, which identifies the use and its version.
     pub(crate) fn new(label: &str) -> Self {
         Self(Vec::with_capacity(512)).field(label.as_bytes())
     }

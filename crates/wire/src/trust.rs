@@ -1,9 +1,8 @@
-//! What a host must know of a platform before it may believe it, and the key that vouches for it.
+//! The trust information of a platform, and the deployment key that vouches for it.
 //!
-//! `GET /host/v1/trust` gives [`PublicTrust`] to anyone: nothing in it is secret. A host that knows
-//! nobody yet can't tell whose it is, so it believes none but the one whose digest stands in its
-//! [`DeploymentKey`]. Whoever holds an enforcement key alone can't make another platform out of that:
-//! the digest came to the host by the operator's hand.
+//! `GET /host/v1/trust` returns [`PublicTrust`] to anyone: nothing in it is secret. A new host can't verify
+//! the sender, so it only accepts the one whose digest is in its [`DeploymentKey`]. Someone who only knows an
+//! enforcement key can't impersonate a platform with it: the operator brought the digest to the host.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,12 +15,12 @@ use zeroize::Zeroizing;
 use crate::bytes::Bytes;
 use crate::keys::{EnforcementKey, KeyError, KeyId, PolicyPublicKey, sha256};
 
-/// No trust document is larger, in bytes.
+/// The largest trust document, in bytes.
 pub const MAX_TRUST: usize = 64 << 10;
-/// More certificates or keys than this are no platform's.
+/// The most certificates or keys of a platform.
 pub(crate) const MOST: usize = 16;
 
-/// A certificate in DER (RFC 5280); base64 (RFC 4648, padded) in JSON. Not looked into here.
+/// A certificate in DER (RFC 5280); base64 (RFC 4648, padded) in JSON. It is not parsed here.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Der(pub Vec<u8>);
 
@@ -63,19 +62,20 @@ pub fn to_pem(certificates: &[Der]) -> String {
     pem
 }
 
-/// Whom hosts of a platform trust: public, and worth nothing until its digest is known to be right.
+/// The certificates and keys that hosts of a platform trust: public, and only valid once its digest was
+/// verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicTrust {
     /// [`crate::message::VERSION`].
     pub version: u16,
-    /// The authorities that the platform's certificate may come from.
+    /// The authorities that may have issued the platform's certificate.
     pub ca: Vec<Der>,
-    /// The keys that rulesets and orders may be signed with.
+    /// The keys that may sign rulesets and orders.
     pub policy_keys: Vec<PolicyPublicKey>,
 }
 
 impl PublicTrust {
-    /// SHA-256 over certificates and keys, whatever their order, and whatever else the document says.
+    /// SHA-256 over certificates and keys, independent of their order and of other fields of the document.
     #[must_use]
     pub fn digest(&self) -> TrustDigest {
         let mut certificates: Vec<&[u8]> = self.ca.iter().map(|der| der.0.as_slice()).collect();
@@ -95,7 +95,7 @@ impl PublicTrust {
     }
 }
 
-/// Which [`PublicTrust`] is meant.
+/// Identifies a [`PublicTrust`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrustDigest(Bytes<32>);
 
@@ -112,7 +112,7 @@ impl fmt::Display for TrustDigest {
     }
 }
 
-/// Evidence that a deployment key vouches for this trust.
+/// Proof that a deployment key vouches for this trust information.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VouchedTrust(PublicTrust);
 
@@ -123,40 +123,40 @@ impl VouchedTrust {
         to_pem(&self.0.ca)
     }
 
-    /// The keys that rulesets and orders may be signed with; at least one.
+    /// The keys that may sign rulesets and orders; at least one.
     #[must_use]
     pub fn policy_keys(&self) -> &[PolicyPublicKey] {
         &self.0.policy_keys
     }
 }
 
-/// Why a platform's trust was refused.
+/// Why a platform's trust information was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
-    /// Not the one that the key was made for.
+    /// It is not the one for which the key was created.
     #[error(
-        "the platform's trust is not the one this key was made for: it is {got}, expected \
-         {expected}; check that the key is of this platform and that nothing on the way answers in \
-         its place"
+        "the platform's trust information is not the one for which this key was created: it is \
+         {got}, expected {expected}; check that the key belongs to this platform and that \
+         nothing in between intercepts the connection"
     )]
     Other {
-        /// What was shown.
+        /// The received digest.
         got: TrustDigest,
-        /// What the key says.
+        /// The digest in the key.
         expected: TrustDigest,
     },
-    /// Nothing could come of it, though the key vouches for it.
+    /// It contains no or too many keys or certificates, although the key vouches for it.
     #[error("the platform's trust information is invalid: expected 1 to 16 {0}")]
     Count(&'static str),
 }
 
 const DEPLOYMENT_PREFIX: &str = "xdk1_";
 
-/// All that a new host has to be given: an [`EnforcementKey`], and whose platform it belongs to.
+/// All that a new host needs: an [`EnforcementKey`], and the digest of its platform's trust information.
 ///
-/// For people it is written `xdk1_<id>_<text>`, the text being base64url (RFC 4648, unpadded) of the
-/// secret's 32 bytes, the [`TrustDigest`]'s 32 bytes and 4 bytes of checksum, so that a copying mistake
-/// is told apart from another platform.
+/// Its text form is `xdk1_<id>_<text>`, the text being base64url (RFC 4648, unpadded) of the secret's 32
+/// bytes, the [`TrustDigest`]'s 32 bytes and 4 bytes of checksum, so that a copying error can be
+/// distinguished from another platform.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DeploymentKey {
     enforcement: EnforcementKey,
@@ -164,31 +164,31 @@ pub struct DeploymentKey {
 }
 
 impl DeploymentKey {
-    /// The key with which hosts find out that they talk to the platform of `trust`.
+    /// The key with which hosts identify the platform with `trust`.
     #[must_use]
     pub fn new(enforcement: EnforcementKey, trust: TrustDigest) -> Self {
         Self { enforcement, trust }
     }
 
-    /// Whether a text is meant to be one, right or wrong.
+    /// Whether a text is apparently intended as a deployment key, valid or not.
     #[must_use]
     pub fn is_meant_by(text: &str) -> bool {
         text.trim_start().starts_with("xdk")
     }
 
-    /// What the host signs in with.
+    /// The enforcement key with which the host registers.
     #[must_use]
     pub fn enforcement(&self) -> &EnforcementKey {
         &self.enforcement
     }
 
-    /// Which trust it was made for.
+    /// The trust information for which it was created.
     #[must_use]
     pub fn trust(&self) -> TrustDigest {
         self.trust
     }
 
-    /// Believes `shown`, if it is what this key was made for.
+    /// Accepts `shown` if it is the one for which this key was created.
     ///
     /// # Errors
     /// See [`TrustError`].
@@ -206,7 +206,7 @@ impl DeploymentKey {
         Ok(VouchedTrust(shown))
     }
 
-    /// The text form, secret included.
+    /// The text form, including the secret.
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
         let mut bytes = Zeroizing::new([0; 68]);

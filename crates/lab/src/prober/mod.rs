@@ -216,7 +216,7 @@ impl Prober {
         };
         let said = format!("{error:#}");
         ensure!(
-            rules.iter().any(|rule| said.contains(&format!("rule {rule} would cut"))),
+            rules.iter().any(|rule| said.contains(&format!("rule {rule} would block"))),
             "refused without naming any of {}: {said}",
             rules.join(", ")
         );

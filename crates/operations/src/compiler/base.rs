@@ -313,7 +313,7 @@ mod tests {
         assert_eq!(failed, ["as-0000"]);
         assert_eq!(whole.digests.len(), 7);
         let alone = base.digest(&world.assets[0].id).unwrap();
-        assert!(alone.unwrap_err().to_string().contains("shut/ports-1 would cut the platform"));
+        assert!(alone.unwrap_err().to_string().contains("shut/ports-1 would block the platform"));
         assert!(base.digest(&world.assets[3].id).unwrap().is_ok());
     }
 

@@ -1,4 +1,4 @@
-//! Policy as code from hostile text: never a panic, and what is accepted can be compiled or refused.
+//! Policy as code from untrusted text: never a panic; accepted documents can be compiled or refused.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

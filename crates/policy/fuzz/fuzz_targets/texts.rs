@@ -1,4 +1,4 @@
-//! The small languages: what is accepted is written and read again as the same value.
+//! The small languages: an accepted text is written and parsed again as the same value.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

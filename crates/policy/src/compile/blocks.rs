@@ -1,5 +1,5 @@
-//! What block rules may reach. What operators write must not cut the failsafe; what hosts say of their
-//! addresses can't: such an address is left out of the rule, and that is said.
+//! Checks block rules against the failsafe. Rules as operators write them must not block it. If an address
+//! that a host reports would make a rule block it, the address is omitted from the rule, with a warning.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,12 +14,12 @@ use crate::names::AssetId;
 use crate::peer::PeerRef;
 use crate::ruleset::Rule;
 
-/// Whom the failsafe keeps open at an address.
+/// Which failsafe flows use an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Whose {
-    /// Hosts reach the platform there.
+    /// The platform.
     Platform,
-    /// The settings name it as a management source.
+    /// A management source of the settings.
     Management,
 }
 
@@ -33,8 +33,8 @@ impl fmt::Display for Whose {
 }
 
 impl Compiler<'_> {
-    /// Whom the failsafe keeps open at this address. A management network wider than one address
-    /// says nothing about each host in it: its services stay open there, the rest can be blocked.
+    /// Which failsafe flows use this address. A management network wider than one address does not protect
+    /// each host in it: its services stay open there, the rest can be blocked.
     pub(super) fn failsafe_at(&self, address: IpAddr) -> Option<Whose> {
         let is_single = |net: IpNet| net == IpNet::from(address);
         let mut management = self.policy.settings.management.iter().flat_map(|rule| &rule.from);
@@ -47,7 +47,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// Refuses block rules that, as they are written, would cut the failsafe.
+    /// Refuses block rules that would block the failsafe as they are written.
     pub(super) fn check_blocks<'t>(
         &self,
         templates: impl Iterator<Item = &'t Template>,
@@ -80,8 +80,8 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// Refuses inbound block rules that would cut the platform, when it runs on this asset. By the
-    /// addresses that the asset holds: no host has the platform's by its own word.
+    /// Refuses inbound block rules that would block the platform, if it runs on this asset, according to the
+    /// addresses accepted for the asset: no host can claim the platform's address.
     ///
     /// # Errors
     /// [`CompileError::CutsFailsafe`].
@@ -107,7 +107,7 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// The addresses of assets that block rules leave out.
+    /// The asset addresses that block rules omit.
     pub(super) fn spared(&self) -> Vec<CompileWarning> {
         let mut seen = BTreeSet::new();
         let mut spared = Vec::new();
@@ -128,7 +128,7 @@ impl Compiler<'_> {
         spared
     }
 
-    /// The assets that a peer stands for.
+    /// The assets to which a peer refers.
     fn behind(&self, peer: &PeerRef) -> Vec<&Asset> {
         match peer {
             PeerRef::Segment(name) => self.members(name).collect(),
@@ -140,7 +140,7 @@ impl Compiler<'_> {
     }
 }
 
-/// Every inbound rule of a template, with its list and its place there.
+/// All inbound rules of a template, with their list and position.
 fn inbound_rules(template: &Template) -> impl Iterator<Item = (&'static str, usize, &InboundRule)> {
     let lists = [("ports", &template.ports), ("inbound", &template.inbound)];
     lists
@@ -148,7 +148,7 @@ fn inbound_rules(template: &Template) -> impl Iterator<Item = (&'static str, usi
         .flat_map(|(list, rules)| rules.iter().enumerate().map(move |(at, rule)| (list, at, rule)))
 }
 
-/// Every rule of a template, with its peers.
+/// All rules of a template, with their peers.
 fn rules_of(
     template: &Template,
 ) -> impl Iterator<Item = (crate::names::RuleId, &[Located<PeerRef>])> {

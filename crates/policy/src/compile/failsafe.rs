@@ -1,5 +1,5 @@
-//! No block rule may reach what the failsafe keeps open. The kernel accepts failsafe flows first in any
-//! case; refusing here tells the operator before a rule that looks effective silently isn't.
+//! Refuses block rules that would match failsafe flows. The kernel accepts these flows first in any case; the
+//! refusal informs the operator that such a rule would have no effect.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::range::{AddressRange, RangeSet};
 use crate::ruleset::{Failsafe, Peer, Peers, Rule};
 use crate::service::{IcmpType, PortRange, Ports, Service};
 
-/// Whether an inbound block rule leaves management open.
+/// Checks that an inbound block rule does not match management.
 pub(super) fn check_inbound(
     rule: &Rule,
     failsafe: &Failsafe,
@@ -26,7 +26,7 @@ pub(super) fn check_inbound(
     Ok(())
 }
 
-/// Whether an outbound block rule leaves the platform open.
+/// Checks that an outbound block rule does not match the platform.
 pub(super) fn check_outbound(
     rule: &Rule,
     failsafe: &Failsafe,
@@ -42,7 +42,7 @@ pub(super) fn check_outbound(
     Ok(())
 }
 
-/// Whether an inbound block rule leaves open what the platform serves on its own host, whoever asks:
+/// Checks that an inbound block rule does not match what the platform serves on its own host, for any peer:
 /// hosts may be anywhere.
 pub(super) fn check_served(
     rule: &RuleId,
@@ -62,8 +62,8 @@ fn cuts(rule: &Rule, what: String) -> CompileError {
     CompileError::CutsFailsafe { rule: rule.id.clone(), what }
 }
 
-/// Whether the rule's peers and `net` have an address in common. Domains are known only on the host,
-/// where the failsafe comes first anyway.
+/// Whether the rule's peers and `net` overlap. Domains are resolved on the host, where the failsafe comes
+/// first in any case.
 fn reaches(rule: &Rule, intranet: &RangeSet, net: IpNet) -> bool {
     let wanted: RangeSet = [AddressRange::from(net)].into_iter().collect();
     let Peers::Listed(listed) = &rule.peers else { return true };
@@ -78,7 +78,7 @@ fn reaches(rule: &Rule, intranet: &RangeSet, net: IpNet) -> bool {
     })
 }
 
-/// Whether the rule and `services` have a service in common.
+/// Whether the rule and `services` overlap.
 fn serves(rule: &Rule, services: &[Service]) -> bool {
     rule.services.iter().any(|&a| services.iter().any(|&b| overlap(a, b)))
 }

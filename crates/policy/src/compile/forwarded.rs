@@ -1,13 +1,13 @@
-//! What documents say about forwarded traffic, taken together.
+//! Combines the documents' settings for forwarded traffic.
 
 use crate::document::Stance;
 use crate::forward::{Forwarded, ForwardedRules, ForwardedStance};
 use crate::level::Mode;
 
-/// Both directions. Without any word from the operator: left alone.
+/// The settings of both directions. By default forwarded traffic is not judged.
 #[derive(Default)]
 pub(super) struct AssetForwarded {
-    /// Whether any document says something.
+    /// Whether any document has a setting.
     said: bool,
     inbound: Said,
     outbound: Said,
@@ -19,14 +19,14 @@ struct Said {
     tested: Forwarded,
 }
 
-/// Whether the setting of a document is enforced inbound and outbound: where the document itself is.
+/// Whether the setting of a document is enforced inbound and outbound, like the document itself.
 pub(super) struct Enforced {
     pub(super) inbound: bool,
     pub(super) outbound: bool,
 }
 
 impl Enforced {
-    /// A document that does not speak of a direction does not test there.
+    /// A document without a direction's stance does not test there.
     pub(super) fn of<In, Out>(
         inbound: Option<&Stance<In>>,
         outbound: Option<&Stance<Out>>,
@@ -39,7 +39,7 @@ impl Enforced {
 }
 
 impl AssetForwarded {
-    /// One more segment: the strictest setting of each stance counts.
+    /// Adds a segment: the strictest setting of each stance counts.
     pub(super) fn take(&mut self, setting: Option<Forwarded>, by: &Enforced) {
         let Some(setting) = setting else { return };
         self.said = true;
@@ -51,7 +51,7 @@ impl AssetForwarded {
         }
     }
 
-    /// The asset's own document has the last word about the stance that it speaks of.
+    /// The asset's own document overrides the stance that it sets.
     pub(super) fn replace(&mut self, setting: Option<Forwarded>, by: &Enforced) {
         let Some(setting) = setting else { return };
         self.said = true;
@@ -67,7 +67,7 @@ impl AssetForwarded {
         [(&mut self.inbound, by.inbound), (&mut self.outbound, by.outbound)]
     }
 
-    /// `None`: no document says anything.
+    /// `None` if no document has a setting.
     pub(super) fn rules(&self) -> Option<ForwardedRules> {
         let stance = |said: &Said| ForwardedStance::new(said.enforced, said.tested);
         let rules =

@@ -1,4 +1,4 @@
-//! How long addresses of each domain stay, from everything in a policy that speaks of it.
+//! The grace of each domain, from all settings of a policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,15 +7,15 @@ use crate::document::Policy;
 use crate::grace::{Grace, Span};
 use crate::names::DomainName;
 
-/// What a policy says about domains.
+/// The graces of a policy's domains.
 #[derive(Debug, Default)]
 pub(super) struct Graces {
-    /// For domains that nothing speaks of.
+    /// For domains without a setting.
     default: Grace,
     said: BTreeMap<DomainName, Said>,
 }
 
-/// Everything that is said about one domain.
+/// All settings of one domain.
 #[derive(Debug, Default)]
 struct Said {
     spans: BTreeSet<Span>,
@@ -47,7 +47,7 @@ impl Graces {
         said.while_connected.extend(while_connected);
     }
 
-    /// Of several settings the one counts by which addresses leave sooner.
+    /// Of several settings, the one with which addresses leave sooner.
     fn grace(&self, domain: &DomainName) -> Grace {
         let said = self.said.get(domain);
         let span = said.and_then(|said| said.spans.first().copied());
@@ -58,7 +58,7 @@ impl Graces {
         }
     }
 
-    /// What a ruleset with these domains has to say: whatever is not the default.
+    /// The graces of these domains that differ from the default.
     pub(super) fn of_domains<'a>(
         &self,
         domains: impl IntoIterator<Item = &'a DomainName>,
@@ -67,7 +67,7 @@ impl Graces {
         graces.filter(|(_, grace)| *grace != Grace::DEFAULT).collect()
     }
 
-    /// Domains about which different things are said.
+    /// Domains with contradictory settings.
     pub(super) fn warnings(&self) -> impl Iterator<Item = CompileWarning> {
         self.said.iter().filter_map(|(domain, said)| {
             let differ = said.spans.len() > 1 || said.while_connected.len() > 1;

@@ -1,4 +1,4 @@
-//! Policy and inventory become one ruleset per asset.
+//! Compiles policy and inventory into one ruleset per asset.
 
 mod blocks;
 mod failsafe;
@@ -32,9 +32,9 @@ pub use blocks::Whose;
 pub use placement::{Addresses, Class, Placement};
 pub use standing::{Bite, PolicyStanding};
 
-/// Ranges that count as intranet without being named: private (RFC 1918, RFC 4193), link-local
-/// (RFC 3927, RFC 4291), loopback, multicast (RFC 5771, RFC 4291), limited broadcast, and the
-/// unspecified addresses, from which a host speaks that has no address yet (RFC 1122, RFC 4291).
+/// Ranges that always count as intranet: private (RFC 1918, RFC 4193), link-local (RFC 3927, RFC 4291),
+/// loopback, multicast (RFC 5771, RFC 4291), limited broadcast, and the unspecified addresses, which a host
+/// without an address uses as its source (RFC 1122, RFC 4291).
 pub const INTRANET: [&str; 13] = [
     "0.0.0.0/32",
     "10.0.0.0/8",
@@ -51,7 +51,7 @@ pub const INTRANET: [&str; 13] = [
     "ff00::/8",
 ];
 
-/// The most peers that the rules of one ruleset may name, all rules counted: some 10 MB as JSON.
+/// The most peers that all rules of one ruleset together may name: some 10 MB as JSON.
 pub const MOST_PEERS: usize = 500_000;
 
 /// Why a policy can't be compiled.
@@ -60,32 +60,32 @@ pub enum CompileError {
     /// The asset is not in the inventory.
     #[error("asset {0} is not in the inventory")]
     UnknownAsset(AssetId),
-    /// A block rule would cut a failsafe flow.
+    /// A block rule would block a failsafe flow.
     #[error(
-        "rule {rule} would cut {what}: narrow its peers or services, or use a level instead of a \
+        "rule {rule} would block {what}: narrow its peers or services, or use a level instead of a \
          block rule"
     )]
     CutsFailsafe {
         /// The rule.
         rule: RuleId,
-        /// What it would cut, e.g. `the platform at 10.0.0.1:8443`.
+        /// What it would block, e.g. `the platform at 10.0.0.1:8443`.
         what: String,
     },
     /// The rules name too many addresses for one host.
     #[error(
         "the ruleset would name {peers} addresses, networks and domains of peers, more than \
-         {MOST_PEERS}: allow a network that holds them, or have fewer rules name large segments"
+         {MOST_PEERS}: allow a network that contains them, or name large segments in fewer rules"
     )]
     TooManyPeers {
-        /// How many.
+        /// The number of peers.
         peers: usize,
     },
-    /// A rule's name does not fit.
+    /// A rule's name is invalid.
     #[error("rule name: {0}")]
     RuleName(#[from] crate::names::NameError),
 }
 
-/// Something that compiles and probably isn't meant.
+/// Something that compiles but is probably not intended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CompileWarning {
     /// A segment without assets.
@@ -94,7 +94,7 @@ pub enum CompileWarning {
     /// A rule or an asset document names an asset that does not exist; it matches nothing.
     #[error("asset {0} does not exist")]
     NoSuchAsset(Name),
-    /// A block rule would reach the failsafe through an asset's address; the address was left out.
+    /// An asset's address would make a block rule match the failsafe; the address was omitted.
     #[error(
         "rule {rule} does not block asset {asset} at {address}: that is the address of {whose}; \
          if the asset should not have it: xshield asset refuse {asset} {address}"
@@ -102,11 +102,11 @@ pub enum CompileWarning {
     NotBlocked {
         /// The rule.
         rule: RuleId,
-        /// The asset whose address it is.
+        /// The asset with the address.
         asset: Name,
         /// The address.
         address: IpAddr,
-        /// What the failsafe keeps open there.
+        /// The failsafe flow at that address.
         whose: Whose,
     },
     /// An asset document in mode `test` names a level below the enforced one.
@@ -117,25 +117,26 @@ pub enum CompileWarning {
     TestsLess {
         /// The asset.
         asset: Name,
-        /// Of which direction.
+        /// The direction.
         direction: Direction,
     },
-    /// Assets that nobody can manage, or could not if what is in mode `test` were enforced.
+    /// Assets that can't be managed, or could not if what is in mode `test` were enforced.
     #[error(
-        "asset {asset}{}: {} lets in no management source, and nobody by SSH, RDP or WinRM \
-         (tcp/22, tcp/3389, tcp/5985, tcp/5986). Name who manages hosts in the policy: \
-         settings: {{ management: [{{ from: [10.0.0.0/24], services: [tcp/22] }}] }}",
+        "asset {asset}{}: {} admits no management source, and no peer by SSH, RDP or WinRM \
+         (tcp/22, tcp/3389, tcp/5985, tcp/5986). Name the addresses from which hosts are managed \
+         in the policy: settings: {{ management: [{{ from: [10.0.0.0/24], services: [tcp/22] }}] \
+         }}",
         more_assets(*.more), enforced_or_tested(*.mode)
     )]
     Unmanaged {
         /// The first of them.
         asset: Name,
-        /// How many others.
+        /// The number of the others.
         more: usize,
-        /// Whether that is so, or would be.
+        /// `Enforce` if it is so now, `Test` if it would be.
         mode: Mode,
     },
-    /// Several networks and settings speak of one domain, and not alike.
+    /// Networks and settings contradict each other about a domain.
     #[error(
         "different graces are set for domain {domain}; the shortest applies: {}{}",
         .counts.span, if .counts.while_connected { ", longer while connected" } else { "" }
@@ -143,7 +144,7 @@ pub enum CompileWarning {
     GracesDiffer {
         /// The domain.
         domain: DomainName,
-        /// What holds.
+        /// The grace that applies.
         counts: Grace,
     },
 }
@@ -159,7 +160,7 @@ fn enforced_or_tested(mode: Mode) -> &'static str {
     }
 }
 
-/// Compiles the ruleset of one asset. For many assets, make one [`Compiler`].
+/// Compiles the ruleset of one asset. For many assets, create one [`Compiler`].
 ///
 /// # Errors
 /// See [`CompileError`].
@@ -181,7 +182,7 @@ pub struct Compiler<'a> {
     revision: Revision,
     platform: &'a [SocketAddr],
     placement: Cow<'a, Placement>,
-    /// Where each segment is among all.
+    /// The index of each segment.
     places: BTreeMap<&'a Name, usize>,
     intranet: Vec<IpNet>,
     intranet_domains: Vec<DomainName>,
@@ -191,7 +192,7 @@ pub struct Compiler<'a> {
 impl<'a> Compiler<'a> {
     /// Evaluates every segment once.
     ///
-    /// `platform`: the addresses at which hosts reach the platform; no rule may cut them.
+    /// `platform`: the platform's addresses; no rule may block them.
     #[must_use]
     pub fn new(
         policy: &'a Policy,
@@ -203,7 +204,7 @@ impl<'a> Compiler<'a> {
         Self::of(policy, Cow::Owned(placement), revision, platform)
     }
 
-    /// Compiles from segments that are evaluated already.
+    /// A compiler with segments that are already evaluated.
     #[must_use]
     pub fn placed(
         policy: &'a Policy,
@@ -244,14 +245,13 @@ impl<'a> Compiler<'a> {
         &self.placement
     }
 
-    /// The assets of a segment; none for a name that is no segment.
+    /// The assets of a segment; none for an unknown name.
     fn members(&self, segment: &Name) -> impl Iterator<Item = &Asset> {
         let place = self.places.get(segment);
         place.into_iter().flat_map(|&at| self.placement.members(at))
     }
 
-    /// The addresses that a peer stands for, when it is a segment or an asset; none for a name that is
-    /// neither.
+    /// The addresses of a peer that is a segment or an asset; none for an unknown name.
     fn addresses(&self, peer: &PeerRef) -> Option<Addresses> {
         let known = match peer {
             PeerRef::Segment(name) => {
@@ -265,7 +265,7 @@ impl<'a> Compiler<'a> {
         Some(known.unwrap_or_else(|| Arc::from([])))
     }
 
-    /// All that the ruleset of a class depends on besides policy and platform: as long as it is the
+    /// Everything on which the ruleset of a class depends besides policy and platform: as long as it is the
     /// same, so is the ruleset.
     #[must_use]
     pub fn inputs(&self, class: &Class) -> Vec<Addresses> {
@@ -273,7 +273,7 @@ impl<'a> Compiler<'a> {
         peers_of(&stance).filter_map(|peer| self.addresses(peer)).collect()
     }
 
-    /// Whether the rules name no more peers than a host is told.
+    /// Checks that the rules name at most [`MOST_PEERS`] peers.
     fn check_size(&self, stance: &AssetStance<'a>) -> Result<(), CompileError> {
         let count = |peer: &PeerRef| match peer {
             PeerRef::Network(name) => self
@@ -287,7 +287,7 @@ impl<'a> Compiler<'a> {
         if peers > MOST_PEERS { Err(CompileError::TooManyPeers { peers }) } else { Ok(()) }
     }
 
-    /// What compiles and probably isn't meant.
+    /// Everything that compiles but is probably not intended.
     #[must_use]
     pub fn warnings(&self) -> Vec<CompileWarning> {
         let empty = self.places.iter().filter(|(_, at)| self.placement.members(**at).len() == 0);
@@ -309,7 +309,7 @@ impl<'a> Compiler<'a> {
         warnings
     }
 
-    /// Of an asset with a document of its own.
+    /// Warnings about an asset with its own document.
     fn tests_less(&self, name: &Name) -> Vec<CompileWarning> {
         let Some(Placed { class, .. }) = self.placement.named(name) else { return Vec::new() };
         let AssetStance { inbound, outbound, .. } = self.stance(class);
@@ -319,8 +319,8 @@ impl<'a> Compiler<'a> {
         inbound.into_iter().chain(outbound).collect()
     }
 
-    /// The ruleset of one asset. That it leaves the platform open where that runs on the asset is
-    /// asked of [`Compiler::check_own_host`].
+    /// The ruleset of one asset. Whether it blocks the platform if that runs on the asset is checked by
+    /// [`Compiler::check_own_host`].
     ///
     /// # Errors
     /// See [`CompileError`].
@@ -343,7 +343,7 @@ impl<'a> Compiler<'a> {
             forwarded: stance.forwarded.rules(),
         };
         ruleset.grace = self.graces.of_domains(ruleset.domains());
-        // Also what is only tested: it is to be enforced one day.
+        // Tested templates, too: they are to be enforced one day.
         self.check_blocks(stance.inbound.tested.templates.values().copied())?;
         Ok(ruleset)
     }
@@ -358,7 +358,7 @@ impl<'a> Compiler<'a> {
         Failsafe { platform: self.platform.to_vec(), management: management.collect() }
     }
 
-    /// What the asset's segments and its own document say, taken together.
+    /// The stance from the asset's segments and its own document.
     fn stance(&self, class: &Class) -> AssetStance<'a> {
         let mut stance = AssetStance::default();
         let segments = self.policy.segments.values().enumerate();
@@ -449,7 +449,7 @@ impl<'a> Compiler<'a> {
         Ok(rules)
     }
 
-    /// What a rule's peers are, by what the rule does to them.
+    /// A rule's peers, depending on the rule's action.
     fn peers_for(&self, action: Action, peers: &[Located<PeerRef>]) -> Peers {
         match action {
             Action::Allow => self.peers(peers, |_| true),
@@ -457,8 +457,8 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Replaces segments, assets and named networks by what they stand for today; of the addresses
-    /// of assets those that `count`.
+    /// Replaces segments, assets and named networks by their current addresses; of assets' addresses only
+    /// those that `count`.
     fn peers(&self, peers: &[Located<PeerRef>], count: impl Fn(IpAddr) -> bool) -> Peers {
         let mut listed = Vec::new();
         for peer in peers {
@@ -485,9 +485,9 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// The peers of all rules that concern an asset.
+/// The peers of all rules of an asset.
 fn peers_of<'s>(stance: &'s AssetStance<'_>) -> impl Iterator<Item = &'s PeerRef> {
-    // Of both directions the tested templates are all templates.
+    // In each direction, the tested templates are all templates.
     let inbound = stance.inbound.tested.templates.values().flat_map(|template| {
         template.ports.iter().chain(&template.inbound).flat_map(|rule| &rule.from)
     });
@@ -496,8 +496,8 @@ fn peers_of<'s>(stance: &'s AssetStance<'_>) -> impl Iterator<Item = &'s PeerRef
     inbound.chain(outbound).map(|peer| &peer.value)
 }
 
-/// Whether allow rules of a list count at a level: at `secure-inbound-paths` an open port alone admits
-/// nobody, and at `unsecured` there is nothing to allow.
+/// Whether allow rules of a list are effective at a level: at `secure-inbound-paths` port rules are not, and
+/// at `unsecured` there is nothing to allow.
 fn counts(list: &str, level: InboundLevel) -> bool {
     match level {
         InboundLevel::Unsecured => false,

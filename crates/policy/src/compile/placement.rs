@@ -1,7 +1,7 @@
 //! Which assets are in which segments, kept up to date change by change.
 //!
-//! What it shares (addresses of segments, of assets) is the same allocation for as long as it is the
-//! same, so that whoever compiled from it sees at once what a change concerns.
+//! Shared values (addresses of segments and assets) stay in the same allocation as long as they are
+//! unchanged, so that users can detect by pointer what a change affects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,20 +11,19 @@ use crate::document::Policy;
 use crate::inventory::{Asset, Inventory};
 use crate::names::{AssetId, Name};
 
-/// Addresses that stand for a segment or an asset.
+/// The addresses of a segment or an asset.
 pub type Addresses = Arc<[IpAddr]>;
 
-/// What a policy says about an asset, by where it says so: assets of one class have the same ruleset
-/// but for whom it is for.
+/// How a policy refers to an asset: assets of one class have the same ruleset except for the asset's id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Class {
-    /// Places of the segments among all segments of the policy.
+    /// Indexes of its segments in the policy.
     pub(super) segments: Vec<usize>,
-    /// The asset with a document of its own.
+    /// The asset's name if it has its own document.
     pub(super) own: Option<Name>,
 }
 
-/// An asset in its place.
+/// An asset with its class.
 #[derive(Debug)]
 pub(super) struct Placed {
     pub(super) asset: Asset,
@@ -36,11 +35,11 @@ pub(super) struct Placed {
 #[derive(Debug, Clone, Default)]
 struct Members {
     assets: BTreeMap<AssetId, Arc<Placed>>,
-    /// Made when it is first asked for.
+    /// Computed when first needed.
     addresses: OnceLock<Addresses>,
 }
 
-/// The assets of an inventory in the segments of one policy. Every call takes that same policy.
+/// The assets of an inventory in the segments of one policy. Every call needs that same policy.
 #[derive(Debug, Clone)]
 pub struct Placement {
     assets: BTreeMap<AssetId, Arc<Placed>>,
@@ -64,7 +63,7 @@ impl Placement {
         placement
     }
 
-    /// Becomes that of another inventory; only what differs is placed again.
+    /// Switches to another inventory; only what differs is evaluated again.
     pub fn follow(&mut self, policy: &Policy, inventory: &Inventory) {
         let there: BTreeSet<&AssetId> = inventory.assets.iter().map(|asset| &asset.id).collect();
         let gone: Vec<AssetId> =
@@ -73,7 +72,7 @@ impl Placement {
         inventory.assets.iter().for_each(|asset| self.put(policy, asset));
     }
 
-    /// An asset is new, or has changed.
+    /// Adds a new or changed asset.
     pub fn put(&mut self, policy: &Policy, asset: &Asset) {
         let before = self.assets.get(&asset.id).cloned();
         if before.as_ref().is_some_and(|before| before.asset == *asset) {
@@ -109,7 +108,7 @@ impl Placement {
         self.assets.insert(asset.id.clone(), placed);
     }
 
-    /// An asset is gone.
+    /// Removes an asset.
     pub fn remove(&mut self, id: &AssetId) {
         let Some(before) = self.assets.remove(id) else { return };
         self.forget_name(&before);
@@ -117,7 +116,7 @@ impl Placement {
     }
 
     fn forget_name(&mut self, before: &Placed) {
-        // Another asset may have the name by now.
+        // Another asset may have the name meanwhile.
         let name = &before.asset.name;
         if self.names.get(name).is_some_and(|placed| placed.asset.id == before.asset.id) {
             self.names.remove(name);
@@ -130,12 +129,12 @@ impl Placement {
         members.addresses.take();
     }
 
-    /// Every asset with its class, in order of their ids.
+    /// Every asset with its class, by id.
     pub fn classes(&self) -> impl Iterator<Item = (&AssetId, &Class)> {
         self.assets.iter().map(|(id, placed)| (id, &placed.class))
     }
 
-    /// The class of an asset; `None` when there is no such asset.
+    /// The class of an asset; `None` if there is no such asset.
     #[must_use]
     pub fn class(&self, id: &AssetId) -> Option<&Class> {
         self.assets.get(id).map(|placed| &placed.class)
@@ -155,12 +154,12 @@ impl Placement {
         self.names.get(name).map(Arc::as_ref)
     }
 
-    /// The assets of the segment at this place, in order of their ids.
+    /// The assets of the segment with this index, by id.
     pub(super) fn members(&self, at: usize) -> impl ExactSizeIterator<Item = &Asset> {
         self.segments[at].assets.values().map(|placed| &placed.asset)
     }
 
-    /// The addresses of the segment at this place.
+    /// The addresses of the segment with this index.
     pub(super) fn addresses(&self, at: usize) -> &Addresses {
         let members = &self.segments[at];
         members.addresses.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! What the policy protects of each asset, and which assets nobody can manage.
+//! What the policy protects of each asset, and which assets can't be managed.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::protection::{Closed, Guarded, Level, Protection};
 use crate::reach::Intranet;
 
 impl Compiler<'_> {
-    /// Assets that nobody can manage.
+    /// Assets that can't be managed.
     pub(super) fn unmanaged(&self) -> Vec<CompileWarning> {
         let mut classes: BTreeMap<&Class, Option<Mode>> = BTreeMap::new();
         let mut found: BTreeMap<Mode, (&Name, usize)> = BTreeMap::new();
@@ -31,9 +31,9 @@ impl Compiler<'_> {
         found.into_iter().map(warning).collect()
     }
 
-    /// In which mode nobody can manage assets of a class; `None` when somebody can.
+    /// The mode in which assets of a class can't be managed; `None` if they can.
     fn unmanaged_in(&self, class: &Class) -> Option<Mode> {
-        // What can't be compiled is told of as such.
+        // Compile errors are reported as such.
         if self.protection(class).is_ok_and(|enforced| !enforced.is_managed()) {
             return Some(Mode::Enforce);
         }
@@ -44,16 +44,15 @@ impl Compiler<'_> {
         (!protection.is_managed()).then_some(Mode::Test)
     }
 
-    /// Whether anybody can manage an asset: a management source is named, or what is enforced lets
-    /// somebody in by SSH, RDP or WinRM. `None` when there is no such asset, or its policy can't be
-    /// compiled.
+    /// Whether an asset can be managed: a management source is configured, or what is enforced admits someone
+    /// by SSH, RDP or WinRM. `None` if there is no such asset, or its policy can't be compiled.
     #[must_use]
     pub fn is_managed(&self, asset: &AssetId) -> Option<bool> {
         let class = self.placement.class(asset)?;
         self.protection(class).ok().map(|protection| protection.is_managed())
     }
 
-    /// What the policy says about assets of a class, for [`crate::Impact`].
+    /// The protection of assets of a class, for [`crate::Impact`].
     pub(crate) fn protection(&self, class: &Class) -> Result<Protection, CompileError> {
         let AssetStance { inbound, outbound, forwarded } = self.stance(class);
         let forwarded = forwarded.rules().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The stance of one asset: what its segments and its own document say about each direction.
+//! The stance of one asset: the settings of its segments and its own document for each direction.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::level::{InboundLevel, Mode, OutboundLevel};
 use crate::names::Name;
 use crate::ruleset::{DirectionRules, StanceRules};
 
-/// Both directions. Without any word from the operator: unsecured.
+/// Both directions. Without any setting: unsecured.
 #[derive(Default)]
 pub(super) struct AssetStance<'a> {
     pub(super) inbound: DirectionStance<'a, InboundLevel>,
@@ -16,14 +16,14 @@ pub(super) struct AssetStance<'a> {
     pub(super) forwarded: AssetForwarded,
 }
 
-/// What is enforced in one direction, and what would be if nothing were in mode `test`.
+/// What is enforced in one direction, and what would be if everything in mode `test` were enforced.
 #[derive(Default)]
 pub(super) struct DirectionStance<'a, Level> {
     pub(super) enforced: Attached<'a, Level>,
     pub(super) tested: Attached<'a, Level>,
 }
 
-/// A level and the templates whose rules count with it.
+/// A level, and the templates whose rules are effective with it.
 #[derive(Default)]
 pub(super) struct Attached<'a, Level> {
     pub(super) level: Level,
@@ -31,8 +31,8 @@ pub(super) struct Attached<'a, Level> {
 }
 
 impl<'a, Level: Copy + Ord> DirectionStance<'a, Level> {
-    /// One more segment: the strictest level of each stance counts. What a segment tests is part of the
-    /// tested stance alone, so it changes nothing of what is enforced.
+    /// Adds a segment: the strictest level of each stance counts. What a segment tests only affects the
+    /// tested stance.
     pub(super) fn take(&mut self, stance: Option<Stance<Level>>) {
         let Some(stance) = stance else { return };
         if let Some(level) = stance.enforced() {
@@ -41,8 +41,7 @@ impl<'a, Level: Copy + Ord> DirectionStance<'a, Level> {
         self.tested.level = self.tested.level.max(stance.tested());
     }
 
-    /// The asset's own document has the last word: in mode `enforce` about both stances, in mode `test`
-    /// about the tested one.
+    /// The asset's own document overrides: in mode `enforce` both stances, in mode `test` the tested one.
     pub(super) fn replace(&mut self, stance: Option<Stance<Level>>) {
         let Some(stance) = stance else { return };
         if let Some(level) = stance.enforced() {
@@ -51,8 +50,8 @@ impl<'a, Level: Copy + Ord> DirectionStance<'a, Level> {
         self.tested.level = stance.tested();
     }
 
-    /// A template counts in the stance of the document that attaches it. Where that document does not
-    /// speak of the direction, the template's rules are enforced.
+    /// A template belongs to the stance of the document that attaches it. If that document has no stance for
+    /// the direction, the template's rules are enforced.
     pub(super) fn attach(
         &mut self,
         name: &'a Name,
@@ -65,12 +64,12 @@ impl<'a, Level: Copy + Ord> DirectionStance<'a, Level> {
         self.tested.templates.insert(name, template);
     }
 
-    /// Whether the tested level shows nothing, being below the enforced one.
+    /// Whether the tested level has no effect because it is below the enforced one.
     pub(super) fn tests_less(&self) -> bool {
         self.tested.level < self.enforced.level
     }
 
-    /// The rules of both stances; no tested ones where they are the enforced ones.
+    /// The rules of both stances; no tested ones if they equal the enforced ones.
     pub(super) fn rules<Error>(
         &self,
         rules: impl Fn(&Attached<'a, Level>) -> Result<StanceRules, Error>,

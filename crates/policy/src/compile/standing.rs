@@ -1,4 +1,4 @@
-//! Where an asset stands in the policy, for whoever looks at assets.
+//! The effect of the policy on an asset, for display.
 
 use serde::Serialize;
 
@@ -9,22 +9,22 @@ use crate::level::{InboundLevel, OutboundLevel};
 use crate::names::{AssetId, Name};
 use crate::protection::{Closed, Level};
 
-/// Where an asset stands in a policy.
+/// The effect of a policy on an asset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyStanding {
     /// Its segments, by name.
     pub segments: Vec<Name>,
-    /// Whether a document speaks of this asset alone.
+    /// Whether there is a document for this asset.
     pub has_document: bool,
     /// How far flows that peers open are closed.
     pub inbound: Closed,
     /// How far flows that it opens are closed.
     pub outbound: Closed,
-    /// How much of it bites.
+    /// How much of it is enforced.
     pub bite: Bite,
 }
 
-/// How much a policy does to an asset's packets.
+/// How much of a policy is enforced on an asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bite {
@@ -37,13 +37,13 @@ pub enum Bite {
 }
 
 impl Compiler<'_> {
-    /// Where an asset stands; `None` when there is no such asset.
+    /// The effect on an asset; `None` if there is no such asset.
     #[must_use]
     pub fn standing(&self, asset: &AssetId) -> Option<PolicyStanding> {
         self.placement.class(asset).map(|class| self.standing_of(class))
     }
 
-    /// How much of the policy bites on each asset, in order of their ids.
+    /// How much of the policy is enforced on each asset, by id.
     pub fn bites(&self) -> impl Iterator<Item = (&AssetId, Bite)> {
         let mut known: std::collections::HashMap<&Class, Bite> = std::collections::HashMap::new();
         self.placement.classes().map(move |(asset, class)| {

@@ -1,4 +1,5 @@
-//! Criteria: which assets belong to a segment, e.g. `environment = 'prod' and role in ('web','app')`.
+//! Criteria: expressions that select the assets of a segment, e.g. `environment = 'prod' and role in
+//! ('web','app')`.
 //!
 //! ```text
 //! expression = term { "or" term }
@@ -10,9 +11,9 @@
 //! value      = text in single or double quotes
 //! ```
 //!
-//! Comparison is exact and case-sensitive; keywords are not. A tag that an asset does not have equals
-//! nothing, so `!=` and `not in` hold for it. `asset.address` compares with addresses and prefixes and
-//! holds when any address of the asset is inside.
+//! Comparison is exact and case-sensitive; keywords are not. A missing tag equals no value, so `!=` and `not
+//! in` hold for it. `asset.address` compares with addresses and prefixes and holds when any address of the
+//! asset is inside.
 
 mod parse;
 
@@ -27,7 +28,7 @@ use crate::names::TagKey;
 
 pub use parse::CriteriaError;
 
-/// A parsed expression. Keeps its text, which is what operators see again.
+/// A parsed expression with its original text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Criteria {
@@ -43,7 +44,7 @@ enum Expression {
     OneOf(Test),
 }
 
-/// A field and the values of which one must hold.
+/// A field, and the values of which one must match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Test {
     Tag(TagKey, Vec<String>),
@@ -55,20 +56,20 @@ enum Test {
 }
 
 impl Criteria {
-    /// Whether the asset belongs.
+    /// Whether the asset matches.
     #[must_use]
     pub fn matches(&self, asset: &Asset) -> bool {
         self.expression.matches(asset)
     }
 
-    /// Whether the expression speaks of an asset by this name, whatever it says of it.
+    /// Whether the expression names an asset, whether or not it matches it.
     #[must_use]
     pub fn names_asset(&self, name: &str) -> bool {
         self.expression.names_asset(name)
     }
 
-    /// The networks with which addresses are compared. Addresses that are in the same of them make no
-    /// difference to each other: one stands for all.
+    /// The networks with which addresses are compared. Addresses that are in the same networks are
+    /// equivalent.
     pub fn networks(&self) -> impl Iterator<Item = &IpNet> {
         let mut found = Vec::new();
         self.expression.networks(&mut found);

@@ -1,4 +1,4 @@
-//! The parser: tokens with their columns, then recursive descent of bounded depth.
+//! The parser: tokens with their columns, then recursive descent of limited depth.
 
 use ipnet::IpNet;
 
@@ -6,7 +6,7 @@ use super::{Expression, Test};
 use crate::inventory::Source;
 use crate::peer::parse_net;
 
-/// Deepest nesting of parentheses and `not`; keeps hostile input off the stack's end.
+/// The deepest nesting of parentheses and `not`, to limit the stack.
 const MAX_DEPTH: u32 = 64;
 /// Longest text, in bytes.
 const MAX_LENGTH: usize = 16 * 1024;
@@ -70,7 +70,7 @@ fn tokens(text: &str) -> Result<Vec<Token>, CriteriaError> {
     Ok(tokens)
 }
 
-/// What other languages write, the longer first.
+/// Operators of other languages, longer ones first.
 const MISTAKEN: [(&str, &str); 9] = [
     ("&&", "'and'"),
     ("&", "'and'"),
@@ -87,7 +87,7 @@ fn starts(rest: &[char], text: &str) -> bool {
     text.chars().enumerate().all(|(at, letter)| rest.get(at) == Some(&letter))
 }
 
-/// The token at the start of `rest` (which is not empty) and its length in characters.
+/// The token at the start of `rest` (not empty) and its length in characters.
 fn token(rest: &[char]) -> Result<(Kind, usize), String> {
     if let Some((written, meant)) = MISTAKEN.iter().find(|(written, _)| starts(rest, written)) {
         return Err(format!("{written:?} is not known here; did you mean {meant}?"));

@@ -1,4 +1,4 @@
-//! Values that remember where they were written, so that a wrong reference can be named by its place.
+//! Values with the position at which they were written, so that errors can name it.
 
 use std::fmt;
 use std::ops::Deref;
@@ -9,10 +9,10 @@ use serde_saphyr::Spanned;
 
 use super::Document;
 
-/// Where a value was written.
+/// The position of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The file, when there was one.
+    /// The file, if there was one.
     pub source: Option<Arc<str>>,
     /// 1-based.
     pub line: u64,
@@ -29,13 +29,13 @@ impl fmt::Display for Place {
     }
 }
 
-/// A scalar and the place it was read from, when it was read from YAML. Equality, order and
-/// serialization know only the value.
+/// A scalar and its position if it was read from YAML. Equality, order and serialization only consider the
+/// value.
 #[derive(Debug, Clone)]
 pub struct Located<T> {
     /// The value.
     pub value: T,
-    /// Its place; `None` when it came from JSON or was made by a program.
+    /// Its position; `None` if it came from JSON or was created by a program.
     pub place: Option<Place>,
 }
 
@@ -80,7 +80,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Located<T> {
     }
 }
 
-/// Fills in the file's name in every place of a document.
+/// Sets the file's name in all positions of a document.
 pub(super) fn name_source(document: &mut Document, source: &str) {
     let source: Arc<str> = source.into();
     let name = |place: &mut Option<Place>| {

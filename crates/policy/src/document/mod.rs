@@ -1,7 +1,7 @@
 //! Policy as code: the documents an operator writes, in YAML or JSON.
 //!
-//! A file holds any number of documents, separated by `---`. Each is a mapping with one key, which
-//! names its kind:
+//! A file holds any number of documents, separated by `---`. Each is a mapping with one key, which names its
+//! kind:
 //!
 //! ```yaml
 //! segment:
@@ -19,8 +19,8 @@
 //!     - { name: app, to: [segment:app], services: [tcp/8080] }
 //! ```
 //!
-//! [`parse`] reads one text and names line and column of what it refuses; [`Policy::build`] checks the
-//! documents against each other. Only a [`Policy`] can be compiled.
+//! [`parse`] parses a text, with line and column in errors; [`Policy::build`] checks the documents against
+//! each other. Only a [`Policy`] can be compiled.
 
 mod located;
 mod policy;
@@ -49,43 +49,43 @@ pub use stance::{NotStricter, Stance};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Document {
-    /// Assets by criteria, and what holds for them.
+    /// A segment: assets selected by criteria, and their settings.
     Segment(Segment),
-    /// Addresses and domains under one name.
+    /// A named network: addresses and domains.
     Network(Network),
     /// A reusable list of rules.
     Template(Template),
-    /// What holds for one asset, over its segments.
+    /// Settings of one asset, which override those of its segments.
     Asset(AssetOverride),
-    /// What holds for the platform as a whole; at most one.
+    /// Settings of the platform; at most one document.
     Settings(Settings),
 }
 
-/// The assets that match `criteria`, and what holds for them.
+/// The assets that match `criteria`, and their settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Segment {
     /// Unique among segments.
     pub name: Located<Name>,
-    /// Which assets.
+    /// Selects the assets.
     pub criteria: Criteria,
-    /// The templates attached.
+    /// The attached templates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub templates: Vec<Located<Name>>,
     /// How far its assets are closed inbound; of several segments the strictest counts. The templates'
-    /// inbound rules are tested or enforced as this says; without it, they are enforced.
+    /// inbound rules are tested or enforced accordingly; without a stance they are enforced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inbound: Option<Stance<InboundLevel>>,
     /// The same for outbound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outbound: Option<Stance<OutboundLevel>>,
-    /// Which forwarded traffic its assets judge; of several segments the strictest counts. Tested or
-    /// enforced by direction, as its templates are.
+    /// Which forwarded traffic its assets judge; of several segments the strictest counts. Tested or enforced
+    /// by direction, like its templates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwarded: Option<Forwarded>,
 }
 
-/// Addresses and domains under one name.
+/// A named network: addresses and domains.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
@@ -100,7 +100,7 @@ pub struct Network {
     /// Whether it counts as intranet.
     #[serde(default)]
     pub intranet: bool,
-    /// How long an address of its domains stays after it was last answered.
+    /// How long an address of its domains stays after it was last resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace: Option<Span>,
     /// Whether such an address stays longer while a host has a connection with it.
@@ -133,12 +133,12 @@ impl From<Prefix> for String {
 pub struct Template {
     /// Unique among templates.
     pub name: Located<Name>,
-    /// What its rules do.
+    /// The action of its rules.
     pub action: Action,
-    /// Who may reach which port here. Counts up to level `secure-all-ports`.
+    /// Port rules: who may reach which port. Effective up to level `secure-all-ports`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<InboundRule>,
-    /// Paths to this asset. Counts at every inbound level.
+    /// Paths to this asset. Effective at every inbound level.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inbound: Vec<InboundRule>,
     /// Paths from this asset.
@@ -146,13 +146,13 @@ pub struct Template {
     pub outbound: Vec<OutboundRule>,
 }
 
-/// What the rules of a template do.
+/// The action of a template's rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// Let through what a level would deny.
+    /// Accept what a level would deny.
     Allow,
-    /// Deny even where an allow rule matches, at every level.
+    /// Deny at every level, with precedence over allow rules.
     Block,
 }
 
@@ -160,20 +160,20 @@ pub enum Action {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InboundRule {
-    /// Unique within its template; given by position when left out.
+    /// Unique within its template; derived from its position if omitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Located<Name>>,
-    /// Who.
+    /// The peers.
     pub from: Vec<Located<PeerRef>>,
-    /// What they reach.
+    /// The services that they may reach.
     pub services: Services,
-    /// Only on the ports this program listens on.
+    /// Only the ports on which this program listens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessMatch>,
-    /// Only on the ports that sockets of this user listen on.
+    /// Only the ports on which sockets of this user listen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
-    /// Only on the ports that processes of this systemd unit listen on.
+    /// Only the ports on which processes of this systemd unit listen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<UnitName>,
 }
@@ -182,12 +182,12 @@ pub struct InboundRule {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutboundRule {
-    /// Unique within its template; given by position when left out.
+    /// Unique within its template; derived from its position if omitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Located<Name>>,
-    /// Whom.
+    /// The peers.
     pub to: Vec<Located<PeerRef>>,
-    /// What is reached there.
+    /// The services that may be reached there.
     pub services: Services,
     /// Only from this program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -200,42 +200,42 @@ pub struct OutboundRule {
     pub unit: Option<UnitName>,
 }
 
-/// What holds for one asset, over its segments.
+/// Settings of one asset, which override those of its segments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AssetOverride {
     /// The asset's name.
     pub name: Located<Name>,
-    /// Templates besides those of its segments.
+    /// Templates in addition to those of its segments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub templates: Vec<Located<Name>>,
-    /// Mode `enforce`: instead of what its segments say. Mode `test`: instead of the level that they
-    /// test; what they enforce stays.
+    /// Mode `enforce`: replaces the stance of its segments. Mode `test`: replaces the level that they test;
+    /// what they enforce stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inbound: Option<Stance<InboundLevel>>,
     /// The same for outbound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outbound: Option<Stance<OutboundLevel>>,
-    /// Which forwarded traffic it judges, instead of what its segments say.
+    /// Which forwarded traffic it judges; replaces the setting of its segments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwarded: Option<Forwarded>,
 }
 
-/// What holds for the platform as a whole.
+/// Settings of the platform.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Who may always reach which services of every asset.
+    /// Management sources: who may always reach which services of every asset.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub management: Vec<ManagementRule>,
-    /// How long an address of a domain stays after it was last answered, where nothing else is said.
+    /// How long an address of a domain stays after it was last resolved, by default.
     #[serde(default, rename = "domain-grace", skip_serializing_if = "Option::is_none")]
     pub domain_grace: Option<Span>,
     /// The same for single domains.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub domains: Vec<DomainSetting>,
-    /// Networks within which a host's word about its addresses is taken; the private ranges
-    /// ([`PRIVATE`]) when none are named.
+    /// Networks within which an address that a host reports is accepted; the private ranges ([`PRIVATE`]) if
+    /// none are configured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<Prefix>,
 }
@@ -244,7 +244,7 @@ pub struct Settings {
 pub const PRIVATE: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
 
 impl Settings {
-    /// Networks within which a host's word about its addresses is taken.
+    /// Networks within which an address that a host reports is accepted.
     #[must_use]
     pub fn address_networks(&self) -> Vec<IpNet> {
         if self.addresses.is_empty() {
@@ -254,16 +254,16 @@ impl Settings {
     }
 }
 
-/// How long addresses of one domain stay after they were last answered.
+/// How long addresses of one domain stay after they were last resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DomainSetting {
     /// The domain.
     pub name: Located<DomainName>,
-    /// How long.
+    /// The duration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace: Option<Span>,
-    /// Whether longer while a host has a connection with the address.
+    /// Whether an address stays longer while a host has a connection with it.
     #[serde(default, rename = "while-connected", skip_serializing_if = "Option::is_none")]
     pub while_connected: Option<bool>,
 }
@@ -272,13 +272,13 @@ pub struct DomainSetting {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ManagementRule {
-    /// Where it comes from.
+    /// The source addresses.
     pub from: Vec<Prefix>,
-    /// What it may always reach.
+    /// The services that they may always reach.
     pub services: Services,
 }
 
-/// Why a text was refused. `source` is the name the caller gave (a file name, mostly).
+/// Why a text was refused. `source_name` is the name given by the caller, usually a file name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
 #[error("{source_name}:{line}:{column}: {reason}")]
 pub struct DocumentError {
@@ -288,18 +288,18 @@ pub struct DocumentError {
     pub line: u64,
     /// 1-based; 0 when the place is unknown.
     pub column: u64,
-    /// What is wrong and what was expected.
+    /// The reason, and what was expected.
     pub reason: String,
 }
 
 /// Largest text accepted, in bytes: some 50,000 rules.
 pub const MAX_TEXT: usize = 8 * 1024 * 1024;
 
-/// Reads the documents of one text. Aliases and anchors are refused: policy needs none, and bombs are
-/// made of them.
+/// Parses the documents of one text. Aliases and anchors are refused: policy does not need them, and they
+/// allow exponential expansion.
 ///
 /// # Errors
-/// The first thing that is not as documented, with its place.
+/// The first error, with its position.
 pub fn parse(text: &str, source_name: &str) -> Result<Vec<Document>, DocumentError> {
     let refuse = |line, column, reason: String| DocumentError {
         source_name: source_name.to_owned(),

@@ -1,4 +1,4 @@
-//! Documents checked against each other: every name resolves, none is given twice.
+//! Checks documents against each other: every name must exist, and none may be given twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::names::{Name, RuleId};
 use crate::peer::PeerRef;
 use crate::service::Services;
 
-/// A checked policy: what [`crate::compile()`] takes.
+/// A checked policy, the input of [`crate::compile()`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
     pub(crate) segments: BTreeMap<Name, Segment>,
@@ -22,17 +22,17 @@ pub struct Policy {
     pub(crate) settings: Settings,
 }
 
-/// Something wrong in a set of documents.
+/// An error in a set of documents.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
 #[error("{}{field}: {reason}", .place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
 pub struct PolicyError {
-    /// Which document of the set, from 0.
+    /// The index of the document, from 0.
     pub document: usize,
     /// The field, e.g. `template web-tier, inbound[0].from[1]`.
     pub field: String,
-    /// What is wrong and what was expected.
+    /// The reason, and what was expected.
     pub reason: String,
-    /// Where it was written, when known: `file:line:column`.
+    /// The position, if known: `file:line:column`.
     pub place: Option<String>,
 }
 
@@ -40,7 +40,7 @@ impl Policy {
     /// Checks the documents against each other.
     ///
     /// # Errors
-    /// Everything that is wrong, not only the first.
+    /// All errors, not only the first.
     pub fn build(documents: Vec<Document>) -> Result<Self, Vec<PolicyError>> {
         let mut builder = Builder::default();
         for (index, document) in documents.iter().enumerate() {
@@ -69,8 +69,8 @@ impl Policy {
         self.templates.values()
     }
 
-    /// Whether the policy gives something to an asset of this name, or takes something from it: an
-    /// `asset` document, a peer `asset:NAME`, or criteria over `asset.name`.
+    /// Whether the policy names this asset: in an `asset` document, a peer `asset:NAME`, or criteria with
+    /// `asset.name`.
     #[must_use]
     pub fn names_asset(&self, name: &Name) -> bool {
         self.assets.contains_key(name)
@@ -91,17 +91,17 @@ impl Policy {
         })
     }
 
-    /// The settings; the default ones when no document gives any.
+    /// The settings; the default if there is no such document.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 }
 
-/// First parts of the labels under which hosts count what no rule of a template decides.
+/// Reserved names: hosts use them in labels for what no rule of a template decides.
 const RESERVED: [&str; 2] = ["failsafe", "default"];
 
-/// The id of a rule: the name it was given, or its list and position.
+/// The id of a rule: its name, or its list and position.
 pub(crate) fn rule_id(
     template: &Name,
     name: Option<&Located<Name>>,
@@ -114,7 +114,7 @@ pub(crate) fn rule_id(
     }
 }
 
-/// Where a rule is: at its name, or else in its template.
+/// The position of a rule: that of its name, or else of its template.
 fn place_of<'a>(template: &'a Template, name: Option<&'a Located<Name>>) -> Option<&'a Place> {
     name.and_then(|name| name.place.as_ref()).or(template.name.place.as_ref())
 }
@@ -122,14 +122,14 @@ fn place_of<'a>(template: &'a Template, name: Option<&'a Located<Name>>) -> Opti
 #[derive(Default)]
 struct Builder {
     policy: Policy,
-    /// The document that gave them.
+    /// The document with the settings.
     settings_seen: Option<usize>,
     index: usize,
     errors: Vec<PolicyError>,
 }
 
 impl Builder {
-    /// First pass: every document by its name.
+    /// First pass: collects every document by name.
     fn collect(&mut self, document: &Document) {
         let taken = match document {
             Document::Segment(s) => self
@@ -171,7 +171,7 @@ impl Builder {
         }
     }
 
-    /// Second pass: every reference.
+    /// Second pass: checks every reference.
     fn check(&mut self, document: &Document) {
         match document {
             Document::Segment(segment) => {
@@ -247,8 +247,8 @@ impl Builder {
             self.unique(&mut seen, template, name.as_ref(), "outbound", at);
         }
         if RESERVED.contains(&template.name.as_str()) {
-            let reason =
-                "this name is reserved: hit counts use it for what no rule decides".to_owned();
+            let reason = "this name is reserved: hit counts use it for flows that no rule decides"
+                .to_owned();
             self.refuse(owner.clone(), reason, template.name.place.clone());
         }
         if seen.is_empty() {
@@ -286,7 +286,7 @@ impl Builder {
         place: Option<&Place>,
     ) {
         self.not_empty(&format!("{field}.{list}"), peers.is_empty(), place);
-        // Beside peers, whose places are known.
+        // Next to peers, whose positions are known.
         let beside = peers.first().and_then(|peer| peer.place.as_ref());
         self.services(field, services, beside.or(place));
         for (at, peer) in peers.iter().enumerate() {
@@ -306,10 +306,10 @@ impl Builder {
         self.not_empty(&format!("{field}.services"), services.is_empty(), place);
     }
 
-    /// An empty list is refused rather than read as "everything" or "nothing".
+    /// Refuses an empty list, which could mean "everything" or "nothing".
     fn not_empty(&mut self, field: &str, empty: bool, place: Option<&Place>) {
         if empty {
-            let reason = "empty: name something, or write 'any'".to_owned();
+            let reason = "empty: add an entry, or write 'any'".to_owned();
             self.refuse(field.to_owned(), reason, place.cloned());
         }
     }

@@ -1,8 +1,8 @@
-//! The YAML library's messages in an operator's words.
+//! Replaces messages of the YAML library by texts for operators.
 
 use std::borrow::Cow;
 
-/// Messages of the library, from their beginning, and what is said instead.
+/// The beginnings of the library's messages, and their replacements.
 const WORDS: [(&str, &str); 10] = [
     ("expected sequence start", "expected a list: [a, b], or a line '- a' for each"),
     ("expected mapping start", "expected a mapping: 'name: value' for each field"),
@@ -25,7 +25,7 @@ const WORDS: [(&str, &str); 10] = [
     ("budget breached:", "larger than a policy can be; split it into several files"),
 ];
 
-/// Why a text could not be read, without the position that the library appends.
+/// The reason without the position that the library appends.
 #[must_use]
 pub fn plain_reason(error: &serde_saphyr::Error) -> String {
     let text = error.to_string();

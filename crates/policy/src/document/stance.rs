@@ -1,11 +1,11 @@
-//! What a segment or an asset document says about one direction.
+//! The stance of a segment or asset document for one direction.
 
 use serde::{Deserialize, Serialize};
 
 use crate::level::Mode;
 
-/// A level and its mode, and perhaps a stricter level that is tested above it:
-/// `{ level: secure-internet-ports, mode: enforce, test: secure-all-ports }`.
+/// A level and its mode, and optionally a stricter level that is tested above it: `{ level:
+/// secure-internet-ports, mode: enforce, test: secure-all-ports }`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "StanceForm<Level>")]
 #[serde(bound(
@@ -13,9 +13,9 @@ use crate::level::Mode;
     serialize = "Level: Serialize"
 ))]
 pub struct Stance<Level> {
-    /// What is denied unless allowed.
+    /// The level.
     pub level: Level,
-    /// Whether denials drop. Must be said: neither choice is a safe thing to forget.
+    /// Whether denials drop packets. Required, since neither value is a safe default.
     pub mode: Mode,
     /// A stricter level, in mode `test`, while `level` is enforced.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,17 +31,17 @@ pub struct Stance<Level> {
 pub struct NotStricter;
 
 impl<Level: Copy + Ord> Stance<Level> {
-    /// A level and its mode.
+    /// A level with its mode.
     pub fn new(level: Level, mode: Mode) -> Self {
         Self { level, mode, test: None }
     }
 
-    /// The level that is enforced; `None`: this says only what is tested.
+    /// The enforced level; `None` if there is only a tested one.
     pub(crate) fn enforced(self) -> Option<Level> {
         (self.mode == Mode::Enforce).then_some(self.level)
     }
 
-    /// The level that would be enforced if nothing were in mode `test`.
+    /// The level that would be enforced if everything in mode `test` were enforced.
     pub(crate) fn tested(self) -> Level {
         self.test.unwrap_or(self.level)
     }

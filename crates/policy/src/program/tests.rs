@@ -75,8 +75,8 @@ fn users_and_units() {
     }
 }
 
-/// Facts are stored on hosts: what an earlier version wrote is still read, and what this one writes
-/// for rules that earlier versions know, too, keeps its keys.
+/// Facts are stored on hosts: those of an earlier version are still read, and keys that earlier versions know
+/// stay the same.
 #[test]
 fn facts_of_earlier_versions_are_read() {
     let text = r#"{"endpoints":[],"resolvers":[],"domains":{},

@@ -1,4 +1,4 @@
-//! No line makes the reader of access logs panic; a peer that is not trusted is always the client.
+//! No line makes the parser of access logs panic; an untrusted peer is always the client.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

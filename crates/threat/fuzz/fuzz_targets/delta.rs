@@ -1,5 +1,5 @@
-//! A delta applied to its base is its target, at once or as it streams by; what is read as a delta
-//! is the one encoding of it; the elements that move are those in which the plans differ.
+//! A delta applied to its base is its target, at once or streamed; an accepted delta is its own only
+//! encoding; the elements that move are those in which the plans differ.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

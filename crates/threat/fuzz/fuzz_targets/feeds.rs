@@ -1,4 +1,4 @@
-//! Every format reads any bytes to an answer within its limits; the first byte chooses the format.
+//! Every format parses any bytes to a result within its limits; the first byte selects the format.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! What is read as a flat list is the one form of what was read.
+//! An accepted flat list is the only form of its content.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

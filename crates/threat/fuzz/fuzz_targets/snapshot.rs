@@ -1,4 +1,4 @@
-//! What is read as a snapshot is the one encoding of what was read.
+//! An accepted snapshot is the only encoding of its content.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! A stored listing is the listing; other bytes are refused, also when their digest fits.
+//! A stored listing is read back; other bytes are refused, even with a matching digest.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

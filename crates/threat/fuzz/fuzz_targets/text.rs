@@ -1,4 +1,4 @@
-//! What is read as a prefix is written and read again as the same prefix; so are hosts of URLs.
+//! An accepted prefix is written and parsed again as the same prefix; so are hosts of URLs.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,12 +1,12 @@
 //! `203.0.113.9 - - [10/Oct/2000:13:55:36 -0700] "GET / HTTP/1.0" 200 2326 "ref" "agent" "forwarded"`,
-//! also with the server's name in front (Apache's `vhost_combined`).
+//! optionally preceded by the server's name (Apache's `vhost_combined`).
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::{Fields, times};
 
-/// What a line says; nothing when it does not begin with an address, or with a name and an address.
+/// The fields of a line; `None` if it does not start with an address, or with a name and an address.
 pub(super) fn fields(line: &str) -> Option<Fields<'_>> {
     let (first, rest) = line.split_once(' ')?;
     let (peer, rest): (IpAddr, &str) = match first.parse() {
@@ -31,7 +31,7 @@ pub(super) fn fields(line: &str) -> Option<Fields<'_>> {
     })
 }
 
-/// The quoted texts of a line, as they stand there; nothing when one does not end.
+/// The quoted texts of a line, still escaped; `None` if a quote is not closed.
 pub(super) fn quoted(text: &str) -> Option<Vec<&str>> {
     let mut rest = text;
     let mut quoted = Vec::new();
@@ -44,7 +44,7 @@ pub(super) fn quoted(text: &str) -> Option<Vec<&str>> {
     Some(quoted)
 }
 
-/// Where the quote ends: servers write quotes of clients as `\"` or `\x22`.
+/// The position of the closing quote: servers escape quotes of clients as `\"` or `\x22`.
 fn closing_quote(text: &str) -> Option<usize> {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate() {
@@ -58,7 +58,7 @@ fn closing_quote(text: &str) -> Option<usize> {
     None
 }
 
-/// Quotes as they were sent.
+/// Unescapes quotes.
 fn unescaped(text: &str) -> Cow<'_, str> {
     if text.contains('\\') {
         Cow::Owned(text.replace("\\x22", "\"").replace("\\\"", "\""))

@@ -1,8 +1,8 @@
-//! Envoy's own format and Istio's: `[2016-04-15T20:17:00.310Z] "POST /a HTTP/2" 204 - 154 0 226 100
+//! The default formats of Envoy and Istio: `[2016-04-15T20:17:00.310Z] "POST /a HTTP/2" 204 - 154 0 226 100
 //! "198.51.100.7,10.0.35.28" "agent" "request id" "authority" "10.0.2.1:80"`.
 //!
-//! The line does not say who spoke to Envoy. With `use_remote_address: true` it is the last that Envoy
-//! itself appended to `X-Forwarded-For`.
+//! The line does not contain Envoy's peer. With `use_remote_address: true` it is the last address in
+//! `X-Forwarded-For`, which Envoy itself appended.
 
 use std::borrow::Cow;
 

@@ -1,19 +1,19 @@
-//! The headers in which proxies tell for whom they ask.
+//! The headers in which proxies name their client.
 
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-/// A header in which proxies tell for whom they ask.
+/// A header in which proxies name their client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Header {
-    /// `X-Forwarded-For`: addresses, each proxy appends the one it was asked by.
+    /// `X-Forwarded-For`: addresses; each proxy appends its peer.
     #[default]
     XForwardedFor,
     /// `Forwarded` (RFC 7239): elements with `for=`.
     Forwarded,
-    /// `X-Real-IP`: one address, set anew by the proxy.
+    /// `X-Real-IP`: one address, set by the proxy.
     XRealIp,
 }
 
@@ -29,8 +29,8 @@ impl Header {
     }
 }
 
-/// The hops of a header's value from right to left; nothing for those that are no address. An empty
-/// value, or the `-` that logs write for none, has no hops.
+/// The hops of a header's value from right to left; `None` for those that are not addresses. An empty value,
+/// or `-` as logs write it, has no hops.
 pub(super) fn from_right(value: &str, header: Header) -> Vec<Option<IpAddr>> {
     let value = value.trim();
     if value.is_empty() || value == "-" {
@@ -59,7 +59,7 @@ fn node(text: &str) -> Option<IpAddr> {
     inner.parse::<IpAddr>().ok().filter(|_| port)
 }
 
-/// The elements of a `Forwarded` header: commas inside quotes do not part them.
+/// The elements of a `Forwarded` header: commas inside quotes do not separate them.
 fn elements(value: &str) -> Vec<&str> {
     split(value, ',')
 }
@@ -84,7 +84,7 @@ fn split(value: &str, separator: char) -> Vec<&str> {
     parts
 }
 
-/// The address in an element's `for`; nothing when it names none, or several.
+/// The address in an element's `for`; `None` if there is none, or several.
 fn for_of(element: &str) -> Option<IpAddr> {
     let mut found = None;
     for pair in split(element, ';') {
@@ -99,7 +99,7 @@ fn for_of(element: &str) -> Option<IpAddr> {
     found
 }
 
-/// As [`node`], and with a port that is obfuscated (`192.0.2.1:_x`).
+/// Like [`node`], also with an obfuscated port (`192.0.2.1:_x`).
 fn for_node(value: &str) -> Option<IpAddr> {
     let bare = value.trim().trim_matches('"');
     node(bare).or_else(|| {

@@ -1,5 +1,5 @@
-//! HAProxy's HTTP log: `10.0.1.2:33317 [06/Feb/2009:12:14:14.655] http-in static/srv1 10/0/30/69/109 200
-//! 2750 - - ---- 1/1/1/1/0 0/0 {198.51.100.7} {} "GET / HTTP/1.1"`. The header is there when it is captured
+//! HAProxy's HTTP log: `10.0.1.2:33317 [06/Feb/2009:12:14:14.655] http-in static/srv1 10/0/30/69/109 200 2750
+//! - - ---- 1/1/1/1/0 0/0 {198.51.100.7} {} "GET / HTTP/1.1"`. The header is present if it is captured
 //! (`capture request header X-Forwarded-For len 200`).
 
 use std::borrow::Cow;
@@ -24,8 +24,8 @@ pub(super) fn fields(line: &str, header: Header) -> Option<Fields<'_>> {
     })
 }
 
-/// Several headers are captured in the order of the configuration, which the line does not tell: the one
-/// that is meant is the only one with an address at its right end.
+/// Several headers are captured in the order of the configuration, which the line does not show: the wanted
+/// one is the only one with an address at its right end.
 fn of_header(captured: &str, header: Header) -> Option<&str> {
     if !captured.contains('|') {
         return Some(captured);

@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use super::{Fields, Header, texts, times};
 
-/// What a line says; nothing when it is no object with an address at a known place.
+/// The fields of a line; `None` if it is not an object with an address in a known field.
 pub(super) fn fields(line: &str, header: Header) -> Option<Fields<'static>> {
     let value: Value = serde_json::from_str(line).ok()?;
     if !value.is_object() {
         return None;
     }
-    // Who spoke to the server, never who it says it is: Caddy's `client_ip` and Traefik's `ClientHost`
-    // are what the header said.
+    // The server's peer, never a claimed one: Caddy's `client_ip` and Traefik's `ClientHost` come from the
+    // header.
     let places = [
         "/remote_addr",
         "/request/remote_ip",
@@ -71,7 +71,7 @@ fn request(value: &Value) -> Option<String> {
         .or_else(|| pair("/method", "/path"))
 }
 
-/// The first of the known names that is there.
+/// The first of the known names that exists.
 fn time(value: &Value) -> Option<u64> {
     let names = [
         "ts",

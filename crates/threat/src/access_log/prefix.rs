@@ -1,11 +1,11 @@
-//! What collectors of logs put in front of a line.
+//! Prefixes that log collectors add to a line.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// The line without what syslog (RFC 3164, RFC 5424), container runtimes (CRI) or Docker's json-file put
-/// in front of it or around it. `None` for a piece of a line, as container runtimes part long ones.
+/// The line without the prefix or wrapper of syslog (RFC 3164, RFC 5424), container runtimes (CRI) or
+/// Docker's json-file. `None` for a part of a line, since container runtimes split long ones.
 pub(super) fn stripped(line: &str) -> Option<Cow<'_, str>> {
     if let Some(rest) = of_cri(line) {
         return rest.map(Cow::Borrowed);
@@ -16,7 +16,7 @@ pub(super) fn stripped(line: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(of_syslog(line).unwrap_or(line)))
 }
 
-/// `2026-11-21T05:00:00.123456789Z stdout F …`: `F` is a full line, `P` a piece.
+/// `2026-11-21T05:00:00.123456789Z stdout F …`: `F` is a complete line, `P` a part.
 fn of_cri(line: &str) -> Option<Option<&str>> {
     let mut words = line.splitn(4, ' ');
     let (time, stream, tag) = (words.next()?, words.next()?, words.next()?);
@@ -44,8 +44,8 @@ fn of_docker(line: &str) -> Option<String> {
     }
 }
 
-/// `<190>Nov 21 05:00:00 host nginx[7]: …`, also with a time of RFC 3339 and without the number in front;
-/// `<190>1 2026-11-21T05:00:00Z host nginx 7 - - …`.
+/// `<190>Nov 21 05:00:00 host nginx[7]: …`, also with a time in RFC 3339 and without the priority; `<190>1
+/// 2026-11-21T05:00:00Z host nginx 7 - - …`.
 fn of_syslog(line: &str) -> Option<&str> {
     let priority = line.strip_prefix('<').and_then(|rest| rest.split_once('>'));
     let rest = match priority {

@@ -2,8 +2,8 @@
 
 use crate::feed::unix_seconds;
 
-/// `10/Oct/2000:13:55:36 -0700`, in seconds since 1970. Fractions are left out; a time without a zone
-/// (HAProxy's) is taken as UTC.
+/// `10/Oct/2000:13:55:36 -0700`, in seconds since 1970. Fractions are dropped; a time without a zone
+/// (HAProxy's) counts as UTC.
 pub(super) fn of_day(text: &str) -> Option<u64> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -15,7 +15,7 @@ pub(super) fn of_day(text: &str) -> Option<u64> {
     unix_seconds(&format!("{year}-{month:02}-{day}T{clock}{hours}:{minutes}"))
 }
 
-/// Whatever JSON logs write: RFC 3339, that of [`of_day`], or a number since 1970.
+/// A time in a JSON log: RFC 3339, the format of [`of_day`], or a number since 1970.
 pub(super) fn any(text: &str) -> Option<u64> {
     let text = text.trim();
     match text.parse() {

@@ -5,13 +5,13 @@ use crate::entry::{Net, Prefix};
 
 /// A list in normal form, read from front to back: IPv4 first, each family ascending.
 pub trait ByFamily {
-    /// The next IPv4 prefix; nothing when there are no more.
+    /// The next IPv4 prefix; `None` at the end of IPv4.
     ///
     /// # Errors
     /// When the list can't be read or is damaged.
     fn next_v4(&mut self) -> Result<Option<Net<u32>>, CodecError>;
 
-    /// The next IPv6 prefix, whether or not all of IPv4 was read; nothing at the end.
+    /// The next IPv6 prefix, whether or not all of IPv4 was read; `None` at the end.
     ///
     /// # Errors
     /// When the list can't be read or is damaged.

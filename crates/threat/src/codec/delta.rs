@@ -1,7 +1,7 @@
-//! A change of one set into another.
+//! Deltas: changes from one set to another.
 //!
-//! What goes is told by its place in the base: the base is at hand on both sides, and a place among
-//! 200,000 prefixes takes half the bits of an address. What comes is coded as in a snapshot.
+//! Removed prefixes are encoded by their position in the base, which both sides have: a position among
+//! 200,000 prefixes takes half the bits of an address. Added ones are encoded as in a snapshot.
 
 use std::io::Read;
 
@@ -13,7 +13,7 @@ use crate::entry::{Net, Prefix};
 use crate::set::{Digest, Digester, Family, FamilyBuilder, ThreatSet};
 use crate::word::Word;
 
-/// The one encoding of the change from `base` to `target`.
+/// The only encoding of the change from `base` to `target`.
 #[must_use]
 pub fn delta(base: &ThreatSet, target: &ThreatSet) -> Vec<u8> {
     let (removed, added) = (base.difference(target), target.difference(base));
@@ -30,10 +30,10 @@ pub fn delta(base: &ThreatSet, target: &ThreatSet) -> Vec<u8> {
 
 /// A prefix of the base that loses addresses.
 struct Touch<T> {
-    /// How many prefixes of the base stand between the one touched before and this one.
+    /// The number of base prefixes between the previously touched one and this one.
     skip: u32,
     whole: Net<T>,
-    /// What goes, in normal form: the whole prefix, or parts of it.
+    /// What is removed, in normal form: the whole prefix, or parts of it.
     lost: Vec<Net<T>>,
 }
 
@@ -69,7 +69,7 @@ fn encode_touched<T: Word>(encoder: &mut Encoder, touches: &[Touch<T>]) {
     let mut unlimited = u64::MAX;
     for touch in touches {
         let cut = touch.lost != [touch.whole];
-        // Writing into memory what is in normal form can't fail.
+        // Writing a normal form to memory can't fail.
         let _ = model.skip(encoder, touch.skip);
         let _ = model.is_cut(encoder, cut);
         if cut {
@@ -78,7 +78,7 @@ fn encode_touched<T: Word>(encoder: &mut Encoder, touches: &[Touch<T>]) {
     }
 }
 
-/// What a delta does to the set it was made for.
+/// The effect of a delta on its base.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delta {
     from: Digest,
@@ -88,11 +88,11 @@ pub struct Delta {
 }
 
 impl Delta {
-    /// Reads a delta along with the set it changes, given prefix by prefix in normal form (from a
-    /// [`ThreatSet`] or a [`super::SnapshotReader`]). Memory is that of the change alone.
+    /// Reads a delta together with its base, prefix by prefix in normal form (from a [`ThreatSet`] or a
+    /// [`super::SnapshotReader`]). It only takes memory for the change.
     ///
     /// # Errors
-    /// When it is not the encoding of a change within the limits, or changes another set.
+    /// When it is not the encoding of a change within the limits, or has another base.
     pub fn read(
         reader: impl Read,
         base: impl IntoIterator<Item = Result<Prefix, CodecError>>,
@@ -102,17 +102,17 @@ impl Delta {
         let head = Head::read(reader, limits)?;
         let (from, to) = (head.from, head.to);
         let read = read_change(head, limits, &mut base);
-        // A wrong base looks like damage from inside, so it is what is told first.
+        // A wrong base appears as damage, so it is checked first.
         must_be_base(from, base.digest()?)?;
         Self::of(from, to, read?)
     }
 
-    /// The same for a base that [`Delta::steps`] goes through afterwards, and checks at its end: it is
-    /// read only as far as it is touched. `again` is the base once more, from its begin; it is used to
-    /// tell a wrong base from a damaged delta.
+    /// The same for a base that [`Delta::steps`] reads afterwards and verifies at its end: it is only read as
+    /// far as it is touched. `again` is the same base, from its beginning; it is used to distinguish a wrong
+    /// base from a damaged delta.
     ///
     /// # Errors
-    /// As [`Delta::read`], but for a wrong base that goes unnoticed.
+    /// As [`Delta::read`], except for a wrong base that is not detected.
     pub(crate) fn read_unchecked<B: ByFamily>(
         reader: impl Read,
         base: B,
@@ -142,37 +142,37 @@ impl Delta {
         Ok(Self { from, to, removed, added })
     }
 
-    /// The digest of the set that is changed.
+    /// The digest of the base.
     #[must_use]
     pub fn from(&self) -> Digest {
         self.from
     }
 
-    /// The digest of the set that comes out.
+    /// The digest of the result.
     #[must_use]
     pub fn to(&self) -> Digest {
         self.to
     }
 
-    /// The addresses that go; all of them are in the base.
+    /// The removed addresses; all of them are in the base.
     #[must_use]
     pub fn removed(&self) -> &ThreatSet {
         &self.removed
     }
 
-    /// The addresses that come; none of them is in the base.
+    /// The added addresses; none of them is in the base.
     #[must_use]
     pub fn added(&self) -> &ThreatSet {
         &self.added
     }
 
-    /// The set that comes out.
+    /// The resulting set.
     ///
     /// # Errors
-    /// When `base` is another set, or what comes out is not what the delta says.
+    /// When `base` is another set, or the result has another digest than the delta says.
     pub fn apply(&self, base: &ThreatSet) -> Result<ThreatSet, CodecError> {
         must_be_base(self.from, base.digest())?;
-        // An address that was there already can't come: there would be two ways to say the change.
+        // An existing address can't be added: then there would be two encodings of the change.
         if !self.added.intersection(base).is_empty() {
             return Err(CodecError::Damaged);
         }
@@ -185,10 +185,10 @@ impl Delta {
     }
 }
 
-/// Prefixes for which room is made at once, whatever a head declares.
+/// The most prefixes for which memory is allocated at once, whatever a header declares.
 const ROOM: u64 = 1 << 16;
 
-/// What stands in front of a change.
+/// The header of a change.
 struct Head<R> {
     source: Source<R>,
     from: Digest,
@@ -217,7 +217,7 @@ fn read_change<R: Read, B: ByFamily>(
 ) -> Result<(ThreatSet, ThreatSet), CodecError> {
     let [touched_v4, touched_v6, added_v4, added_v6] = counts;
     let mut decoder = Decoder::new(source)?;
-    // How many parts prefixes are cut into stands nowhere, and a few bytes can say millions.
+    // The number of parts into which prefixes are cut is not declared, and a few bytes can encode millions.
     let mut parts = limits.entries;
     let removed_v4 = read_touched(&mut decoder, touched_v4, &mut parts, || base.next_v4())?;
     let removed_v6 = read_touched(&mut decoder, touched_v6, &mut parts, || base.next_v6())?;
@@ -264,10 +264,10 @@ fn read_family<T: Word, R: Read>(
     Ok(family.finish())
 }
 
-/// The set that is changed, read once from front to back.
+/// The base, read once from start to end.
 pub(super) struct Base<B> {
     prefixes: B,
-    /// Nothing when somebody else checks.
+    /// `None` if the caller verifies it.
     digester: Option<Digester>,
 }
 
@@ -289,7 +289,7 @@ impl<B: ByFamily> Base<B> {
     }
 
     pub(super) fn next_v6(&mut self) -> Result<Option<Net<u128>>, CodecError> {
-        // What is left of IPv4 is part of the digest.
+        // The rest of IPv4 is part of the digest.
         while self.next_v4()?.is_some() {}
         let net = self.prefixes.next_v6()?;
         if let (Some(net), Some(digester)) = (net, &mut self.digester) {
@@ -298,7 +298,7 @@ impl<B: ByFamily> Base<B> {
         Ok(net)
     }
 
-    /// The digest of all of it, also of what the change never came to.
+    /// The digest of the whole base, including what the change does not touch.
     pub(super) fn digest(&mut self) -> Result<Digest, CodecError> {
         while self.next_v6()?.is_some() {}
         Ok(self.digester.take().unwrap_or_default().finish())

@@ -1,5 +1,5 @@
-//! A list as a host keeps it on its own disk: as large as its prefixes, read and written in one
-//! pass within a fixed memory bound, so that a delta finds its base at the price of reading it.
+//! The format of a list on a host's disk: the plain prefixes, read and written in one pass with fixed memory,
+//! so that a delta can be applied by reading its base once.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -8,12 +8,12 @@
 //! | 1 | 255: no more IPv4 |
 //! | 17 each | IPv6 prefixes in the same way |
 //! | 1 | 255: no more IPv6 |
-//! | 8 + 8 | how many there were, IPv4 and IPv6, big-endian |
+//! | 8 + 8 | number of IPv4 and of IPv6 prefixes, big-endian |
 //! | 32 | digest of the set |
 //!
-//! Numbers and digest stand at the end, so a list can be written whose length is not known yet. A
-//! file without its end is no list: a kill while writing is found by whoever reads. Still, write to
-//! a new file and rename it, or the list that was there is lost.
+//! Numbers and digest are at the end, so a list can be written before its length is known. A file without its
+//! end is invalid, so a kill while writing is detected by the reader. Nevertheless write to a new file and
+//! rename it, so that the existing list is not lost.
 
 use std::io::{self, Read, Write};
 
@@ -25,21 +25,21 @@ use crate::entry::{Net, Prefix};
 use crate::set::{Digest, Digester};
 use crate::word::Word;
 
-/// Stands where a length could, and is none.
+/// Marks the end in place of a length, which it can't be.
 const END: u8 = u8::MAX;
 
-/// What a flat list says about itself at its end.
+/// The trailer of a flat list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trailer {
-    /// Which set it is.
+    /// The digest of the set.
     pub digest: Digest,
-    /// IPv4 prefixes.
+    /// The number of IPv4 prefixes.
     pub v4: u64,
-    /// IPv6 prefixes.
+    /// The number of IPv6 prefixes.
     pub v6: u64,
 }
 
-/// Writes a flat list, prefix by prefix; buffers by itself.
+/// Writes a flat list prefix by prefix, with its own buffer.
 pub struct FlatWriter<W> {
     writer: W,
     buffer: Vec<u8>,
@@ -50,11 +50,11 @@ pub struct FlatWriter<W> {
     v6: u64,
 }
 
-/// Where the digest comes from.
+/// The origin of the digest.
 enum Expected {
-    /// It is computed along the way.
+    /// It is computed while writing.
     Computed(Box<Digester>),
-    /// Somebody else answers for it.
+    /// The caller vouches for it.
     Given(Digest),
 }
 
@@ -66,29 +66,29 @@ impl Expected {
     }
 }
 
-/// Why a flat list can't be written. The file is to be thrown away.
+/// Why a flat list can't be written. The file is to be discarded.
 #[derive(Debug, Error)]
 pub enum FlatError {
     /// Writing failed.
     #[error("writing the threat list failed; check whether the disk is full")]
     Write(#[source] io::Error),
-    /// A prefix that is not behind the one before in normal form.
+    /// A prefix that does not follow the previous one in normal form.
     #[error("{0} does not follow the prefix before it in normal form")]
     Order(Prefix),
 }
 
-/// Bytes that are written at a time.
+/// The number of bytes written at a time.
 const TOGETHER: usize = 32 << 10;
 
 impl<W: Write> FlatWriter<W> {
-    /// A writer of a list that is still empty. Writes nothing yet.
+    /// A writer of a list that is still empty. Does not write anything yet.
     pub fn new(writer: W) -> Self {
         Self::with(writer, Expected::Computed(Box::default()))
     }
 
-    /// The same for a list of which somebody else checks that it has this digest, as
-    /// [`super::Delta::steps`] and [`super::SnapshotReader`] do at their end. Saves computing it
-    /// once more; with a digest that is not the list's, no reader accepts what is written.
+    /// The same for a list whose digest is verified elsewhere, as [`super::Delta::steps`] and
+    /// [`super::SnapshotReader`] do at their end. Avoids computing it again; with a wrong digest, no reader
+    /// accepts the list.
     pub fn of(writer: W, digest: Digest) -> Self {
         Self::with(writer, Expected::Given(digest))
     }
@@ -99,8 +99,8 @@ impl<W: Write> FlatWriter<W> {
         Self { writer, buffer, order, family, digest, v4: 0, v6: 0 }
     }
 
-    /// Writes the next prefix: IPv4 first, ascending, in normal form, as every reader of this crate
-    /// gives them.
+    /// Writes the next prefix: IPv4 first, ascending, in normal form, as every reader of this crate returns
+    /// them.
     ///
     /// # Errors
     /// When it is out of order, or writing fails.
@@ -128,8 +128,7 @@ impl<W: Write> FlatWriter<W> {
         if self.buffer.len() >= TOGETHER { self.flush() } else { Ok(()) }
     }
 
-    /// Writes the end, and gives back the writer (a file is still to be synced) and what was
-    /// written.
+    /// Writes the trailer, and returns the writer (a file is still to be synced) and the trailer.
     ///
     /// # Errors
     /// When writing fails.
@@ -155,13 +154,13 @@ impl<W: Write> FlatWriter<W> {
     }
 }
 
-/// Reads a flat list prefix by prefix, within a fixed memory bound. What came out counts only when
-/// the end was reached without an error: numbers and digest are checked there.
+/// Reads a flat list prefix by prefix, with fixed memory. The prefixes are only valid once the end was
+/// reached without an error: numbers and digest are verified there.
 pub struct FlatReader<R> {
     source: Source<R>,
     family: Family,
     order: Order,
-    /// Nothing when somebody else checks.
+    /// `None` if the caller verifies it.
     digester: Option<Digester>,
     v4: u64,
     v6: u64,
@@ -177,20 +176,19 @@ enum State {
 }
 
 impl<R: Read> FlatReader<R> {
-    /// Reads the head.
+    /// Reads the header.
     ///
     /// # Errors
-    /// When it is not the head of a flat list.
+    /// When it is not the header of a flat list.
     pub fn new(reader: R, limits: Limits) -> Result<Self, CodecError> {
         Self::with(reader, limits, Some(Digester::default()))
     }
 
-    /// The same for a base that [`super::Delta::read`] or [`super::Delta::steps`] goes through:
-    /// they check the digest themselves, so it is not computed twice. Never read a list that
-    /// nobody checks in this way.
+    /// The same for the base of [`super::Delta::read`] or [`super::Delta::steps`], which verify the digest
+    /// themselves, so it is not computed twice. Never use it for a list that is not verified otherwise.
     ///
     /// # Errors
-    /// When it is not the head of a flat list.
+    /// When it is not the header of a flat list.
     pub fn as_base(reader: R, limits: Limits) -> Result<Self, CodecError> {
         Self::with(reader, limits, None)
     }
@@ -210,11 +208,10 @@ impl<R: Read> FlatReader<R> {
         })
     }
 
-    /// The next prefix, in normal form; nothing at the end.
+    /// The next prefix, in normal form; `None` at the end.
     ///
     /// # Errors
-    /// When the bytes are damaged, end too early or say more than the limits; after that, nothing
-    /// more comes.
+    /// When the bytes are damaged, end too early or exceed the limits; after that, only `None` is returned.
     pub fn read(&mut self) -> Result<Option<Prefix>, CodecError> {
         if !matches!(self.state, State::Open) {
             return Ok(None);
@@ -222,7 +219,7 @@ impl<R: Read> FlatReader<R> {
         self.step().inspect_err(|_| self.state = State::Failed)
     }
 
-    /// What the list is; nothing before its end was reached and found right.
+    /// The trailer; `None` before the end was reached and verified.
     #[must_use]
     pub fn trailer(&self) -> Option<Trailer> {
         match self.state {
@@ -240,7 +237,7 @@ impl<R: Read> FlatReader<R> {
         Ok(self.step_v6()?.map(Prefix::V6))
     }
 
-    /// The next IPv4 prefix; nothing behind the last of them.
+    /// The next IPv4 prefix; `None` after the last one.
     fn step_v4(&mut self) -> Result<Option<Net<u32>>, CodecError> {
         let bits = self.source.byte()?;
         if bits == END {
@@ -256,7 +253,7 @@ impl<R: Read> FlatReader<R> {
         Ok(Some(net))
     }
 
-    /// The next IPv6 prefix; nothing at the end of the list.
+    /// The next IPv6 prefix; `None` at the end of the list.
     fn step_v6(&mut self) -> Result<Option<Net<u128>>, CodecError> {
         let bits = self.source.byte()?;
         if bits == END {
@@ -330,7 +327,7 @@ enum Family {
     V6,
 }
 
-/// Sees to it that prefixes come in normal form: ascending, disjoint, and never both halves of one.
+/// Checks that prefixes are in normal form: ascending, disjoint, and never both halves of one.
 #[derive(Default)]
 struct Order {
     v4: Option<Net<u32>>,

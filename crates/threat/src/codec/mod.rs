@@ -4,20 +4,19 @@
 //! |---|---|
 //! | 3 | `XTL` |
 //! | 1 | version, 1 |
-//! | 1 | `S` snapshot or `D` delta (`F`: a [flat list](mod@flat), which never travels) |
-//! | 32 | delta only: digest of the set it changes |
-//! | 32 | digest of the set it yields |
+//! | 1 | `S` snapshot or `D` delta (`F`: a [flat list](mod@flat), which is never transferred) |
+//! | 32 | delta only: digest of its base |
+//! | 32 | digest of the resulting set |
 //! | varints | snapshot: IPv4 and IPv6 prefixes. Delta: touched IPv4, touched IPv6, added IPv4, added IPv6 |
 //! | rest | the prefixes, by an adaptive range coder (`range_coder`, `model`) |
 //!
-//! The digests ([`crate::ThreatSet::digest`]) are the checksum: a reader that got to the end has
-//! computed the digest of what it read. A signature around the file is somebody else's business.
+//! The digests ([`crate::ThreatSet::digest`]) are the checksum: a reader that reaches the end has verified
+//! the digest of its content. Files are not signed here.
 //!
-//! Why a range coder: on real lists of 18,000 to 210,000 entries its snapshots took a fifth to a
-//! quarter less than gaps in Rice codes with a parameter for every 64, a third less than with one
-//! parameter for all or Elias-Fano, and it learns the shape of a small delta without a table.
-//! Decoding needs its models (below 200 KiB) and one input buffer, whatever the length of the list;
-//! a million addresses take about 0.1 s.
+//! Why a range coder: on real lists of 18,000 to 210,000 entries its snapshots took a fifth to a quarter less
+//! than gaps in Rice codes with a parameter for every 64, a third less than with one parameter for all or
+//! Elias-Fano, and it adapts to a small delta without a table. Decoding needs its models (below 200 KiB) and
+//! one input buffer, whatever the length of the list; a million addresses take about 0.1 s.
 
 mod by_family;
 mod delta;
@@ -41,11 +40,10 @@ pub use steps::{Step, Steps};
 use crate::set::Digest;
 use range_coder::Source;
 
-/// What a reader accepts at most; a file that declares more is refused before it is read.
+/// The limits of a reader; a file that declares more is refused before it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Prefixes of a snapshot; touched and added prefixes of a delta, and again as many parts that
-    /// are cut out.
+    /// Prefixes of a snapshot; touched and added prefixes of a delta, and the same number of cut-out parts.
     pub entries: u64,
 }
 
@@ -55,7 +53,7 @@ impl Default for Limits {
     }
 }
 
-/// Why bytes are no snapshot or delta.
+/// Why bytes are not a snapshot or delta.
 #[derive(Debug, Error)]
 pub enum CodecError {
     /// Reading failed.
@@ -64,19 +62,19 @@ pub enum CodecError {
     /// The bytes end too early.
     #[error("the threat list ends too early; fetch it again")]
     Truncated,
-    /// The bytes go on after the end.
+    /// The bytes continue after the end.
     #[error("bytes follow the end of the threat list; fetch it again")]
     Trailing,
-    /// Not a snapshot or not a delta.
+    /// It is of another kind.
     #[error("this is not a threat list {0}")]
     NotThis(Kind),
     /// A version this program does not know.
     #[error("the threat list has format version {0}, this program knows 1; update this program")]
     Version(u8),
-    /// More prefixes than the limit.
+    /// It declares more prefixes than the limit.
     #[error("the threat list declares {declared} prefixes, more than the limit of {limit}")]
     TooMany {
-        /// What the file declares.
+        /// The declared number.
         declared: u64,
         /// The limit.
         limit: u64,
@@ -84,32 +82,32 @@ pub enum CodecError {
     /// Bytes that no encoder writes.
     #[error("the threat list is damaged; fetch it again")]
     Damaged,
-    /// The delta changes another set than the one at hand.
+    /// The delta has another base than the given one.
     #[error("the delta changes list {expected}, but the list here is {actual}; fetch the snapshot")]
     WrongBase {
-        /// The set the delta changes.
+        /// The base of the delta.
         expected: Digest,
-        /// The set it was given.
+        /// The given set.
         actual: Digest,
     },
-    /// The content is not what the header says.
-    #[error("the threat list says it is {expected}, but is {actual}; fetch it again")]
+    /// The content has another digest than the header says.
+    #[error("the threat list should be {expected}, but is {actual}; fetch it again")]
     WrongContent {
-        /// What the header says.
+        /// The digest in the header.
         expected: Digest,
-        /// What was read.
+        /// The digest of the content.
         actual: Digest,
     },
 }
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A whole set.
+    /// A complete set.
     Snapshot,
     /// A change of a set.
     Delta,
-    /// A whole set as a host keeps it.
+    /// A complete set as a host stores it.
     Flat,
 }
 
@@ -156,7 +154,7 @@ fn read_kind<R: Read>(source: &mut Source<R>, kind: Kind) -> Result<(), CodecErr
     }
 }
 
-/// Counts that together stay within the limit.
+/// Reads counts whose sum is within the limit.
 fn read_counts<const N: usize, R: Read>(
     source: &mut Source<R>,
     limits: Limits,

@@ -1,14 +1,14 @@
-//! What is expected of the next prefix, learnt from the ones before.
+//! Predicts the next prefix from the previous ones.
 
 use super::CodecError;
 use super::range_coder::Coder;
 use crate::entry::Net;
 use crate::word::Word;
 
-/// Decisions after which a probability is as slow as it gets.
+/// The number of decisions after which a probability has its slowest rate.
 const SETTLED: usize = 160;
 
-/// How far a probability moves, of 2¹⁶: the first decisions count much, later ones little.
+/// How far a probability moves, of 2¹⁶: early decisions have a large weight, later ones a small one.
 const RATES: [i32; SETTLED + 1] = {
     let mut rates = [0; SETTLED + 1];
     let mut seen = 0;
@@ -19,7 +19,7 @@ const RATES: [i32; SETTLED + 1] = {
     rates
 };
 
-/// The expected share of ones, of 2¹⁶, and how often it was tried.
+/// The expected share of ones, of 2¹⁶, and the number of decisions.
 #[derive(Clone, Copy)]
 struct Bit {
     one: u16,
@@ -44,7 +44,7 @@ impl Bit {
     }
 }
 
-/// Codes one decision with the mean of two expectations; both learn.
+/// Codes one decision with the mean of two predictions; both adapt.
 #[inline]
 fn code_pair(
     coder: &mut impl Coder,
@@ -58,7 +58,7 @@ fn code_pair(
     Ok(bit)
 }
 
-/// Numbers below 2^bits, highest bit first; every bit has an expectation for each way to it.
+/// Numbers below 2^bits, highest bit first; every bit has its own prediction for each prefix.
 #[derive(Clone)]
 struct Tree(Box<[Bit]>);
 
@@ -99,8 +99,8 @@ fn width_bits<T: Word>() -> u32 {
     if T::BITS == 32 { 6 } else { 8 }
 }
 
-/// Numbers of an unknown scale: their width by expectation in two contexts, the bits behind the
-/// leading one by expectation for the first three and plain for the rest.
+/// Numbers of unknown magnitude: their width is predicted in two contexts, of the bits after the leading one
+/// the first three are predicted and the others are plain.
 pub(super) struct Numbers<T> {
     by_first: Vec<Tree>,
     by_second: Vec<Tree>,
@@ -161,23 +161,23 @@ impl<T: Word> Numbers<T> {
     }
 }
 
-/// Prefixes in normal form, ascending: the length, then the distance to the prefix before, counted
-/// in blocks of that length.
+/// Prefixes in normal form, ascending: the length, then the distance from the previous prefix in blocks of
+/// that length.
 pub(super) struct Prefixes<T> {
     same_length: [Bit; 4],
     length: Tree,
     gaps: Numbers<T>,
     before: Option<Net<T>>,
-    /// The lowest address that may come; nothing when the highest was used.
+    /// The lowest possible next address; `None` if the highest was used.
     next: Option<T>,
     history: usize,
     /// Width of the last distance in addresses.
     reach: u8,
 }
 
-/// Blocks of this many free bits and more share one expectation.
+/// Blocks with at least this many free bits share one prediction.
 const FREE_CONTEXTS: usize = 34;
-/// Widths of the last distance that share one expectation.
+/// Widths of the last distance that share one prediction.
 const REACH_STEP: u8 = 2;
 
 impl<T: Word> Prefixes<T> {
@@ -193,7 +193,7 @@ impl<T: Word> Prefixes<T> {
         }
     }
 
-    /// Goes on at `address`, keeping what was learnt.
+    /// Continues at `address`, keeping the predictions.
     pub(super) fn restart(&mut self, address: T) {
         self.before = None;
         self.next = Some(address);
@@ -202,7 +202,7 @@ impl<T: Word> Prefixes<T> {
     /// The next prefix.
     ///
     /// # Errors
-    /// On what is not in normal form, as an encoder never is.
+    /// If it is not in normal form, as an encoder would write it.
     pub(super) fn code(
         &mut self,
         coder: &mut impl Coder,
@@ -254,8 +254,8 @@ impl<T: Word> Prefixes<T> {
     }
 }
 
-/// The number of the first block of `free` bits that begins at `address` or later; may be one
-/// beyond the last.
+/// The number of the first block with `free` bits that starts at `address` or later; may be one beyond the
+/// last.
 fn first_block<T: Word>(address: T, free: u32) -> T {
     let block = shifted(address, free);
     let aligned = address & T::host_mask(T::BITS - free as u8) == T::default();
@@ -266,7 +266,7 @@ fn shifted<T: Word>(number: T, free: u32) -> T {
     if free == u32::from(T::BITS) { T::default() } else { number >> free }
 }
 
-/// What of a base list goes: which of its prefixes, and whether the whole prefix or parts of it.
+/// What is removed from a base: which of its prefixes, and whether the whole prefix or parts of it.
 pub(super) struct Touched<T> {
     indexes: Numbers<u32>,
     reach: u8,
@@ -288,21 +288,21 @@ impl<T: Word> Touched<T> {
         }
     }
 
-    /// How many prefixes of the base stand between the one touched last and the next one.
+    /// The number of base prefixes between the last touched one and the next one.
     pub(super) fn skip(&mut self, coder: &mut impl Coder, skip: u32) -> Result<u32, CodecError> {
         let skip = self.indexes.code(coder, (0, usize::from(self.reach / REACH_STEP)), skip)?;
         self.reach = skip.width();
         Ok(skip)
     }
 
-    /// Whether only parts of the touched prefix go.
+    /// Whether only parts of the touched prefix are removed.
     pub(super) fn is_cut(&mut self, coder: &mut impl Coder, cut: bool) -> Result<bool, CodecError> {
         self.was_cut = self.cut[usize::from(self.was_cut)].code(coder, cut)?;
         Ok(self.was_cut)
     }
 
-    /// The parts of `whole` that go, at most as many as are `left`, which is counted down; given
-    /// ones are coded, decoded ones returned.
+    /// The removed parts of `whole`, at most `left`, which is decremented; given ones are encoded, decoded
+    /// ones returned.
     pub(super) fn parts(
         &mut self,
         coder: &mut impl Coder,

@@ -1,22 +1,22 @@
-//! Which files bring a host from what it has to what it should have, in the fewest bytes.
+//! Finds the files that lead from one version of a list to another with the fewest bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A file that is there to be fetched. `V` names a version of the list: a revision or a digest.
+/// An available file. `V` identifies a version of the list: a revision or a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum File<V> {
     /// The whole list.
     Snapshot {
-        /// What it yields.
+        /// The resulting version.
         to: V,
         /// Its length.
         bytes: u64,
     },
     /// A change.
     Delta {
-        /// What it changes.
+        /// The base.
         from: V,
-        /// What it yields.
+        /// The resulting version.
         to: V,
         /// Its length.
         bytes: u64,
@@ -37,12 +37,11 @@ impl<V: Copy> File<V> {
     }
 }
 
-/// The files to fetch and apply in this order, the smallest sum of bytes; of equal sums the one of
-/// fewer files. Nothing when no files lead to `to`; an empty path when the host is there.
-/// O(versions × files).
+/// The files to fetch and apply in this order, with the smallest total size; of equal ones, the fewest files.
+/// `None` if no files lead to `to`; an empty path if the host already has it. O(versions × files).
 #[must_use]
 pub fn cheapest<V: Copy + Ord>(from: Option<V>, to: V, files: &[File<V>]) -> Option<Vec<File<V>>> {
-    // `None` is the host with no list at all: a snapshot leads on from everywhere, so from there.
+    // `None` is a host without a list: a snapshot is possible from everywhere, so from there.
     let mut open = BTreeSet::from([((0, 0), None)]);
     open.extend(from.map(|from| ((0, 0), Some(from))));
     let mut best: BTreeMap<Option<V>, (u64, u64)> =

@@ -1,24 +1,25 @@
-//! A binary range coder with carry, as in LZMA: each decision costs what it was expected to cost.
+//! A binary range coder with carry, as in LZMA: the cost of each decision corresponds to its predicted
+//! probability.
 //!
-//! Encoder and decoder stand behind one trait, so a model is written once and can't disagree with
-//! itself. The encoder writes its low bound in full, so a decoder that ends with a remainder of
-//! zero has read the only bytes that encode what it read.
+//! Encoder and decoder implement one trait, so that a model is written once and both always agree. The
+//! encoder writes its low bound in full, so a decoder that ends with a remainder of zero has read the only
+//! encoding of its result.
 
 use std::io::Read;
 
 use super::CodecError;
 
-/// Renormalise below this, a byte at a time.
+/// Renormalises below this, a byte at a time.
 const TOP: u32 = 1 << 24;
-/// No decision is ever taken for granted: at least this share of 2¹⁶.
+/// The least probability of a decision, of 2¹⁶.
 const LEAST: u32 = 24;
 
-/// Encodes what it is given, or ignores it and returns what it decodes.
+/// Encodes its input, or ignores it and returns what it decodes.
 pub(super) trait Coder {
-    /// One decision; `one` is its expected share of ones, of 2¹⁶.
+    /// One decision; `one` is the predicted share of ones, of 2¹⁶.
     fn bit(&mut self, one: u32, bit: bool) -> Result<bool, CodecError>;
 
-    /// Up to 16 bits without expectation.
+    /// Up to 16 bits without prediction.
     fn raw(&mut self, bits: u32, value: u32) -> Result<u32, CodecError>;
 }
 
@@ -28,7 +29,7 @@ pub(super) struct Encoder {
     low: u64,
     range: u32,
     held: u8,
-    /// Held bytes of 0xff that a carry would turn over.
+    /// Pending bytes of 0xff that a carry would change.
     pending: u64,
     begun: bool,
 }
@@ -95,7 +96,7 @@ impl Coder for Encoder {
 pub(super) struct Decoder<R> {
     source: Source<R>,
     range: u32,
-    /// What was read, less what was explained; below `range`.
+    /// The input minus what was decoded; below `range`.
     rest: u32,
 }
 
@@ -108,7 +109,7 @@ impl<R: Read> Decoder<R> {
         Ok(Self { source, range: u32::MAX, rest })
     }
 
-    /// Nothing may be left, neither of the last decision nor of the source.
+    /// Checks that nothing is left of the last decision and of the source.
     pub(super) fn finish(mut self) -> Result<(), CodecError> {
         if self.rest != 0 {
             return Err(CodecError::Damaged);

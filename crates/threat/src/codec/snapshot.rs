@@ -1,4 +1,4 @@
-//! A whole set.
+//! Snapshots: complete sets.
 
 use std::io::Read;
 
@@ -9,7 +9,7 @@ use crate::entry::{Net, Prefix};
 use crate::set::{Digest, Digester, Family, FamilyBuilder, ThreatSet};
 use crate::word::Word;
 
-/// The one encoding of `set`.
+/// The only encoding of `set`.
 #[must_use]
 pub fn snapshot(set: &ThreatSet) -> Vec<u8> {
     let counts = [set.v4().len(), set.v6().len()];
@@ -19,7 +19,7 @@ pub fn snapshot(set: &ThreatSet) -> Vec<u8> {
     encoder.finish()
 }
 
-/// Writes the prefixes of a family; their number stands elsewhere.
+/// Writes the prefixes of a family; their number is written elsewhere.
 pub(super) fn encode<T: Word>(encoder: &mut Encoder, family: &Family<T>) {
     let mut model = Prefixes::new();
     for net in family.iter() {
@@ -45,10 +45,10 @@ pub fn read_snapshot(reader: impl Read, limits: Limits) -> Result<ThreatSet, Cod
     Ok(ThreatSet::new(v4.finish(), v6.finish()))
 }
 
-/// Reads a snapshot prefix by prefix, within a fixed memory bound. What came out counts only when
-/// the end was reached without an error: the digest is checked there.
+/// Reads a snapshot prefix by prefix, with fixed memory. The prefixes are only valid once the end was reached
+/// without an error: the digest is verified there.
 pub struct SnapshotReader<R> {
-    /// Gone once the end was reached or an error was found.
+    /// `None` once the end was reached or an error occurred.
     decoder: Option<Decoder<R>>,
     v4: Prefixes<u32>,
     v6: Prefixes<u128>,
@@ -58,10 +58,10 @@ pub struct SnapshotReader<R> {
 }
 
 impl<R: Read> SnapshotReader<R> {
-    /// Reads the head.
+    /// Reads the header.
     ///
     /// # Errors
-    /// When it is not the head of a snapshot, or declares more than the limits.
+    /// When it is not the header of a snapshot, or declares more than the limits.
     pub fn new(reader: R, limits: Limits) -> Result<Self, CodecError> {
         let mut source = Source::new(reader);
         read_kind(&mut source, Kind::Snapshot)?;
@@ -77,7 +77,7 @@ impl<R: Read> SnapshotReader<R> {
         })
     }
 
-    /// How many prefixes are still to come, IPv4 and IPv6.
+    /// The number of remaining prefixes, IPv4 and IPv6.
     #[must_use]
     pub fn left(&self) -> (u64, u64) {
         self.left
@@ -89,10 +89,10 @@ impl<R: Read> SnapshotReader<R> {
         self.digest
     }
 
-    /// The next prefix, in normal form; nothing at the end.
+    /// The next prefix, in normal form; `None` at the end.
     ///
     /// # Errors
-    /// When the bytes are damaged; at the end also when more follow or the digest is not theirs.
+    /// When the bytes are damaged; at the end also if more bytes follow or the digest differs.
     pub fn read(&mut self) -> Result<Option<Prefix>, CodecError> {
         let Some(mut decoder) = self.decoder.take() else { return Ok(None) };
         let prefix = match &mut self.left {

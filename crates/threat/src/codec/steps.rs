@@ -1,4 +1,4 @@
-//! A change applied to a list that streams by, in memory of the change alone.
+//! Applies a change to a list as a stream, with memory for the change only.
 
 use std::collections::VecDeque;
 use std::iter::Peekable;
@@ -10,19 +10,19 @@ use crate::entry::{Net, Prefix};
 use crate::set::{Digest, Digester, Family};
 use crate::word::Word;
 
-/// What becomes of a prefix.
+/// What happens to a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// It is in both lists.
     Kept(Prefix),
-    /// It is in the base alone. Its addresses may stay under other prefixes.
+    /// It is only in the base. Its addresses may stay under other prefixes.
     Gone(Prefix),
-    /// It is in the target alone. Its addresses may have been there under other prefixes.
+    /// It is only in the target. Its addresses may have been there under other prefixes.
     New(Prefix),
 }
 
 impl Step {
-    /// The prefix when it is in the target.
+    /// The prefix if it is in the target.
     #[must_use]
     pub fn target(self) -> Option<Prefix> {
         match self {
@@ -33,12 +33,12 @@ impl Step {
 }
 
 impl Delta {
-    /// What becomes of every prefix of `base` and every new one, ascending within a family, IPv4
-    /// first. `base` comes prefix by prefix in normal form, as from a [`super::FlatReader`]; memory
-    /// is that of the change.
+    /// What happens to every prefix of `base` and every new one, ascending within a family, IPv4 first.
+    /// `base` is read prefix by prefix in normal form, e.g. from a [`super::FlatReader`]; it only takes
+    /// memory for the change.
     ///
-    /// The checks are those of [`Delta::apply`], and the last of them is made at the end: what came
-    /// out counts only when the end was reached without an error.
+    /// The checks are those of [`Delta::apply`], and the last of them is made at the end: the result is only
+    /// valid once the end was reached without an error.
     pub fn steps<B>(&self, base: B) -> Steps<Families<B::IntoIter>>
     where
         B: IntoIterator<Item = Result<Prefix, CodecError>>,
@@ -60,7 +60,7 @@ impl Delta {
         }
     }
 
-    /// The list that comes out, prefix by prefix in normal form; see [`Delta::steps`].
+    /// The resulting list, prefix by prefix in normal form; see [`Delta::steps`].
     pub fn stream<B>(&self, base: B) -> impl Iterator<Item = Result<Prefix, CodecError>>
     where
         B: IntoIterator<Item = Result<Prefix, CodecError>>,
@@ -72,7 +72,7 @@ impl Delta {
 /// The iterator of [`Delta::steps`].
 pub struct Steps<B> {
     base: Base<B>,
-    /// The end was reached or an error was found.
+    /// Whether the end was reached or an error occurred.
     is_over: bool,
     target: Digester,
     from: Digest,
@@ -82,7 +82,7 @@ pub struct Steps<B> {
     ready: VecDeque<Step>,
 }
 
-/// The family whose turn it is.
+/// The current family.
 enum Part {
     V4(Patch<u32>),
     V6(Patch<u128>),
@@ -109,7 +109,7 @@ impl<B: ByFamily> Iterator for Steps<B> {
                 Ok(Refill::More) => {}
                 Ok(Refill::End) => return self.check_end().err().map(Err),
                 Err(error) => {
-                    // What was ready belongs to the error.
+                    // Prepared results are discarded after an error.
                     self.ready.clear();
                     return Some(Err(self.blamed(error)));
                 }
@@ -118,15 +118,15 @@ impl<B: ByFamily> Iterator for Steps<B> {
     }
 }
 
-/// Whether the base has more to give.
+/// Whether the base has more prefixes.
 enum Refill {
     More,
     End,
 }
 
 impl<B: ByFamily> Steps<B> {
-    /// The next IPv4 prefix when nothing happens around it. So it is with nearly all of a list, so this
-    /// spares them the queue.
+    /// The next IPv4 prefix if nothing near it changes, which is true for nearly all of a list; avoids the
+    /// queue.
     fn kept_v4(&mut self) -> Option<Result<Step, CodecError>> {
         let Part::V4(patch) = &mut self.part else { return None };
         let base = &mut self.base;
@@ -177,7 +177,7 @@ impl<B: ByFamily> Steps<B> {
         Ok(())
     }
 
-    /// A wrong base looks like a damaged change from inside, so it is what is told first.
+    /// A wrong base appears as a damaged change, so it is reported first.
     fn blamed(&mut self, error: CodecError) -> CodecError {
         if !matches!(error, CodecError::Damaged) {
             return error;
@@ -209,13 +209,13 @@ impl<T> FamilyStep<T> {
     }
 }
 
-/// The change of one family, used up from front to back.
+/// The change of one family, consumed from start to end.
 struct Patch<T> {
     removed: Peekable<vec::IntoIter<(T, T)>>,
     added: Peekable<vec::IntoIter<(T, T)>>,
-    /// The prefix of the base that comes next.
+    /// The next prefix of the base.
     held: Option<Net<T>>,
-    /// Prefixes of the base that hang together, among themselves or by what is added.
+    /// Adjacent prefixes of the base, including those connected by added ones.
     island: Vec<Net<T>>,
 }
 
@@ -226,10 +226,10 @@ impl<T: Word> Patch<T> {
         Self { removed: ranges(removed), added: ranges(added), held: None, island: Vec::new() }
     }
 
-    /// Gives on what becomes of the next island: addresses of base and target without a gap. What is
-    /// apart from them is not changed by what happens to them, in normal form either.
+    /// Processes the next island: adjacent addresses of base and target without a gap. Prefixes outside of it
+    /// are not affected by it, not even in normal form.
     ///
-    /// An island that nothing touches has at most `2 × BITS − 2` prefixes.
+    /// An untouched island has at most `2 × BITS − 2` prefixes.
     fn next(
         &mut self,
         mut base: impl FnMut() -> Result<Option<Net<T>>, CodecError>,
@@ -241,7 +241,7 @@ impl<T: Word> Patch<T> {
         }
         let mut added = Vec::new();
         let Some((first, last)) = self.collect(&mut base, &mut added)? else {
-            // What is still to go was never there.
+            // The remaining addresses to remove do not exist.
             let left = self.removed.peek().is_some();
             return if left { Err(CodecError::Damaged) } else { Ok(Refill::End) };
         };
@@ -264,8 +264,8 @@ impl<T: Word> Patch<T> {
         Ok(Refill::More)
     }
 
-    /// The next prefix of the base when nothing is next to it, in the base or in the change, as
-    /// most are. What was read in vain begins the island.
+    /// The next prefix of the base if nothing is adjacent to it in the base or in the change, as for most. A
+    /// prefix that was read in vain starts the island.
     fn lone(
         &mut self,
         base: &mut impl FnMut() -> Result<Option<Net<T>>, CodecError>,
@@ -291,7 +291,7 @@ impl<T: Word> Patch<T> {
         Ok(None)
     }
 
-    /// Fills the island and says which addresses it has; nothing at the end.
+    /// Fills the island and returns its range of addresses; `None` at the end.
     fn collect(
         &mut self,
         base: &mut impl FnMut() -> Result<Option<Net<T>>, CodecError>,
@@ -311,7 +311,7 @@ impl<T: Word> Patch<T> {
             let Some((from, to)) = piece else { return Ok(span) };
             if let Some((first, last)) = span {
                 if from <= last {
-                    // An address that was there already can't come.
+                    // An existing address can't be added.
                     return Err(CodecError::Damaged);
                 }
                 if from - last != T::ONE {

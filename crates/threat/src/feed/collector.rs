@@ -1,16 +1,16 @@
-//! Counts, bounds and samples, the same for every format.
+//! Counts, limits and samples, the same for every format.
 
 use super::{Expiry, FeedError, Limits, Page, Presence, Record, Sample, Summary, unix_seconds};
 use crate::entry::Confidence;
 use crate::guard::Empty;
 use crate::text::{Range, Reason};
 
-/// Rejected lines that are kept as samples.
+/// The most rejected lines kept as samples.
 const SAMPLES: usize = 20;
-/// Characters of a sample.
+/// The most characters of a sample.
 const SAMPLE_CHARACTERS: usize = 80;
 
-/// An entry as its line says.
+/// An entry as in its line.
 pub(super) struct Entry {
     pub(super) range: Range,
     pub(super) confidence: Option<Confidence>,
@@ -24,7 +24,7 @@ impl From<Range> for Entry {
     }
 }
 
-/// The time in a field; an empty one says that there is none.
+/// The time in a field; an empty field means none.
 pub(super) fn expiry(text: &str) -> Result<Expiry, Reason> {
     match text.trim() {
         "" => Ok(Expiry::Never),
@@ -32,7 +32,7 @@ pub(super) fn expiry(text: &str) -> Result<Expiry, Reason> {
     }
 }
 
-/// The confidence in a field, 0 to 100 and rounded; an empty field says none.
+/// The confidence in a field, 0 to 100 and rounded; an empty field means none.
 pub(super) fn percent(text: &[u8]) -> Result<Option<Confidence>, Reason> {
     let text = str::from_utf8(text).map_err(|_| Reason::NotUtf8)?.trim();
     if text.is_empty() {
@@ -53,7 +53,7 @@ pub(super) struct Collector<'a> {
     pub(super) limits: Limits,
     each: &'a mut dyn FnMut(Record),
     summary: Summary,
-    /// A field that the first object without it should have, and those that it has.
+    /// The missing field in the first object without it, and the fields that it has.
     field: Option<(String, Vec<String>)>,
 }
 
@@ -71,7 +71,7 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Gives a record on.
+    /// Passes on a record.
     pub(super) fn record(&mut self, record: Record) -> Result<(), FeedError> {
         let mut entries = 0;
         record.range.each_prefix(|_| entries += 1);
@@ -84,7 +84,7 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Gives an entry on when it is one, and keeps it as a sample when not.
+    /// Passes on a valid entry, and keeps an invalid one as a sample.
     pub(super) fn entry(
         &mut self,
         line: u64,
@@ -118,7 +118,7 @@ impl<'a> Collector<'a> {
         self.summary.skipped += 1;
     }
 
-    /// Notes an object without the field that holds the address.
+    /// Counts an object without the address field.
     pub(super) fn without(&mut self, field: &str, there: impl FnOnce() -> Vec<String>) {
         self.skip();
         self.field.get_or_insert_with(|| (field.to_owned(), there()));
@@ -128,8 +128,8 @@ impl<'a> Collector<'a> {
         &mut self.summary.page
     }
 
-    /// What became of the lines. A feed that lists everything it stands for has something to list;
-    /// one that sends `changes_only` may well have none, or none that can be used.
+    /// The summary of the lines. A complete feed must list something; one that sends `changes_only` may have
+    /// no entries, or only unusable ones.
     pub(super) fn finish(self, changes_only: bool) -> Result<Summary, FeedError> {
         match self.summary {
             _ if changes_only => Ok(self.summary),

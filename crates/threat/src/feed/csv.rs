@@ -1,4 +1,4 @@
-//! Separated values with named or numbered columns (RFC 4180): a quoted field may go on over lines.
+//! Separated values with named or numbered columns (RFC 4180): a quoted field may span several lines.
 
 use std::borrow::Cow;
 use std::io::BufRead;
@@ -30,12 +30,10 @@ pub(super) fn read(
     })
 }
 
-/// The values of the columns that were asked for, in the order in which they were asked for; nothing
-/// where the line is too short.
+/// The values of the requested columns, in the order of the request; `None` if the line is too short.
 pub(super) type Values<'a> = [Option<&'a [u8]>];
 
-/// Gives every record below the line with the `wanted` names to `each`: its number, its line, its
-/// values.
+/// Calls `each` with every record below the line with the `wanted` names: its number, its line, its values.
 pub(super) fn records(
     reader: impl BufRead,
     separator: u8,
@@ -52,7 +50,7 @@ pub(super) fn records(
         let Some(columns) = &columns else {
             let line = comment.unwrap_or(line).trim_ascii();
             columns = header(line, separator, wanted);
-            // Until the names are found, only comments may stand in the way.
+            // Until the names are found, only comments may precede them.
             if columns.is_some() || is_blank {
                 return Ok(());
             }
@@ -86,16 +84,16 @@ pub(super) fn records(
     }
 }
 
-/// The lines of a record: one, and those that a quoted field goes on over.
+/// The lines of a record: one, or several with a quoted field.
 #[derive(Debug, Default)]
 struct Record {
-    /// The line that it begins on.
+    /// Its first line.
     number: u64,
     text: Vec<u8>,
     place: Place,
 }
 
-/// Where in a record a byte stands.
+/// The position of a byte in a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Place {
     /// Before anything of a field but spaces.
@@ -103,7 +101,7 @@ enum Place {
     FieldStart,
     Plain,
     Quoted,
-    /// Behind a quote that closes the field, unless another one follows.
+    /// After a quote that closes the field, unless another one follows.
     Quote,
 }
 
@@ -142,7 +140,7 @@ impl Record {
         Ok(())
     }
 
-    /// The line that it begins on, and its text.
+    /// Its first line, and its text.
     fn take(&mut self) -> (u64, Vec<u8>) {
         (self.number, std::mem::take(&mut self.text))
     }
@@ -152,7 +150,7 @@ fn no_column(wanted: &[&str], there: Option<Vec<String>>) -> FeedError {
     FeedError::NoColumn { column: wanted.join(", "), there: there.unwrap_or_default() }
 }
 
-/// Columns by their numbers from 1 (`@1`), in files without a line of names.
+/// Columns by number from 1 (`@1`), in files without a line of names.
 fn numbered(wanted: &[&str]) -> Option<Vec<usize>> {
     let column = |name: &&str| {
         let number = text::decimal(name.strip_prefix('@')?.as_bytes(), u32::from(u16::MAX))?;
@@ -167,15 +165,15 @@ fn names(line: &[u8], separator: u8) -> Vec<String> {
     names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
 }
 
-/// Where the wanted columns stand. A column that is named in the settings but missing would be
-/// ignored in silence, so all of them must be there.
+/// The positions of the wanted columns. All of them must exist, since a configured but missing column would
+/// be ignored silently.
 fn header(line: &[u8], separator: u8, wanted: &[&str]) -> Option<Vec<usize>> {
     let names = split(line, separator).ok()?;
     let find = |name: &&str| names.iter().position(|given| given.as_ref() == name.as_bytes());
     wanted.iter().map(find).collect()
 }
 
-/// What a record lists; nothing when it is not about an address.
+/// The entry of a record; `None` if it has no address.
 fn entry(fields: &Fields, values: &Values<'_>, port: Port) -> Result<Option<Entry>, Reason> {
     let mut values = values.iter().map(|value| value.ok_or(Reason::NoColumn));
     let mut next = || values.next().unwrap_or(Err(Reason::NoColumn));
@@ -200,7 +198,7 @@ fn entry(fields: &Fields, values: &Values<'_>, port: Port) -> Result<Option<Entr
     Ok(Some(Entry { confidence, expiry, ..range.into() }))
 }
 
-/// The fields of a line, without white space around them and without their quotes.
+/// The fields of a line, without surrounding white space and quotes.
 fn split(line: &[u8], separator: u8) -> Result<Vec<Cow<'_, [u8]>>, Reason> {
     let mut fields = Vec::new();
     let mut rest = Some(line);
@@ -226,7 +224,7 @@ fn split(line: &[u8], separator: u8) -> Result<Vec<Cow<'_, [u8]>>, Reason> {
     Ok(fields)
 }
 
-/// The field up to its closing quote, and what follows; two quotes are one.
+/// The field up to its closing quote, and the rest; two quotes are one.
 fn unquoted(text: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), Reason> {
     let mut doubled = false;
     let mut at = 0;

@@ -1,33 +1,34 @@
-//! What makes a whole feed unusable.
+//! Errors that make a whole feed unusable.
 
 use std::io;
 
 use thiserror::Error;
 
-/// Why nothing of a feed may be used.
+/// Why a feed can't be used.
 #[derive(Debug, Error)]
 pub enum FeedError {
     /// Reading failed.
-    #[error("reading the feed failed; it is tried again at its next time")]
+    #[error("reading the feed failed; it is tried again at the next interval")]
     Read(#[source] io::Error),
-    /// Nothing is listed.
-    #[error("the feed lists nothing; if that is meant, allow it to be empty")]
+    /// It has no entries.
+    #[error("the feed has no entries; if that is intended, allow it to be empty")]
     Empty,
-    /// No line was an entry.
+    /// No line is an entry.
     #[error("none of {rejected} lines is an entry; check the feed's format")]
     NothingUsable {
-        /// Lines that should have been entries.
+        /// The number of invalid lines.
         rejected: u64,
     },
     /// A web page.
-    #[error("the feed is a web page, not a list; check its address and its login")]
+    #[error("the feed is a web page, not a list; check its address and its credentials")]
     Html,
     /// A compressed file.
     #[error(
-        "the feed is compressed as {form}, which is not read here; unpack it, or offer it as gzip or zstd, once"
+        "the feed is compressed as {form}, which is not supported; provide it uncompressed, or \
+         compressed once with gzip or zstd"
     )]
     Compressed {
-        /// How.
+        /// The compression.
         form: &'static str,
     },
     /// UTF-16 or binary.
@@ -54,26 +55,26 @@ pub enum FeedError {
         limit: u64,
     },
     /// A JSON document that ends too early.
-    #[error("the feed ends in the middle of its document; it is tried again at its next time")]
+    #[error("the feed ends in the middle of its document; it is tried again at the next interval")]
     Truncated,
     /// Not JSON.
-    #[error("the feed is not the JSON document it should be; check its format")]
+    #[error("the feed is not a JSON document of the configured format; check its format")]
     Json(#[source] serde_json::Error),
-    /// A separator that can't be one.
-    #[error("{separator:?} can't separate values; choose another ASCII character")]
+    /// An invalid separator.
+    #[error("{separator:?} can't be a separator; choose another ASCII character")]
     Separator {
         /// The separator.
         separator: char,
     },
-    /// No line with the column names.
+    /// There is no line with the column names.
     #[error("the feed has no column {column:?}{}; check the feed's settings", listed(.there))]
     NoColumn {
-        /// The column, or several.
+        /// The missing column, or several.
         column: String,
-        /// The columns that there are.
+        /// The existing columns.
         there: Vec<String>,
     },
-    /// No object has the field of the address.
+    /// No object has the address field.
     #[error("no object of the feed has a field {field:?}{}; check the feed's settings", listed(.there))]
     NoField {
         /// The field.
@@ -81,7 +82,7 @@ pub enum FeedError {
         /// The fields of the first object.
         there: Vec<String>,
     },
-    /// A quoted field that never ends.
+    /// A quoted field that is never closed.
     #[error(
         "a quoted field that begins on line {line} of the feed, or on one of its next lines, does not end"
     )]
@@ -89,25 +90,28 @@ pub enum FeedError {
         /// The line of its record, from 1.
         line: u64,
     },
-    /// A name in a manifest that is none of an event.
-    #[error("the manifest names {name:?}, which is no event with a time; check the feed's address")]
+    /// A name in a manifest that is not an event's.
+    #[error(
+        "the manifest contains {name:?}, which is not an event with a time; check the feed's \
+         address"
+    )]
     NoEvent {
         /// The name.
         name: String,
     },
-    /// No array where there should be one.
+    /// There is no array at the configured path.
     #[error("the feed has no list {list:?}; check the feed's format and path")]
     NoList {
-        /// Where it should be.
+        /// The path.
         list: String,
     },
 }
 
-/// Names that are listed, and characters of each.
+/// The most names listed, and the most characters of each.
 const NAMES: usize = 20;
 const NAME_CHARACTERS: usize = 40;
 
-/// `; it has "a", "b"`, or nothing.
+/// `; it has "a", "b"`, or an empty text.
 fn listed(names: &[String]) -> String {
     let shown =
         |name: &String| format!("{:?}", name.chars().take(NAME_CHARACTERS).collect::<String>());

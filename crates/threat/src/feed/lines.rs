@@ -1,4 +1,4 @@
-//! Feeds of lines: the bounded reader, and plain lists.
+//! Feeds of lines: the limited reader, and plain lists.
 
 use std::io::{BufRead, BufReader, Cursor, Read};
 
@@ -6,15 +6,15 @@ use super::collector::{Collector, Entry};
 use super::{FeedError, Levels, Presence};
 use crate::text::{self, Reason};
 
-/// Bytes that are looked at before the format's own reader.
+/// The number of bytes that are checked before the format's own parser.
 const HEAD: u64 = 512;
 
-/// The reader, after a look at what arrives: web pages, compressed files and other charsets have
-/// names of their own, so that an operator knows what to look for.
+/// The reader, after a check of the first bytes: web pages, compressed files and other character sets have
+/// their own errors, so that an operator knows what to correct.
 pub(super) fn sniffed(mut reader: impl Read) -> Result<impl BufRead, FeedError> {
     let mut head = Vec::new();
     reader.by_ref().take(HEAD).read_to_end(&mut head).map_err(FeedError::Read)?;
-    // One layer of gzip or zstd was taken off by whoever fetched it.
+    // The caller has removed one layer of gzip or zstd.
     let compressed: [(&[u8], &str); 5] = [
         (b"\x1f\x8b", "gzip within gzip"),
         (b"\x28\xb5\x2f\xfd", "zstd within zstd"),
@@ -37,8 +37,8 @@ pub(super) fn sniffed(mut reader: impl Read) -> Result<impl BufRead, FeedError> 
     Ok(BufReader::with_capacity(64 << 10, Cursor::new(head).chain(reader)))
 }
 
-/// Gives every line to `each`, without its end, with its number from 1. A line beyond the limit
-/// ends the feed before it is in memory.
+/// Calls `each` with every line, without its line break, with its number from 1. A line beyond the limit ends
+/// the feed before it is in memory.
 pub(super) fn each_line(
     mut reader: impl BufRead,
     collector: &mut Collector<'_>,
@@ -92,7 +92,7 @@ fn plain_entry(entry: &[u8], levels: Option<&Levels>) -> Result<Entry, Reason> {
     Ok(Entry { confidence: Some(levels.confidence(count)), ..range.into() })
 }
 
-/// An address, prefix or range with or without spaces around its `-`, and what stands behind it.
+/// An address, prefix or range with or without spaces around its `-`, and the rest of the line.
 fn first_range(entry: &[u8]) -> (&[u8], &[u8]) {
     let word = |from: usize| {
         let spaces = entry[from..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();

@@ -1,5 +1,4 @@
-//! The manifest of a MISP feed: which events there are, each a document of its own beside it, and when
-//! each last changed.
+//! The manifest of a MISP feed: its events, each in a separate document, and when each was last changed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{FeedError, Limits};
 
-/// Bytes of a manifest at most. Some 1 KiB an event is usual.
+/// The largest manifest, in bytes. Usual are some 1 KiB per event.
 const BYTES: u64 = 64 << 20;
 
-/// Names an event, and its document: a UUID.
+/// The id of an event and its document: a UUID.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EventId(String);
@@ -29,7 +28,7 @@ impl FromStr for EventId {
                 part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit())
             })
         };
-        // It becomes part of an address: nothing else may be in it.
+        // It becomes part of a URL, so nothing else may be in it.
         if parts.into_iter().all(|length| is_part(length, given.next())) && given.next().is_none() {
             return Ok(Self(text.to_owned()));
         }
@@ -38,7 +37,7 @@ impl FromStr for EventId {
     }
 }
 
-/// Characters of a wrong name that are shown.
+/// The most characters shown of an invalid name.
 const NAME: usize = 60;
 
 impl TryFrom<String> for EventId {
@@ -79,10 +78,10 @@ enum Time {
 }
 
 impl Manifest {
-    /// Reads a manifest.
+    /// Parses a manifest.
     ///
     /// # Errors
-    /// When it is none, is cut off, or names more events than the feed may have entries.
+    /// When it is not a manifest, is truncated, or has more events than the feed may have entries.
     pub fn read(reader: impl Read, limits: Limits) -> Result<Self, FeedError> {
         let most = BYTES.min(limits.total_bytes);
         let mut bytes = Vec::new();
@@ -142,15 +141,15 @@ mod tests {
     #[test]
     fn what_is_no_manifest_is_refused() {
         for (text, expected) in [
-            (String::new(), "lists nothing"),
+            (String::new(), "has no entries"),
             ("<html>sign in</html>".to_owned(), "web page"),
-            ("[]".to_owned(), "not the JSON document"),
+            ("[]".to_owned(), "not a JSON document"),
             (format!(r#"{{"{ONE}": {{"timestamp": "1"}}"#), "ends in the middle"),
-            (format!(r#"{{"{ONE}": {{"info": "x"}}}}"#), "not the JSON document"),
-            (format!(r#"{{"{ONE}": {{"timestamp": "soon"}}}}"#), "no event"),
-            (r#"{"../../etc/passwd": {"timestamp": "1"}}"#.to_owned(), "no event"),
-            (format!(r#"{{"{ONE}/../x": {{"timestamp": "1"}}}}"#), "no event"),
-            (format!(r#"{{"{ONE}-": {{"timestamp": "1"}}}}"#), "no event"),
+            (format!(r#"{{"{ONE}": {{"info": "x"}}}}"#), "not a JSON document"),
+            (format!(r#"{{"{ONE}": {{"timestamp": "soon"}}}}"#), "not an event"),
+            (r#"{"../../etc/passwd": {"timestamp": "1"}}"#.to_owned(), "not an event"),
+            (format!(r#"{{"{ONE}/../x": {{"timestamp": "1"}}}}"#), "not an event"),
+            (format!(r#"{{"{ONE}-": {{"timestamp": "1"}}}}"#), "not an event"),
         ] {
             let error = Manifest::read(text.as_bytes(), Limits::default()).unwrap_err();
             assert!(error.to_string().contains(expected), "{text}: {error}");

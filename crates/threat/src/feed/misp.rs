@@ -48,7 +48,7 @@ pub(super) struct Attribute<'a> {
 }
 
 impl Attribute<'_> {
-    /// Gives on what it lists, if it is about an address.
+    /// Passes on its entry if it contains an address.
     pub(super) fn give(
         &self,
         line: u64,

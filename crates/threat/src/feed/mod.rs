@@ -1,8 +1,8 @@
-//! Feeds as they arrive: a stream of bytes in, records out, one at a time and within bounds.
+//! Parses feeds: a stream of bytes becomes records, one at a time and within limits.
 //!
-//! A line or object that is no entry is counted and sampled, with its reason; what makes the whole
-//! feed doubtful (HTML instead of a list, a truncated document, too much of anything) is an error,
-//! and then nothing of the feed may be used.
+//! An invalid line or object is counted and sampled, with its reason; whatever makes the whole feed doubtful
+//! (HTML instead of a list, a truncated document, an exceeded limit) is an error, and then nothing of the
+//! feed may be used.
 
 mod collector;
 mod csv;
@@ -31,57 +31,57 @@ pub use time::unix_seconds;
 
 use collector::Collector;
 
-/// How a feed writes its entries.
+/// The format of a feed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// One address, prefix or range a line; comments begin with `#` or `;`.
+    /// One address, prefix or range per line; comments start with `#` or `;`.
     Plain {
-        /// How the number behind the address is meant. Without it, such a number is refused.
+        /// The meaning of a number after the address. Without it, such a number is refused.
         levels: Option<Levels>,
     },
-    /// Separated values with a line of column names, which may be a `#` comment; without one where
-    /// columns are named by their numbers.
+    /// Separated values with a line of column names, which may be a `#` comment; without one if columns are
+    /// given by number.
     Csv {
         /// The separator, one ASCII character.
         separator: char,
-        /// Which column holds what.
+        /// The columns.
         fields: Fields,
-        /// What else may stand in the address column.
+        /// What the address column may contain besides the address.
         port: Port,
     },
-    /// One JSON object a line; objects without the address field are skipped.
+    /// One JSON object per line; objects without the address field are skipped.
     JsonLines {
-        /// Which field holds what.
+        /// The fields.
         fields: Fields,
     },
     /// A JSON array of texts or objects.
     JsonArray {
-        /// The keys that lead to the array; none when the document is the array.
+        /// The keys that lead to the array; empty if the document is the array.
         path: Vec<String>,
-        /// Which field holds what; not asked of texts.
+        /// The fields; not used for texts.
         fields: Fields,
     },
     /// STIX 2.1 bundle or TAXII 2.1 envelope ([`taxii`]): indicators whose pattern lists addresses.
-    /// `ipv4-addr` and `ipv6-addr` objects are skipped: they say that an address was seen, as the
-    /// victim's perhaps, and indicators say that it is to be looked for.
+    /// `ipv4-addr` and `ipv6-addr` objects are skipped: they only say that an address was observed, possibly
+    /// the victim's, while indicators say what to look for.
     Stix,
-    /// MISP attributes meant for detection (`to_ids`), as JSON wherever they stand or as a CSV
-    /// export: `ip-src`, `ip-dst` and both with a port.
+    /// MISP attributes for detection (`to_ids`), as JSON at any depth or as a CSV export: `ip-src`, `ip-dst`
+    /// and both with a port.
     Misp,
     /// CrowdSec decisions stream: bans on addresses and ranges that are not simulated.
     CrowdSec,
 }
 
-/// Which column or field of a record holds what. A column may be a number (`@1` is the first one); a
-/// field may be within another (`indicator.ip`).
+/// Which column or field of a record contains what. A column may be a number (`@1` is the first one); a field
+/// may be nested (`indicator.ip`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fields {
     /// The address, prefix or range.
     pub address: String,
     /// A confidence of 0 to 100.
     pub confidence: Option<String>,
-    /// Until when the entry holds.
+    /// The end of the entry's validity.
     pub valid_until: Option<String>,
 }
 
@@ -93,25 +93,25 @@ impl Fields {
     }
 }
 
-/// What else may stand around an address, such as a port; it does not narrow what is listed.
+/// What may surround an address, such as a port; it does not narrow what is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Port {
     /// Nothing.
     Refused,
-    /// A port, which is left out.
+    /// A port, which is ignored.
     LeftOut,
-    /// A URL, of which only the host is taken. Those with a name for their host are skipped, since
-    /// a name's addresses are often shared with others.
+    /// A URL, of which only the host is used. Those with a host name are skipped, since a name's addresses
+    /// are often shared with others.
     InUrl,
 }
 
-/// What a count behind an address means: each step from its count on, up to the next one.
+/// The meaning of a count after an address: each step applies from its count up to the next one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Levels(pub Vec<(u32, Confidence)>);
 
 impl Levels {
-    /// The confidence of the highest step that `count` reaches; none below the first.
+    /// The confidence of the highest step that `count` reaches; `None` below the first.
     #[must_use]
     pub fn confidence(&self, count: u32) -> Confidence {
         let reached = self.0.iter().filter(|(from, _)| *from <= count);
@@ -119,7 +119,7 @@ impl Levels {
     }
 }
 
-/// What a feed may take up.
+/// The limits of a feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of the whole feed, uncompressed.
@@ -128,7 +128,7 @@ pub struct Limits {
     pub line_bytes: usize,
     /// Entries, counted as prefixes.
     pub entries: u64,
-    /// An IPv4 prefix needs at least so many bits; a range may not be wider either.
+    /// The shortest IPv4 prefix, in bits; a range may not be wider either.
     pub least_bits_v4: u8,
     /// The same for IPv6.
     pub least_bits_v6: u8,
@@ -149,34 +149,34 @@ impl Default for Limits {
     }
 }
 
-/// One entry as a feed gives it.
+/// One entry of a feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
     /// The addresses.
     pub range: Range,
-    /// How sure the feed is, where it says so.
+    /// The confidence, if the feed has one.
     pub confidence: Option<Confidence>,
-    /// From when on it holds, in Unix seconds, where it says so.
+    /// The beginning of its validity in Unix seconds, if the feed has one.
     pub begin: Option<u64>,
-    /// Until when it holds.
+    /// The end of its validity.
     pub expiry: Expiry,
-    /// Whether it comes or goes.
+    /// Whether it is added or removed.
     pub change: Presence,
 }
 
-/// Until when an entry holds. No clock here: who reads the feed compares.
+/// The end of an entry's validity. There is no clock here: the caller compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
-    /// Until the feed leaves it out.
+    /// Until the feed no longer lists it.
     Never,
     /// Until this time, in Unix seconds.
     At(u64),
-    /// So long from the time of the feed.
+    /// This long after the time of the feed.
     In(Duration),
 }
 
 impl Expiry {
-    /// The time in Unix seconds, for a feed that was read at `now`; nothing for never.
+    /// The time in Unix seconds, for a feed that was read at `now`; `None` for never.
     #[must_use]
     pub fn until(self, now: u64) -> Option<u64> {
         match self {
@@ -187,35 +187,35 @@ impl Expiry {
     }
 }
 
-/// Whether an entry comes or goes.
+/// Whether an entry is added or removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     /// It is listed.
     Listed,
-    /// It was listed before and is no more.
+    /// It was listed before and is withdrawn.
     Withdrawn,
 }
 
-/// What became of a feed's lines.
+/// The summary of a feed's lines.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Summary {
     /// Bytes read.
     pub bytes: u64,
-    /// Records given.
+    /// Valid records.
     pub records: u64,
-    /// Prefixes they are made of.
+    /// The prefixes of the records.
     pub entries: u64,
-    /// Things that are not about addresses: metadata, domains, file hashes.
+    /// Items that are not addresses: metadata, domains, file hashes.
     pub skipped: u64,
-    /// Entries that ended before the feed was read; counted by [`contents`], which has the time.
+    /// Entries that expired before the feed was read; counted by [`contents`], which has the time.
     pub expired: u64,
-    /// Entries that begin only after the feed was read; counted by [`contents`], too.
+    /// Entries that become valid after the feed was read; counted by [`contents`], too.
     pub not_yet: u64,
-    /// What should have been an entry and is none.
+    /// Invalid entries.
     pub rejected: u64,
-    /// The first of the rejected.
+    /// The first of the invalid entries.
     pub samples: Vec<Sample>,
-    /// TAXII: whether more pages follow, the `next` to ask with, and what tells the page from others.
+    /// TAXII: whether more pages follow, the `next` to request them with, and the page's digest.
     pub page: Page,
 }
 
@@ -226,7 +226,7 @@ pub struct Sample {
     pub line: u64,
     /// Its first characters; what can't be printed is escaped.
     pub text: String,
-    /// Why.
+    /// The reason.
     #[serde(serialize_with = "as_text")]
     pub reason: Reason,
 }
@@ -235,12 +235,12 @@ fn as_text<S: serde::Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok
     serializer.collect_str(reason)
 }
 
-/// Where a TAXII envelope stands among its pages.
+/// The position of a TAXII envelope among its pages.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Page {
     /// Whether more follow.
     pub more: bool,
-    /// What to ask for them with.
+    /// The value with which to request them.
     pub next: Option<String>,
     /// A digest of the objects on it.
     #[serde(skip)]
@@ -251,11 +251,11 @@ pub struct Page {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PageContent(pub [u8; 32]);
 
-/// Reads a feed and gives every record to `each`, in the feed's order. Memory is bounded by a line
-/// (or a text), whatever the length of the feed.
+/// Parses a feed and calls `each` with every record, in the feed's order. Memory is limited to a line (or a
+/// text), whatever the length of the feed.
 ///
 /// # Errors
-/// When the feed as a whole can't be trusted; what `each` was given is then to be dropped.
+/// When the feed as a whole can't be trusted; the records passed to `each` must then be discarded.
 pub fn read(
     format: &Format,
     reader: impl Read,
@@ -279,8 +279,8 @@ pub fn read(
     collector.finish(changes_only)
 }
 
-/// Reads a feed that lists everything it stands for, into a listing. Entries without a confidence
-/// get `default`; their ends are left aside, as there is no clock here: [`contents`] minds them.
+/// Parses a complete feed into a listing. Entries without a confidence get `default`; the ends of their
+/// validity are ignored, since there is no clock here: [`contents`] considers them.
 ///
 /// # Errors
 /// When the feed as a whole can't be trusted.
@@ -299,19 +299,19 @@ pub fn listing(
     Ok((builder.finish(), summary))
 }
 
-/// What a feed says at one time.
+/// The content of a feed at one time.
 #[derive(Debug, Clone, Default)]
 pub struct Contents {
-    /// What it lists and is in force, with its end where it has one.
+    /// The entries in force, with their expiry if they have one.
     pub listed: Listing,
-    /// What it takes back or lets end: of interest for feeds that send changes
-    /// ([`Listing::updated`]), empty for most others.
+    /// Withdrawn and expired entries: needed for feeds that send changes ([`Listing::updated`]), empty for
+    /// most others.
     pub withdrawn: Listing,
-    /// What became of its lines.
+    /// The summary of its lines.
     pub summary: Summary,
 }
 
-/// Reads a feed at the time `now` (Unix seconds). Entries without a confidence get `default`.
+/// Parses a feed at the time `now` (Unix seconds). Entries without a confidence get `default`.
 ///
 /// # Errors
 /// When the feed as a whole can't be trusted.

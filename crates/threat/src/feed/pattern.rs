@@ -1,13 +1,13 @@
-//! STIX 2.1 patterns, as far as they say addresses: comparisons joined by OR.
+//! STIX 2.1 patterns, as far as they consist of addresses: comparisons joined by OR.
 
 use crate::text::{Range, Reason, range};
 
-/// The addresses a pattern names, each read or with the reason why not; none when the pattern is
-/// about other things.
+/// The addresses in a pattern, each parsed or with the reason why not; none if the pattern is about other
+/// things.
 ///
 /// # Errors
-/// When addresses are only part of what must hold (AND, NOT, FOLLOWEDBY, time): blocking them would
-/// block more than the pattern says.
+/// When addresses are only part of the condition (AND, NOT, FOLLOWEDBY, time): blocking them would block more
+/// than the pattern matches.
 pub(super) fn addresses(pattern: &str) -> Result<Vec<Result<Range, Reason>>, Reason> {
     let mut tokens = Tokens { rest: pattern };
     let mut found = Vec::new();
@@ -37,7 +37,7 @@ pub(super) fn addresses(pattern: &str) -> Result<Vec<Result<Range, Reason>>, Rea
     }
 }
 
-/// Reads what an address is compared with; whether it is one that lists addresses.
+/// Parses the comparison of an address; returns whether it is one that lists addresses.
 fn comparison(
     tokens: &mut Tokens<'_>,
     found: &mut Vec<Result<Range, Reason>>,
@@ -71,7 +71,7 @@ fn comparison(
 #[derive(Debug, PartialEq)]
 enum Token<'a> {
     Word(&'a str),
-    /// A quoted text. An address has nothing to escape, so escapes stay as they are.
+    /// A quoted text. An address needs no escapes, so escapes are kept as they are.
     Text(&'a str),
     Sign(char),
 }

@@ -1,4 +1,4 @@
-//! STIX 2.1 bundles and TAXII envelopes: indicators, of each the newest version.
+//! STIX 2.1 bundles and TAXII envelopes: of each indicator, the newest version.
 
 use std::collections::HashMap;
 use std::io::BufRead;
@@ -22,10 +22,10 @@ const WANTED: [&str; 10] = [
     "revoked",
     "indicator_types",
 ];
-/// Bytes of a pattern that are kept for the sample of a rejected one.
+/// The most bytes of a pattern kept for the sample of a rejected one.
 const SAMPLE_BYTES: usize = 320;
 
-/// Reads a document to its end: an older version of an indicator may stand behind a newer one.
+/// Reads a document to its end, since an older version of an indicator may follow a newer one.
 pub(super) fn read(reader: impl BufRead, collector: &mut Collector<'_>) -> Result<(), FeedError> {
     let mut versions = Versions::default();
     let mut content = Context::new(&SHA256);
@@ -55,14 +55,14 @@ pub(super) fn read(reader: impl BufRead, collector: &mut Collector<'_>) -> Resul
 /// Indicators with what tells their versions apart.
 #[derive(Default)]
 struct Versions {
-    /// Where in `newest` an indicator is, by the digest of its id, which may be long.
+    /// The index in `newest` of an indicator, by the digest of its id, which may be long.
     places: HashMap<[u8; 16], usize>,
     /// When the version was modified, and the version.
     newest: Vec<(String, Version)>,
 }
 
 impl Versions {
-    /// Of two that were modified at the same time, the one that comes first counts.
+    /// Of two versions modified at the same time, the first one counts.
     fn add(&mut self, id: &str, modified: &str, version: Version) {
         let id = digest(&SHA256, id.as_bytes());
         let id = *id.as_ref().first_chunk().unwrap_or(&[0; 16]);
@@ -83,15 +83,15 @@ impl Versions {
 /// One version of an indicator.
 struct Version {
     line: u64,
-    /// Its pattern, where something about it is to be told.
+    /// Its pattern, if it is needed for a sample.
     sample: String,
     change: Presence,
-    /// What it lists; nothing when it is not about addresses, or about harmless ones.
+    /// Its entries; none if it is not about addresses, or about harmless ones.
     entries: Vec<Result<Entry, Reason>>,
 }
 
 impl Version {
-    /// `rest`: confidence, first and last time, whether it is revoked, kinds.
+    /// `rest`: confidence, first and last time, whether it is revoked, types.
     fn read(line: u64, text: Option<&str>, rest: &[Scalar]) -> Self {
         let [confidence, from, until, revoked, types] = rest else {
             return Self {
@@ -103,7 +103,7 @@ impl Version {
         };
         let change =
             if *revoked == Scalar::Bool(true) { Presence::Withdrawn } else { Presence::Listed };
-        // An indicator may as well help to recognise what is harmless.
+        // An indicator may also describe what is harmless.
         let text = text.filter(|_| !types.has("benign")).unwrap_or_default();
         let in_force = |range: Range| {
             let entry = dated(range, confidence, until)?;

@@ -1,10 +1,10 @@
-//! TAXII 2.1 collections: which page to ask for next, and where to go on the next time. The pages
-//! themselves are read as [`super::Format::Stix`].
+//! TAXII 2.1 collections: which page to request next, and where to continue the next time. The pages
+//! themselves are parsed as [`super::Format::Stix`].
 //!
-//! A collection is asked for what was added after the last visit (`added_after`, from the server's
-//! own `X-TAXII-Date-Added-Last`), page by page (`more`, `next`). Changes alone can't say that an
-//! indicator was deleted or now names other addresses, nor that another one still lists an address
-//! that is revoked, so a [`Round`] begins from the start from time to time.
+//! The objects added since the last round are requested (`added_after`, from the server's own
+//! `X-TAXII-Date-Added-Last`), page by page (`more`, `next`). Additions alone don't show that an indicator
+//! was deleted or now has other addresses, nor that another one still lists a revoked address, so from time
+//! to time a [`Round`] reads the whole collection.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,70 +16,70 @@ use super::{Page, PageContent, unix_seconds};
 
 /// The media type to accept.
 pub const MEDIA_TYPE: &str = "application/taxii+json;version=2.1";
-/// The header that says when the last object of a page was added.
+/// The header with the time at which the last object of a page was added.
 pub const LAST_ADDED: &str = "X-TAXII-Date-Added-Last";
 
-/// Pages of a round at most; a server that has always more is not asked for ever.
+/// The most pages of a round, in case a server always announces more.
 const PAGES: u32 = 10_000;
-/// Objects of a page that are asked for; a server may give fewer. Servers refuse a `next` without it.
+/// The number of objects requested per page; a server may return fewer. Servers refuse a `next` without it.
 const LIMIT: u32 = 1_000;
-/// Bytes of a `next` at most.
+/// The longest `next`, in bytes.
 const NEXT_BYTES: usize = 4096;
 
-/// How far a collection was read; to be kept between rounds.
+/// The position in a collection; to be kept between rounds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Bookmark {
-    /// When the last object that was read was added, in the server's words.
+    /// When the last object that was read was added, as the server wrote it.
     pub added_after: Option<String>,
-    /// When the collection was last read from its start, in Unix seconds.
+    /// When the whole collection was last read, in Unix seconds.
     pub whole_at: Option<u64>,
 }
 
-/// What the pages of a round are together.
+/// What the pages of a round contain together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// All that the collection has: what was listed before and does not come again is gone.
+    /// The whole collection: what was listed before and is missing was removed.
     Whole,
-    /// What was added since the last round, to be taken by [`crate::Listing::updated`].
+    /// What was added since the last round, to be applied with [`crate::Listing::updated`].
     Added,
 }
 
-/// One visit to a collection, page by page.
+/// One round of requests to a collection, page by page.
 #[derive(Debug, Clone)]
 pub struct Round {
     before: Bookmark,
     now: u64,
     extent: Extent,
-    /// What is asked for: objects added after this.
+    /// The start of the request: objects added after this.
     added_after: Option<String>,
-    /// The next page of that, where the server names it.
+    /// The next page, if the server named it.
     next: Option<String>,
     last_added: Option<String>,
     pages: u32,
-    /// What was on the pages so far.
+    /// The pages so far.
     seen: HashSet<PageContent>,
 }
 
 /// What to do after a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Onward {
-    /// Ask again, with [`Round::query`].
+    /// Send another request, with [`Round::query`].
     Ask,
-    /// All pages are read; keep this once their content is kept.
+    /// All pages were read; save this once their content is saved.
     Done(Bookmark),
 }
 
-/// Why a collection can't be read to its end. Nothing of the round may be used.
+/// Why a collection can't be read completely. Nothing of the round may be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TaxiiError {
-    /// More is announced, but not how to ask for it.
-    #[error("the TAXII server has more objects but names neither `next` nor {LAST_ADDED}")]
+    /// More is announced, but not how to request it.
+    #[error("the TAXII server announces more objects but sends neither `next` nor {LAST_ADDED}")]
     NoWayOn,
-    /// A page comes a second time.
-    #[error("the TAXII server gives the same objects again instead of the next page")]
+    /// A page was received twice.
+    #[error("the TAXII server sends the same objects again instead of the next page")]
     Circle,
     /// Too many pages.
-    #[error("the TAXII server has more than {PAGES} pages; ask its operator for larger ones")]
+    #[error("the TAXII server has more than {PAGES} pages; ask its operator for larger pages")]
     Endless,
     /// A `next` that is too long.
     #[error("the TAXII server's `next` is longer than {NEXT_BYTES} bytes")]
@@ -87,8 +87,8 @@ pub enum TaxiiError {
 }
 
 impl Round {
-    /// A visit at `now` (Unix seconds): from the start when that was `whole_every` ago or more, and
-    /// when the server never said how far it was.
+    /// A round at `now` (Unix seconds): the whole collection if that was last read `whole_every` ago or more,
+    /// or if the server never sent a position.
     #[must_use]
     pub fn begin(before: Bookmark, now: u64, whole_every: Duration) -> Self {
         let due = before.whole_at.is_none_or(|at| now.abs_diff(at) >= whole_every.as_secs());
@@ -106,7 +106,7 @@ impl Round {
         }
     }
 
-    /// What the pages are together.
+    /// What the pages contain together.
     #[must_use]
     pub fn extent(&self) -> Extent {
         self.extent
@@ -125,10 +125,10 @@ impl Round {
         query
     }
 
-    /// Takes note of a page that was read: what its envelope said, and the header [`LAST_ADDED`].
+    /// Adds a page that was read: its envelope, and the header [`LAST_ADDED`].
     ///
     /// # Errors
-    /// When there is more but no way to it.
+    /// If there are more pages that can't be requested.
     pub fn page(&mut self, page: &Page, last_added: Option<&str>) -> Result<Onward, TaxiiError> {
         self.pages += 1;
         if let Some(time) = last_added.map(str::trim).filter(|time| unix_seconds(time).is_some()) {
@@ -140,7 +140,7 @@ impl Round {
         if self.pages >= PAGES {
             return Err(TaxiiError::Endless);
         }
-        // What `next` says is the server's own business, and may be the same for every page.
+        // The server may use the same `next` for every page.
         if page.content.is_some_and(|content| !self.seen.insert(content)) {
             return Err(TaxiiError::Circle);
         }
@@ -162,7 +162,7 @@ impl Round {
     fn bookmark(&self) -> Bookmark {
         let Self { before, now, extent, last_added, .. } = self;
         Bookmark {
-            // An empty page has no such header: then all is read up to where it was.
+            // An empty page has no such header: the position stays the same.
             added_after: last_added.clone().or_else(|| before.added_after.clone()),
             whole_at: match extent {
                 Extent::Whole => Some(*now),
@@ -172,7 +172,7 @@ impl Round {
     }
 }
 
-/// A value in a query: what is not unreserved (RFC 3986) is escaped.
+/// Escapes a value in a query: all characters except unreserved ones (RFC 3986).
 fn escaped(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     for byte in value.bytes() {
@@ -231,7 +231,7 @@ mod tests {
             assert_eq!(late.extent(), Extent::Whole, "a clock set back is no reason to wait");
             assert!(!late.query().contains("added_after"));
         }
-        // A server that never says how far it was is read from the start each time.
+        // If a server never sends its position, the whole collection is read each time.
         let silent = Bookmark { added_after: None, whole_at: Some(1000) };
         assert_eq!(Round::begin(silent, 1001, DAY).extent(), Extent::Whole);
     }
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(begin().page(&page(true, None), Some(LAST)), Err(TaxiiError::Circle));
         let long = "x".repeat(NEXT_BYTES + 1);
         assert_eq!(begin().page(&page(true, Some(&long)), None), Err(TaxiiError::Next));
-        // The same `next` leads on for as long as other objects come.
+        // The same `next` is accepted as long as other objects are received.
         let mut round = begin();
         let with = |content: u8| Page {
             content: Some(PageContent([content; 32])),

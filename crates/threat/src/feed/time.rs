@@ -1,8 +1,8 @@
-//! Times as feeds write them.
+//! Times in feeds.
 
-/// The Unix seconds of RFC 3339 (`2026-11-21T06:00:00.5Z`, also with a space for the `T`, and with
-/// no zone or ` UTC` for UTC), of a date alone (the end of that day in UTC), or of a plain number of
-/// seconds. Fractions are left out. Nothing for anything else, and for times before 1970.
+/// The Unix seconds of RFC 3339 (`2026-11-21T06:00:00.5Z`, also with a space for the `T`, and with no zone or
+/// ` UTC` for UTC), of a date (the end of that day in UTC), or of a plain number of seconds. Fractions are
+/// dropped. `None` for anything else, and for times before 1970.
 #[must_use]
 pub fn unix_seconds(text: &str) -> Option<u64> {
     let text = text.trim();
@@ -37,7 +37,7 @@ fn days(date: &str) -> Option<i64> {
     Some((year - 1970) * 365 + leap_days + in_year + day - 1)
 }
 
-/// Seconds of `HH:MM:SS`; a leap second counts as the one after it.
+/// Seconds of `HH:MM:SS`; a leap second counts as the following one.
 fn seconds(clock: &str) -> Option<i64> {
     let [hours, minutes, seconds] = numbers(clock, b':', [2, 2, 2])?;
     let fits = hours < 24 && minutes < 60 && seconds <= 60;

@@ -1,10 +1,10 @@
-//! The entries of one family, packed.
+//! The entries of one family, in compact form.
 
 use crate::entry::{Confidence, Net};
 use crate::set::Family;
 use crate::word::Word;
 
-/// The age of an entry of which nobody took note.
+/// The age of an entry if it is unknown.
 pub(super) const UNKNOWN: u32 = 0;
 /// The end of an entry that has none.
 pub(super) const NEVER: u32 = u32::MAX;
@@ -13,11 +13,11 @@ pub(super) const NEVER: u32 = u32::MAX;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Half<T> {
     items: Vec<Item<T>>,
-    /// When each entry ends; empty as long as none does.
+    /// The expiry of each entry; empty if no entry has one.
     ends: Vec<u32>,
 }
 
-/// Without a [`Net`] inside, so that what would be its padding is used.
+/// Without a [`Net`] inside, so that its padding is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Item<T> {
     start: T,
@@ -112,7 +112,7 @@ impl<T: Word> FromIterator<Row<T>> for Half<T> {
     }
 }
 
-/// An entry as it is collected. Compared by prefix first, so that equal ones stand together.
+/// An entry while it is collected. Compared by prefix first, so that equal ones are adjacent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Fresh<T> {
     start: T,
@@ -127,7 +127,7 @@ impl<T: Word> Fresh<T> {
     }
 }
 
-/// Collected entries in order, each once, with the highest confidence and the latest end.
+/// Collected entries in order, without duplicates, with the highest confidence and the latest expiry.
 pub(super) fn settled<T: Word>(mut fresh: Vec<Fresh<T>>) -> Half<T> {
     if !fresh.is_sorted() {
         fresh.sort_unstable();
@@ -152,7 +152,7 @@ pub(super) fn settled<T: Word>(mut fresh: Vec<Fresh<T>>) -> Half<T> {
     Half { items, ends }
 }
 
-/// Rows of two ascending lists, those of the same prefix together.
+/// Rows of two ascending lists, with rows of the same prefix paired.
 pub(super) fn both<T: Word>(
     a: impl Iterator<Item = Row<T>>,
     b: impl Iterator<Item = Row<T>>,

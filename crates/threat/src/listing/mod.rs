@@ -1,4 +1,4 @@
-//! What one feed lists at one time: how sure it is, since when it says so, and until when.
+//! The content of one feed at one time: entries with confidence, first occurrence and expiry.
 
 mod half;
 pub mod store;
@@ -11,25 +11,25 @@ use crate::text::Range;
 use crate::word::Word;
 use half::{Fresh, Half, NEVER, Row, both, settled};
 
-/// The entries of one feed, ascending, each once. Takes 12 bytes an IPv4 entry and 32 an IPv6 entry;
-/// 4 more where some entry of the family ends by itself.
+/// The entries of one feed, ascending, without duplicates. Takes 12 bytes per IPv4 entry and 32 per IPv6
+/// entry; 4 more if any entry of the family expires.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listing {
     v4: Half<u32>,
     v6: Half<u128>,
 }
 
-/// One entry with all that is known of it.
+/// One entry with all its properties.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     /// The addresses.
     pub prefix: Prefix,
     /// How sure the feed is.
     pub confidence: Confidence,
-    /// When the feed was first seen to list this very prefix, in Unix seconds; nothing when nobody
-    /// took note ([`Listing::since_of`]).
+    /// When the feed was first seen to list this exact prefix, in Unix seconds; `None` if unknown
+    /// ([`Listing::since_of`]).
     pub since: Option<u64>,
-    /// When it leaves by itself, in Unix seconds; nothing when it stays until the feed drops it.
+    /// When it expires, in Unix seconds; `None` if it stays until the feed removes it.
     pub until: Option<u64>,
 }
 
@@ -51,7 +51,7 @@ impl Listing {
         self.details().map(|entry| (entry.prefix, entry.confidence))
     }
 
-    /// The entries with all that is known of them, in the same order.
+    /// The entries with all their properties, in the same order.
     pub fn details(&self) -> impl Iterator<Item = Entry> + '_ {
         let v4 = self.v4.rows().map(|row| entry(row, Prefix::V4));
         v4.chain(self.v6.rows().map(|row| entry(row, Prefix::V6)))
@@ -63,14 +63,13 @@ impl Listing {
         ThreatSet::new(self.v4.family(least), self.v6.family(least))
     }
 
-    /// The entries that hold `address`, widest first; O(lengths × log n).
+    /// The entries that contain `address`, widest first; O(lengths × log n).
     #[must_use]
     pub fn entries(&self, address: IpAddr) -> Vec<(Prefix, Confidence)> {
         self.holding(address).into_iter().map(|entry| (entry.prefix, entry.confidence)).collect()
     }
 
-    /// The entries that hold `address`, widest first, with all that is known of them;
-    /// O(lengths × log n).
+    /// The entries that contain `address`, widest first, with all their properties; O(lengths × log n).
     #[must_use]
     pub fn holding(&self, address: IpAddr) -> Vec<Entry> {
         match address {
@@ -83,7 +82,7 @@ impl Listing {
         }
     }
 
-    /// The entry of this very prefix.
+    /// The entry of this exact prefix.
     #[must_use]
     pub fn find(&self, prefix: Prefix) -> Option<Entry> {
         match prefix {
@@ -92,16 +91,16 @@ impl Listing {
         }
     }
 
-    /// The confidence under which this very prefix is listed.
+    /// The confidence of this exact prefix.
     #[must_use]
     pub fn confidence(&self, prefix: Prefix) -> Option<Confidence> {
         self.find(prefix).map(|entry| entry.confidence)
     }
 
-    /// Adds entries that a feed listed since, and takes away those it withdrew: feeds such as
-    /// CrowdSec's and TAXII's send changes. What is withdrawn goes only where it was listed under
-    /// the very same prefix. What is listed again has the new confidence and end, and is as old as
-    /// it was; give new entries their age by [`Listing::since_of`].
+    /// Adds entries that a feed has listed since, and removes those it has withdrawn: feeds such as
+    /// CrowdSec's and TAXII's send changes. A withdrawal only affects the exact same prefix. An entry that is
+    /// listed again gets the new confidence and expiry, and keeps its age; set the age of new entries with
+    /// [`Listing::since_of`].
     #[must_use]
     pub fn updated(&self, listed: &Self, withdrawn: &Self) -> Self {
         Self {
@@ -110,9 +109,8 @@ impl Listing {
         }
     }
 
-    /// This listing with the age of its entries: those that `previous` had under the very same
-    /// prefix are as old as there, all others as old as `now` (Unix seconds), unless they know
-    /// their age already. O(n).
+    /// This listing with the age of its entries: those that `previous` had with the exact same prefix keep
+    /// that age, all others start at `now` (Unix seconds), unless their age is already known. O(n).
     #[must_use]
     pub fn since_of(&self, previous: Option<&Self>, now: u64) -> Self {
         let nothing = Self::default();
@@ -121,13 +119,13 @@ impl Listing {
         Self { v4: dated(&self.v4, &previous.v4, now), v6: dated(&self.v6, &previous.v6, now) }
     }
 
-    /// The entries that hold beyond `now` (Unix seconds).
+    /// The entries that are valid after `now` (Unix seconds).
     #[must_use]
     pub fn in_force(&self, now: u64) -> Self {
         Self { v4: self.v4.in_force(now), v6: self.v6.in_force(now) }
     }
 
-    /// When the next entry leaves by itself, in Unix seconds; nothing when none does.
+    /// When the next entry expires, in Unix seconds; `None` if none does.
     #[must_use]
     pub fn next_expiry(&self) -> Option<u64> {
         let ends = self.v4.ends().chain(self.v6.ends());
@@ -145,8 +143,7 @@ impl FromIterator<(Prefix, Confidence)> for Listing {
     }
 }
 
-/// Collects entries in any order. Of an entry given twice, the higher confidence and the later end
-/// hold.
+/// Collects entries in any order. Of duplicates, the higher confidence and the later expiry apply.
 #[derive(Debug, Default)]
 pub struct ListingBuilder {
     v4: Vec<Fresh<u32>>,
@@ -159,7 +156,7 @@ impl ListingBuilder {
         range.each_prefix(|prefix| self.add(prefix, confidence, NEVER));
     }
 
-    /// Adds a range that leaves by itself at `until` (Unix seconds).
+    /// Adds a range that expires at `until` (Unix seconds).
     pub fn push_until(&mut self, range: Range, confidence: Confidence, until: u64) {
         range.each_prefix(|prefix| self.add(prefix, confidence, stored(until)));
     }
@@ -183,7 +180,7 @@ impl ListingBuilder {
     }
 }
 
-/// A time in Unix seconds as it is kept: 1970 and 2106 are taken by "unknown" and "never".
+/// A time in Unix seconds as stored: 1970 and 2106 represent "unknown" and "never".
 fn stored(time: u64) -> u32 {
     u32::try_from(time).unwrap_or(NEVER).clamp(1, NEVER - 1)
 }
@@ -200,7 +197,7 @@ fn entry<T: Word>(row: Row<T>, prefix: impl FnOnce(crate::Net<T>) -> Prefix) -> 
 fn update<T: Word>(old: &Half<T>, listed: &Half<T>, withdrawn: &Half<T>) -> Half<T> {
     let kept = both(old.rows(), withdrawn.rows())
         .filter_map(|(old, withdrawn)| old.filter(|_| withdrawn.is_none()));
-    // What is withdrawn and listed in one breath is listed, and no younger for that.
+    // An entry withdrawn and listed at the same time is listed, and keeps its age.
     let again = both(old.rows(), listed.rows()).filter_map(|(old, new)| {
         let since = old.map_or(half::UNKNOWN, |old| old.since);
         new.map(|new| if new.since == half::UNKNOWN { Row { since, ..new } } else { new })

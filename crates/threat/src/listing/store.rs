@@ -1,14 +1,14 @@
-//! A listing as bytes for the platform's own disk, so that it answers "why" after a restart without
-//! fetching its feeds again.
+//! The format of a listing on the platform's disk, so that it can answer "why" after a restart without
+//! fetching feeds again.
 //!
 //! | bytes | what |
 //! |---|---|
 //! | 4 | `XTF`, version 1 |
 //! | varints | IPv4 entries, IPv6 entries |
-//! | rest | entries, ascending: the distance to the start before as a varint, then a byte that says what differs from the entry before (1 length, 2 confidence, 4 age, 8 end), then those values |
-//! | 32 | SHA-256 of all that stands before |
+//! | rest | entries, ascending: the distance from the previous start as a varint, then a byte with what differs from the previous entry (1 length, 2 confidence, 4 age, 8 expiry), then those values |
+//! | 32 | SHA-256 of everything before |
 //!
-//! Some 3 bytes an entry on real lists, before any compression.
+//! Some 3 bytes per entry on real lists, before any compression.
 
 use ring::digest::{SHA256, digest};
 use thiserror::Error;
@@ -26,13 +26,13 @@ const CONFIDENCE: u8 = 2;
 const SINCE: u8 = 4;
 const UNTIL: u8 = 8;
 
-/// Why bytes are no stored listing.
+/// Why bytes are not a stored listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum StoreError {
-    /// Not what is stored here, or of another version.
+    /// Another format or version.
     #[error("this is not a stored feed of version 1; fetch the feed again")]
     NotThis,
-    /// The digest is not that of the bytes.
+    /// The digest does not match.
     #[error("the stored feed is damaged; fetch the feed again")]
     Damaged,
 }
@@ -50,10 +50,10 @@ pub fn encode(listing: &Listing) -> Vec<u8> {
     bytes
 }
 
-/// The listing of which `bytes` are the stored form.
+/// Decodes a stored listing.
 ///
 /// # Errors
-/// When they are not, to the last bit.
+/// If `bytes` are not exactly the encoding of a listing.
 pub fn decode(bytes: &[u8]) -> Result<Listing, StoreError> {
     if !bytes.starts_with(&HEAD) {
         return Err(StoreError::NotThis);
@@ -71,7 +71,7 @@ fn decode_content(source: &mut Source<'_>) -> Option<Listing> {
     Some(Listing { v4: decode_half(source, v4)?, v6: decode_half(source, v6)? })
 }
 
-/// The entry before the first one.
+/// The initial "previous entry".
 fn before_all<T: Word>() -> Row<T> {
     let net = Net::host(T::default());
     Row { net, confidence: Confidence::NONE, since: UNKNOWN, until: NEVER }
@@ -105,7 +105,7 @@ fn encode_half<T: Word>(bytes: &mut Vec<u8>, half: &Half<T>) {
 }
 
 fn decode_half<T: Word>(source: &mut Source<'_>, entries: u128) -> Option<Half<T>> {
-    // An entry takes two bytes at least, so no count makes more room than the bytes are worth.
+    // An entry takes at least two bytes, so no count allocates more memory than the bytes justify.
     let entries = usize::try_from(entries).ok().filter(|&entries| entries <= source.0.len() / 2)?;
     let mut half = Half::with_capacity(entries);
     let mut before = before_all();
@@ -131,8 +131,7 @@ fn decode_half<T: Word>(source: &mut Source<'_>, entries: u128) -> Option<Half<T
     Some(half)
 }
 
-/// The way from one number to another on the ring of all numbers, short ways in both directions
-/// being small.
+/// The difference of two numbers modulo their range, with short distances in both directions being small.
 fn difference(from: u32, to: u32) -> u128 {
     let way = to.wrapping_sub(from).cast_signed();
     u128::from((way << 1 ^ way >> 31).cast_unsigned())

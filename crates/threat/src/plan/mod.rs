@@ -1,8 +1,8 @@
-//! Which prefixes of a set become hosts in the kernel's hash set, and which stay intervals.
+//! Decides which prefixes of a set become hosts in the kernel's hash set, and which stay intervals.
 //!
-//! A hash set is looked up in one probe but holds single addresses only; an interval set holds
-//! prefixes, at a higher price per element and a second look-up per packet. Short blocks (most
-//! prefixes of real lists are /31) are cheaper as hosts.
+//! A hash set needs one probe per look-up but only contains single addresses; an interval set contains
+//! prefixes, with a higher cost per element and a second look-up per packet. Short blocks (most prefixes of
+//! real lists are /31) are cheaper as hosts.
 
 mod moves;
 
@@ -12,7 +12,7 @@ use crate::word::Word;
 
 pub use moves::{Moves, MovesBuilder};
 
-/// What an element costs in the kernel, in bytes.
+/// The memory of an element in the kernel, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Costs {
     /// One address in the hash set.
@@ -22,11 +22,11 @@ pub struct Costs {
 }
 
 impl Costs {
-    /// What they cost in nftables sets, as far as is known.
+    /// The costs in nftables sets, as far as known.
     pub const KERNEL: Self = Self { host: 88, interval: 200 };
 }
 
-/// From which length on a prefix is expanded into its hosts.
+/// The prefix length from which prefixes are expanded into their hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expansion {
     /// IPv4 prefixes of at least this many bits are expanded; 32 expands none.
@@ -35,23 +35,23 @@ pub struct Expansion {
     pub v6_from: u8,
 }
 
-/// At most 2⁷ hosts come from one prefix.
+/// At most 2⁷ hosts result from one prefix.
 const WIDEST_EXPANDED: u8 = 7;
 
 impl Expansion {
     /// No prefix is expanded.
     pub const NONE: Self = Self { v4_from: 32, v6_from: 128 };
 
-    /// The expansion of `set` that costs the fewest bytes; of equal ones, the one with the fewest
-    /// intervals. Only /25 and longer (IPv6: /121) come into question.
+    /// The expansion of `set` that costs the fewest bytes; of equal ones, the one with the fewest intervals.
+    /// Only /25 and longer (IPv6: /121) are considered.
     #[must_use]
     pub fn cheapest(set: &ThreatSet, costs: Costs) -> Self {
         Tally::of(set).cheapest(costs)
     }
 }
 
-/// How many prefixes a list has, by family and length: all that the choice of an expansion needs of
-/// it, for lists that stream by.
+/// The number of prefixes of a list, by family and length: all that is needed to choose an expansion, for
+/// streamed lists.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     v4: Lengths<u32>,
@@ -71,7 +71,7 @@ impl Tally {
         }
     }
 
-    /// As [`Expansion::cheapest`] of the list.
+    /// Like [`Expansion::cheapest`] of the list.
     #[must_use]
     pub fn cheapest(&self, costs: Costs) -> Expansion {
         Expansion {
@@ -80,7 +80,7 @@ impl Tally {
         }
     }
 
-    /// As [`Counts::of`] of the list.
+    /// Like [`Counts::of`] of the list.
     #[must_use]
     pub fn counts(&self, expansion: Expansion) -> Counts {
         let (v4_hosts, v4_intervals) = self.v4.elements(expansion.v4_from);
@@ -89,7 +89,7 @@ impl Tally {
     }
 }
 
-/// How many elements a set becomes.
+/// The number of elements of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// IPv4 addresses in the hash set.
@@ -109,7 +109,7 @@ impl Counts {
         Tally::of(set).counts(expansion)
     }
 
-    /// Counts the elements of one more prefix, for lists that stream by.
+    /// Counts the elements of one more prefix, for streamed lists.
     pub fn add(&mut self, prefix: Prefix, expansion: Expansion) {
         let (hosts, intervals) = match prefix {
             Prefix::V4(_) => (&mut self.v4_hosts, &mut self.v4_intervals),
@@ -192,7 +192,7 @@ pub fn intervals<T: Word>(family: &Family<T>, from: u8) -> impl Iterator<Item = 
     family.iter().filter(move |net| !becomes_hosts(*net, from))
 }
 
-/// Elements of two ascending plans that differ: what `before` has alone, then what `after` has.
+/// The elements that differ between two ascending plans: those only in `before`, then those only in `after`.
 ///
 /// Elements in both are never touched, so a packet from a listed peer always meets its element.
 pub fn changes<E: Ord>(
@@ -219,7 +219,7 @@ fn becomes_hosts<T: Word>(net: Net<T>, from: u8) -> bool {
     net.bits() >= from && net.free_bits() <= WIDEST_EXPANDED || net.is_host()
 }
 
-/// How many prefixes there are, by free bits.
+/// The number of prefixes by free bits.
 #[derive(Debug, Clone)]
 struct Lengths<T> {
     by_free_bits: [u64; 129],
@@ -243,7 +243,7 @@ impl<T: Word> Lengths<T> {
         self.by_free_bits[usize::from(net.free_bits())] += 1;
     }
 
-    /// Hosts and intervals when prefixes of `from` bits and more are expanded.
+    /// Hosts and intervals if prefixes of `from` bits and more are expanded.
     fn elements(&self, from: u8) -> (u64, u64) {
         let expanded = usize::from(T::BITS.saturating_sub(from).min(WIDEST_EXPANDED));
         let (short, wide) = self.by_free_bits.split_at(expanded + 1);
@@ -258,7 +258,7 @@ fn cheapest_length<T: Word>(lengths: &Lengths<T>, costs: Costs) -> u8 {
         let bytes = hosts.saturating_mul(costs.host);
         (bytes.saturating_add(intervals.saturating_mul(costs.interval)), intervals)
     };
-    // The longest length wins among equals, so that a plan changes only for a reason.
+    // The longest length is preferred among equals, so that a plan does not change without reason.
     let candidates = (T::BITS - WIDEST_EXPANDED..=T::BITS).rev();
     candidates.min_by_key(|&from| price(from)).unwrap_or(T::BITS)
 }
@@ -281,7 +281,7 @@ mod tests {
             ("1.1.1.1", 32),
             ("1.1.1.2/31", 31),
             ("1.1.1.4/30", 32),
-            // Intervals cost 200, so three hosts are the most that pay.
+            // Intervals cost 200, so at most three hosts are cheaper.
             ("1.1.1.2/31 1.1.1.4/30", 31),
             ("1.1.0.0/16", 32),
         ] {

@@ -1,4 +1,4 @@
-//! Which elements go and come when a list changes, in memory of the change alone.
+//! The elements that are removed and added when a list changes, with memory for the change only.
 
 use super::{Expansion, hosts, intervals};
 use crate::codec::Step;
@@ -7,14 +7,12 @@ use crate::set::{FamilyBuilder, ThreatSet};
 
 /// The prefixes in which two lists differ, collected from [`crate::codec::Delta::steps`].
 ///
-/// Where an address is cut out of a prefix, or two prefixes grow together, the addresses that stay
-/// get new elements and lose their old ones. Within one nftables transaction the order of going and
-/// coming does not matter to packets: they see all of it or nothing. Whoever can't have one
-/// transaction adds what comes first and removes what goes after it; where the kernel refuses
-/// overlapping intervals, only one transaction is safe.
+/// If an address is cut out of a prefix, or two prefixes are joined, the remaining addresses get new elements
+/// and lose their old ones. Within one nftables transaction the order of removal and addition does not matter
+/// to packets: they see all of it or nothing. Without one transaction, add first and remove afterwards; if
+/// the kernel refuses overlapping intervals, only one transaction is safe.
 ///
-/// The expansion must be the one that the elements in the kernel were made with; another one is
-/// another plan, and takes a full load.
+/// The expansion must be the one of the elements in the kernel; another one requires a full load.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Moves {
     gone: ThreatSet,
@@ -22,24 +20,24 @@ pub struct Moves {
 }
 
 impl Moves {
-    /// Prefixes of the base that are not in the target.
+    /// Prefixes that are only in the base.
     #[must_use]
     pub fn gone(&self) -> &ThreatSet {
         &self.gone
     }
 
-    /// Prefixes of the target that are not in the base.
+    /// Prefixes that are only in the target.
     #[must_use]
     pub fn come(&self) -> &ThreatSet {
         &self.new
     }
 
-    /// The elements that go: IPv4 hosts, IPv4 intervals, then IPv6 alike, each ascending.
+    /// The removed elements: IPv4 hosts, IPv4 intervals, then the same for IPv6, each ascending.
     pub fn elements_gone(&self, expansion: Expansion) -> impl Iterator<Item = Prefix> + '_ {
         only_in(&self.gone, &self.new, expansion)
     }
 
-    /// The elements that come, in the same order.
+    /// The added elements, in the same order.
     pub fn elements_new(&self, expansion: Expansion) -> impl Iterator<Item = Prefix> + '_ {
         only_in(&self.new, &self.gone, expansion)
     }
@@ -53,7 +51,7 @@ pub struct MovesBuilder {
 }
 
 impl MovesBuilder {
-    /// Takes note of a step; in the order in which they come.
+    /// Adds a step, in the order of the steps.
     pub fn note(&mut self, step: Step) {
         match step {
             Step::Kept(_) => {}
@@ -62,14 +60,14 @@ impl MovesBuilder {
         }
     }
 
-    /// What was noted.
+    /// The collected moves.
     #[must_use]
     pub fn finish(self) -> Moves {
         Moves { gone: self.gone.finish(), new: self.new.finish() }
     }
 }
 
-/// Part of a normal form is a normal form itself, so the prefixes stay as they are.
+/// A part of a normal form is itself a normal form, so the prefixes stay as they are.
 struct SetBuilder {
     v4: FamilyBuilder<u32>,
     v6: FamilyBuilder<u128>,
@@ -94,7 +92,7 @@ impl SetBuilder {
     }
 }
 
-/// Elements of `a` that `b` has not. An expanded prefix may have lost or won a few hosts only.
+/// Elements of `a` that are not in `b`. An expanded prefix may only have lost or gained a few hosts.
 fn only_in<'a>(
     a: &'a ThreatSet,
     b: &'a ThreatSet,
@@ -109,7 +107,7 @@ fn only_in<'a>(
         .chain(intervals(a.v6(), v6_from).map(Prefix::V6))
 }
 
-/// What of ascending `a` is not in ascending `b`.
+/// The items of ascending `a` that are not in ascending `b`.
 fn without<T: Ord>(
     a: impl Iterator<Item = T>,
     b: impl Iterator<Item = T>,

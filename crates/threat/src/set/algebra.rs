@@ -58,7 +58,7 @@ pub(super) fn without<T: Word>(
     })
 }
 
-/// What is in both.
+/// The parts that are in both.
 pub(super) fn common<T: Word>(
     a: impl Iterator<Item = (T, T)>,
     b: impl Iterator<Item = (T, T)>,
@@ -88,7 +88,7 @@ mod tests {
 
     use crate::set::Family;
 
-    /// A family whose addresses stay below 256, beside the same as plain numbers.
+    /// A family whose addresses stay below 256, and the same as plain numbers.
     fn small() -> impl Strategy<Value = (Family<u32>, BTreeSet<u32>)> {
         prop::collection::vec((0u32..256, 0u32..9), 0..20).prop_map(|parts| {
             let ranges: Vec<_> = parts.iter().map(|&(first, more)| (first, first + more)).collect();
@@ -112,7 +112,7 @@ mod tests {
             ];
             for (family, expected) in cases {
                 prop_assert_eq!(&plain(&family), &expected);
-                // The one normal form, whichever way the set came about.
+                // The only normal form, however the set was created.
                 let again = Family::from_ranges(expected.iter().map(|&one| (one, one)).collect());
                 prop_assert_eq!(&family, &again);
                 for address in 0..300 {

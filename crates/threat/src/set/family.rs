@@ -1,4 +1,4 @@
-//! One family's half of a set.
+//! The addresses of one family in a set.
 
 use super::algebra;
 use crate::entry::{Net, split};
@@ -13,8 +13,8 @@ pub struct Family<T> {
 }
 
 impl<T: Word> Family<T> {
-    /// The set of all addresses of `ranges` (first, last), which may overlap in any order; those
-    /// whose first is above their last are empty.
+    /// The set of all addresses of `ranges` (first, last), which may overlap, in any order; a range whose
+    /// first is above its last is empty.
     #[must_use]
     pub fn from_ranges(mut ranges: Vec<(T, T)>) -> Self {
         ranges.sort_unstable();
@@ -46,7 +46,7 @@ impl<T: Word> Family<T> {
         self.starts.iter().zip(&self.lens).map(|(&start, &len)| Net::around(start, len))
     }
 
-    /// The prefixes but for the first `skipped`, ascending; O(1) however many are skipped.
+    /// The prefixes without the first `skipped`, ascending; O(1) for any number.
     pub fn iter_from(&self, skipped: usize) -> impl ExactSizeIterator<Item = Net<T>> + '_ {
         let at = skipped.min(self.len());
         let left = self.starts[at..].iter().zip(&self.lens[at..]);
@@ -58,7 +58,7 @@ impl<T: Word> Family<T> {
         algebra::joined(self.iter().map(|net| (net.first(), net.last())))
     }
 
-    /// The prefix that holds `address`.
+    /// The prefix that contains `address`.
     #[must_use]
     pub fn entry(&self, address: T) -> Option<Net<T>> {
         let before = self.starts.partition_point(|&start| start <= address);
@@ -86,7 +86,7 @@ impl<T: Word> Family<T> {
     }
 }
 
-/// Builds a family from ranges that ascend by their first address; holds one range at a time.
+/// Builds a family from ranges in ascending order of their first address; keeps one range at a time.
 pub(crate) struct FamilyBuilder<T> {
     family: Family<T>,
     open: Option<(T, T)>,

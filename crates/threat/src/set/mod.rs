@@ -1,4 +1,4 @@
-//! The exact set of addresses, in its one normal form.
+//! The exact set of addresses, in its only normal form.
 
 mod algebra;
 mod family;
@@ -49,7 +49,7 @@ impl ThreatSet {
         &self.v6
     }
 
-    /// How many prefixes cover the set; a host counts as one.
+    /// The number of prefixes that cover the set; a host counts as one.
     #[must_use]
     pub fn len(&self) -> usize {
         self.v4.len() + self.v6.len()
@@ -67,7 +67,7 @@ impl ThreatSet {
         self.entry(address).is_some()
     }
 
-    /// The prefix of the normal form that holds `address`; O(log n).
+    /// The prefix of the normal form that contains `address`; O(log n).
     #[must_use]
     pub fn entry(&self, address: IpAddr) -> Option<Prefix> {
         match address {
@@ -115,8 +115,8 @@ impl ThreatSet {
         }
     }
 
-    /// The digest of the normal form: SHA-256 over one record per prefix, ascending, each a byte 4
-    /// or 6, the first address in network order and the length. Two sets share it only when equal.
+    /// The digest of the normal form: SHA-256 over one record per prefix, ascending, each a byte 4 or 6, the
+    /// first address in network order and the length. Only equal sets have the same digest.
     #[must_use]
     pub fn digest(&self) -> Digest {
         let mut digester = Digester::default();
@@ -144,7 +144,7 @@ impl FromIterator<Range> for ThreatSet {
     }
 }
 
-/// How much a set covers, in the units in which feeds grow and shrink.
+/// The size of a set, in the units in which the growth of feeds is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Size {
     /// Prefixes of the normal form.
@@ -171,7 +171,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// A text that is no digest.
+/// The text is not a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a digest is 64 lower-case hexadecimal digits")]
 pub struct DigestError;
@@ -196,14 +196,14 @@ impl FromStr for Digest {
     }
 }
 
-/// Digests a set that arrives prefix by prefix in normal form.
+/// Computes the digest of a set that is read prefix by prefix in normal form.
 pub(crate) struct Digester {
     context: Context,
-    /// Records that wait: hashing a few bytes at a time costs several times as much.
+    /// Pending records: hashing a few bytes at a time costs several times as much.
     records: Vec<u8>,
 }
 
-/// Bytes of records that are hashed at a time.
+/// The number of bytes of records hashed at a time.
 const TOGETHER: usize = 4096;
 
 impl Default for Digester {

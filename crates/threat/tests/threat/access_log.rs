@@ -1,4 +1,4 @@
-//! Access logs: who asked, whatever is claimed.
+//! Access logs: the client, whatever is claimed.
 
 use proptest::prelude::*;
 use xshield_threat::access_log::{Header, LineError, LogFormat, MAX_LINE, Reading, Request, read};
@@ -26,7 +26,7 @@ fn the_rightmost_untrusted_address_is_the_client() {
     let no_address = Err(LineError::NoAddress);
     for (header, peer, forwarded, expected) in [
         (x, "10.0.0.1", "198.51.100.7", Ok(("198.51.100.7", Some("10.0.0.1")))),
-        // Spoofed by the client: the proxy appended what it saw.
+        // Spoofed by the client: the proxy appended its peer.
         (x, "10.0.0.1", "1.1.1.1, 198.51.100.7", Ok(("198.51.100.7", Some("10.0.0.1")))),
         (
             x,
@@ -169,7 +169,7 @@ fn lines_of_known_servers_are_read() {
     }
 }
 
-/// Traefik's `ClientHost` alone is what a client may have claimed.
+/// Traefik's `ClientHost` alone may be what a client claimed.
 #[test]
 fn a_time_or_sender_that_is_not_known_is_not_made_up() {
     let combined = reading(LogFormat::Combined, Header::XForwardedFor);

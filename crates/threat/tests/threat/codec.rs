@@ -21,7 +21,7 @@ fn hex(bytes: &[u8]) -> String {
 const OLD: &str = "1.2.3.0/30 1.2.3.77 9.9.9.9 203.0.113.0/24 2001:db8::/32 2001:db9::1";
 const NEW: &str = "1.2.3.0 1.2.3.2/31 1.2.3.76/31 203.0.113.0/24 2001:db8::/32 2001:db9::2";
 
-/// Hosts and platform are upgraded in any order, so what version 1 means stays as it is.
+/// Hosts and platform are upgraded in any order, so the meaning of version 1 never changes.
 #[test]
 fn version_1_is_recorded() {
     let (old, new) = (set(OLD), set(NEW));
@@ -95,7 +95,7 @@ fn every_damaged_bit_and_every_cut_is_found() {
     (0..change_bytes.len()).for_each(|end| assert!(applied(&change_bytes[..end]).is_err()));
 }
 
-/// A few bytes that say that millions of parts are cut out of one prefix.
+/// A few bytes that encode millions of parts cut out of one prefix.
 #[test]
 fn parts_of_a_delta_are_limited_too() {
     let base = set("10.0.0.0/8");
@@ -115,7 +115,7 @@ fn a_reader_that_failed_says_no_more() {
     assert!(reader.next().is_none());
 }
 
-/// A reader that gives a byte at a time and is interrupted in between.
+/// A reader that returns one byte at a time and is interrupted in between.
 struct Dripping<'a>(&'a [u8], bool);
 
 impl std::io::Read for Dripping<'_> {
@@ -142,7 +142,7 @@ proptest! {
 
     #[test]
     fn a_delta_applied_to_a_is_b(a in sets(), b in sets(), other in sets()) {
-        // Sets that share most, too.
+        // Sets that share most of their content, too.
         for b in [b.clone(), a.union(&b), a.difference(&b)] {
             let bytes = delta(&a, &b);
             let read = change(&bytes, &a).unwrap();

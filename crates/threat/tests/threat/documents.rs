@@ -30,14 +30,14 @@ fn stix_bundles() {
             "2001:db8::9",
             "-9.9.9.9",
         ],
-        &[(5, "more than addresses"), (6, "octal"), (7, "not a time")],
+        &[(5, "conditions besides addresses"), (6, "octal"), (7, "not a time")],
     );
     let (_, summary) = records(&Format::Stix, BUNDLE.as_bytes()).unwrap();
     // Benign, a domain, Snort, an observed address and malware.
     assert_eq!(summary.skipped, 5);
 }
 
-/// Versions of indicators in any order, and indicators whose time has not come.
+/// Versions of indicators in any order, and indicators that are not valid yet.
 #[test]
 fn the_newest_version_of_an_indicator_counts() {
     let indicator = |id: &str, modified: &str, address: &str, more: &str| {
@@ -87,7 +87,7 @@ fn taxii_envelopes() {
         r#"{"objects":[{"type":"indicator","pattern":"[ipv4-addr:value='1.2.3.4']"}],"more":false}"#,
     );
     assert_eq!((found, summary.page.more), (vec!["1.2.3.4".to_owned()], false));
-    // Nothing new has several spellings; a page of things that can't be used is one, too.
+    // "No changes" has several spellings; a page with only unusable objects is another one.
     for text in ["{}", r#"{"more":false}"#, r#"{"objects":[]}"#] {
         assert!(page(text).0.is_empty(), "{text}");
     }
@@ -114,7 +114,7 @@ fn what_ended_or_was_revoked_leaves() {
     assert_eq!(shown(&late.listed), "6.0.0.0/24 2001:db8::9");
     assert_eq!(shown(&late.withdrawn), "1.2.3.4 5.0.0.0/24 9.9.9.9");
     assert_eq!((late.summary.expired, late.listed.next_expiry()), (2, None));
-    // A revision that ends an indicator takes it off the list of the day before.
+    // A new version that ends an indicator removes it from the previous day's list.
     assert_eq!(shown(&early.listed.updated(&late.listed, &late.withdrawn)), shown(&late.listed));
 }
 

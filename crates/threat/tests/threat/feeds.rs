@@ -35,7 +35,7 @@ pub(crate) fn array(path: &[&str]) -> Format {
     Format::JsonArray { path, fields: fields("ip", Some("score")) }
 }
 
-/// Every record as a short text, and what became of the rest.
+/// Every record as a short text, and the summary of the rest.
 pub(crate) fn records(format: &Format, bytes: &[u8]) -> Result<(Vec<String>, Summary), FeedError> {
     records_within(format, bytes, Limits::default())
 }
@@ -136,7 +136,7 @@ fn separated_values() {
         &["1.2.3.4", "5.6.7.8"],
         &[(7, "no such column"), (8, "quotes"), (9, "not an IPv4")],
     );
-    // RFC 4180: a quoted field goes on over lines, and what stands on them is its text.
+    // RFC 4180: a quoted field may span lines, whose content is its text.
     check(
         &csv(',', Port::Refused),
         "ip,note\r\n1.2.3.6,\"multi\r\n8.8.8.8,line\"\r\n1.2.3.7,\"\n\n# 8.8.8.8,x\n\"\"8.8.8.8\"\",\n\"\n\
@@ -234,7 +234,7 @@ fn json_lines_and_arrays() {
         &["1.2.3.4 80 until 1796083200"],
         &[(2, "confidence")],
     );
-    // A time that is none is no reason to list for ever.
+    // An invalid time is no reason to list forever.
     check(
         &array(&[]),
         r#"[{"ip":"1.2.3.4","until":"soon"},{"ip":"1.2.3.5","until":""},{"ip":"1.2.3.6","until":1796083200}]"#,
@@ -288,7 +288,7 @@ fn what_is_no_list_has_a_name_in_every_format() {
 #[test]
 fn limits_hold_whatever_the_format() {
     let limits = Limits { line_bytes: 1000, ..Limits::default() };
-    // 200 MB in one line are never in memory: the reader makes them as they are asked for.
+    // 200 MB in one line are never in memory: the reader generates them on request.
     let endless = || std::io::repeat(b'1').take(200 << 20);
     let long = records_within(&plain(), endless(), limits);
     assert!(matches!(long, Err(FeedError::LineTooLong { line: 1, limit: 1000 })));
@@ -311,7 +311,7 @@ fn limits_hold_whatever_the_format() {
     assert!(too_many(&plain(), &list[..]) && too_many(&array(&[]), &json[..]));
 }
 
-/// A line of 200 MB in the middle of a list, in every format of lines and inside a document.
+/// A line of 200 MB in the middle of a list, in every line format and inside a document.
 #[test]
 fn long_lines_are_refused_wherever_they_stand() {
     let lines = Format::JsonLines { fields: fields("ip", None) };
@@ -388,7 +388,7 @@ fn nothing_at_all_is_a_list_only_where_that_is_allowed() {
         (array(&[]), "[]", true),
         (array(&["data"]), r#"{"data": []}"#, true),
         (Format::Misp, r#"{"response": {"Attribute": []}}"#, true),
-        // What is wrong stays wrong.
+        // Errors stay errors.
         (plain(), "<html>", false),
         (plain(), "evil.example\n", false),
         (csv(',', Port::Refused), "", false),

@@ -89,7 +89,7 @@ fn every_damaged_bit_and_every_cut_is_found() {
     assert!(matches!(few.collect::<Prefixes>(), Err(CodecError::TooMany { limit: 3, .. })));
 }
 
-/// What only a wrong writer could leave is refused though its digest fits.
+/// Content that only a faulty writer could write is refused although its digest matches.
 #[test]
 fn other_forms_of_a_set_are_refused() {
     let prefix = |text: &str| text.parse::<Prefix>().unwrap();
@@ -195,7 +195,7 @@ fn a_stream_over_another_base_ends_in_an_error() {
     assert!(streamed.next().is_none());
 }
 
-/// A base that is not checked while it is read is checked by the change.
+/// A base that is not verified while it is read is verified by the change.
 #[test]
 fn a_damaged_base_is_found_by_the_change() {
     let (base, target) = (set(LIST), set("1.2.3.0/31 8.8.8.8 2001:db8::/32"));
@@ -207,7 +207,7 @@ fn a_damaged_base_is_found_by_the_change() {
         let open = || FlatReader::as_base(&bytes[..], Limits::default()).unwrap();
         let read = Delta::read(&delta[..], open(), Limits::default());
         let streamed: Prefixes = change.stream(open()).collect();
-        // The digest at the end of the base is of no use to the change.
+        // The digest at the end of the base is not used by the change.
         let is_digest = at / 8 >= bytes.len() - 32;
         assert_eq!((read.is_ok(), streamed.is_ok()), (is_digest, is_digest), "bit {at}");
     }

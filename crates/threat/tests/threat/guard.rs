@@ -38,10 +38,10 @@ fn doubtful_listings_wait_and_say_why() {
             "5.5.5.5",
             "recent traffic, such as 5.5.5.5",
         ),
-        // What it listed before is no news.
+        // What it listed before is not new.
         (Some(four), "1.0.0.1 1.0.0.3 1.0.0.5", "1.0.0.1", "1.0.0.3", ""),
         (None, "5.5.5.5 6.6.6.6", "", "", ""),
-        // The first addresses of a family are no growth; their number among the entries is.
+        // The first addresses of a family do not count as growth; their number among the entries does.
         (Some(four), "1.0.0.1 1.0.0.3 1.0.0.5 1.0.0.7 2001:db8::/32", "", "", ""),
         (Some("2001:db8::/48 2001:db9::/48"), "2001:db8::/48 2001:db9::/48 5.0.0.0/8", "", "", ""),
         (Some("1.0.0.1"), "1.0.0.1 2001:db8::/48 2001:db9::/48", "", "", "from 1 to 3 entries"),
@@ -93,7 +93,7 @@ fn a_feed_that_may_be_empty_empties_without_anybody() {
     assert_eq!(judge(Some(&none), &many, surroundings, limits), Guard::Pass);
     let refused = judge(Some(&many), &none, surroundings, ChangeLimits::default());
     assert!(matches!(refused, Guard::Hold { .. }), "{refused:?}");
-    // One entry left is not none: the limits hold.
+    // One remaining entry is not empty: the limits apply.
     let shrunk = judge(Some(&many), &crate::set("0.0.0.0"), surroundings, limits);
     assert!(matches!(shrunk, Guard::Hold { .. }), "{shrunk:?}");
 }

@@ -18,7 +18,7 @@ fn flat(set: &ThreatSet) -> Vec<u8> {
     writer.finish().unwrap().0
 }
 
-/// The flat list that a delta makes of `base`, when `target` is ordered.
+/// The flat list that results from a delta and `base`, if `target` is ordered.
 fn rewritten(base: &[u8], delta: &[u8], target: &ThreatSet) -> Result<Vec<u8>, KeepError> {
     let (mut first, mut second, mut delta) = (base, base, delta);
     let mut out = Vec::new();
@@ -26,7 +26,7 @@ fn rewritten(base: &[u8], delta: &[u8], target: &ThreatSet) -> Result<Vec<u8>, K
     Ok(out)
 }
 
-/// What a kind of error is called here.
+/// A short name for a kind of error.
 fn kind(result: Result<Vec<u8>, KeepError>) -> &'static str {
     match result {
         Ok(_) => "taken",
@@ -58,13 +58,13 @@ fn what_does_not_lead_to_the_ordered_list_is_told_apart() {
     assert_eq!(kind(rewritten(&cut, &change, &next)), "too short", "the list here is cut off");
 }
 
-/// The first reading of the base checks nothing: whatever is wrong with it must show in the second.
+/// The first reading of the base verifies nothing: any damage must be detected in the second.
 #[test]
 fn no_flipped_bit_of_the_base_or_the_delta_goes_unnoticed() {
     let (base, next) = (set(LIST), set(NEXT));
     let (list, change) = (flat(&base), delta(&base, &next));
     let wanted = flat(&next);
-    // The digest at the end of the list here is not needed: another one is computed and compared.
+    // The digest at the end of the base is not needed: another one is computed and compared.
     for at in 5 * 8..(list.len() - 32) * 8 {
         let mut damaged = list.clone();
         damaged[at / 8] ^= 1 << (at % 8);
@@ -87,7 +87,7 @@ fn a_snapshot_of_another_list_is_refused_before_anything_is_written() {
     assert!(out.is_empty());
 }
 
-/// A disk that is full after some bytes.
+/// A disk that is full after this many bytes.
 struct Full(usize);
 
 impl Write for Full {

@@ -3,7 +3,7 @@ use xshield_threat::listing::{Entry, ListingBuilder, store};
 use xshield_threat::text::range;
 use xshield_threat::{Confidence, Listing, Net, Prefix};
 
-/// Words such as `1.2.3.4=50<1000`: confidence, and the end in Unix seconds.
+/// Words such as `1.2.3.4=50<1000`: confidence, and expiry in Unix seconds.
 fn listing(words: &str) -> Listing {
     let mut builder = ListingBuilder::default();
     for word in words.split_whitespace() {
@@ -22,7 +22,7 @@ fn listing(words: &str) -> Listing {
     builder.finish()
 }
 
-/// Words such as `1.2.3.4=50@100<1000`: confidence, age, end.
+/// Words such as `1.2.3.4=50@100<1000`: confidence, age, expiry.
 fn show(listing: &Listing) -> String {
     let word = |entry: Entry| {
         let mut word = format!("{}={}", entry.prefix, entry.confidence.percent());
@@ -53,7 +53,7 @@ fn entries_keep_their_age_from_day_to_day() {
     assert_eq!(show(&first), "1.1.1.1=50@100 2.2.2.2=50@100 ::1=50@100");
     let second = listing("1.1.1.1=90 3.3.3.3 2.2.2.2/31 ::1").since_of(Some(&first), 200);
     assert_eq!(show(&second), "1.1.1.1=90@100 2.2.2.2/31=50@200 3.3.3.3=50@200 ::1=50@100");
-    // What knows its age keeps it, and what was away is as old as its return.
+    // An entry keeps a known age; one that was missing starts again.
     assert_eq!(second.since_of(None, 300), second);
     let third = listing("2.2.2.2").since_of(Some(&second), 300);
     assert_eq!(show(&third), "2.2.2.2=50@300");
@@ -107,7 +107,7 @@ fn every_damaged_bit_and_every_cut_of_a_stored_listing_is_found() {
     assert_eq!(store::decode(b"<html>"), Err(store::StoreError::NotThis));
 }
 
-/// A digest that fits does not make nonsense a listing.
+/// A matching digest does not make invalid content a listing.
 #[test]
 fn nonsense_with_a_digest_is_refused() {
     let sealed = |content: &[u8]| {

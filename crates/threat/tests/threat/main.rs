@@ -1,4 +1,4 @@
-//! The crate from outside: feeds to lists to bytes and back.
+//! Tests of the crate's public interface: feeds to lists to bytes and back.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation fails the test")]
 
@@ -22,7 +22,7 @@ fn set(text: &str) -> ThreatSet {
     ranges.map(|range| range.unwrap()).collect()
 }
 
-/// Sets with clusters, so that neighbours join and prefixes hold each other.
+/// Sets with clusters, so that neighbours are joined and prefixes contain each other.
 fn sets() -> impl Strategy<Value = ThreatSet> {
     let v4 = (any::<u32>(), 0u32..40, 0u8..=32).prop_map(|(wide, near, len)| {
         let address = if len % 3 == 0 { wide } else { 0x0a00_0000 + near };

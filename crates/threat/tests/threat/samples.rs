@@ -1,4 +1,4 @@
-//! Feeds as their publishers write them, read as their presets say.
+//! Feeds in their publishers' formats, parsed with their presets.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ fn show(listing: &Listing) -> String {
     listing.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// What a preset lists of a text; how many things it skips; which lines it refuses.
+/// The entries of a text parsed with a preset; the number of skipped items; the refused lines.
 fn check(id: &str, text: &str, listed: &str, skipped: u64, rejected: &[(u64, &str)]) {
     let Preset { format, confidence, .. } = preset(id);
     let read = contents(&format, text.as_bytes(), Limits::default(), confidence, NOW).unwrap();

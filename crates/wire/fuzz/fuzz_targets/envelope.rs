@@ -1,4 +1,4 @@
-//! Without the policy key, no bytes open as a ruleset.
+//! Without the policy key, no bytes are accepted as a ruleset.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
     let asset: AssetId = "a-web".parse().unwrap();
     let pinned = [PolicyKey::from_seed([1; 32]).public()];
     assert!(open(bytes, &pinned, &asset, Revision(0).into()).is_err());
-    // A program that only looks at the outside must not fall over either.
+    // Reading an unverified envelope must not panic either.
     if let Ok(envelope) = Envelope::from_bytes(bytes) {
         let _ = (envelope.digest(), envelope.to_bytes());
     }

@@ -1,4 +1,4 @@
-//! What is read as a message is written and read again as the same message.
+//! An accepted message is written and parsed again as the same message.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

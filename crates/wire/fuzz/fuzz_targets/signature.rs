@@ -1,4 +1,4 @@
-//! Without the session key, no headers verify; parameters that parse are written the same way.
+//! Without the session key, no headers verify; accepted parameters are written the same way.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

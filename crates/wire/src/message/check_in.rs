@@ -1,4 +1,4 @@
-//! How a host says how it stands, and what it hears.
+//! Check-ins: the state that a host reports, and the platform's answer.
 
 use std::net::IpAddr;
 
@@ -9,16 +9,16 @@ use crate::control::{HostConfiguration, Usage};
 use crate::envelope::Envelope;
 use crate::threat::{ThreatStanding, ThreatWanted};
 
-/// How a host stands.
+/// A host's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckIn {
     /// [`super::VERSION`].
     pub version: u16,
-    /// Grows with every check-in of this host; an old one is refused.
+    /// Increases with every check-in of this host; an old one is refused.
     pub sequence: u64,
-    /// Which program speaks.
+    /// The program that checks in.
     pub program: Program,
-    /// The host.
+    /// Facts about the host.
     pub host: HostFacts,
     /// What is enforced.
     pub status: Status,
@@ -26,55 +26,54 @@ pub struct CheckIn {
     pub in_force: Option<InForce>,
     /// What an operator should know and act on.
     pub problems: Vec<Problem>,
-    /// How the host stands about threats; `None` from a program that knows none.
+    /// The state of the threat list; `None` from a program without threat lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threat: Option<ThreatStanding>,
-    /// Every way to the platform, in the order in which they are configured.
+    /// All routes to the platform, in the configured order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteStanding>,
-    /// Seconds until the host means to check in again; `None` when something else decides when it
-    /// runs.
+    /// Seconds until the host's next check-in; `None` if the program does not schedule its runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<u32>,
     /// The version of the [`HostConfiguration`] in use; `None` when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<u64>,
-    /// What the program uses; `None` from one that does not stay.
+    /// The program's resource usage; `None` from a program that is not resident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// The sequence of the last check-in that was answered here. Two machines with one identity each
-    /// continue their own; `None` from a program that remembers none.
+    /// The sequence of the last check-in that was answered here. Two machines with the same identity each
+    /// continue their own; `None` from a program that does not store it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<u64>,
-    /// Evidence of what this host has had, when the platform wanted something older.
+    /// Evidence of what this host has had, if the platform wanted something older.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
-    /// The [`Succession`](crate::succession::Succession) that this host follows, by its sequence; `None`
-    /// when there was none yet.
+    /// The sequence number of the [`Succession`](crate::succession::Succession) that this host follows;
+    /// `None` if there was none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<u64>,
 }
 
-/// What the platform signed and this host has had, for a platform that does not remember it: one that
-/// was restored from a backup. Only the signatures count.
+/// What the platform signed for this host, as evidence for a platform that was restored from an older backup.
+/// Only the signatures count.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Held {
     /// The [label](crate::label::RulesetLabel) of the newest ruleset that was in force here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ruleset: Option<Envelope>,
-    /// The newest [order](crate::threat::ThreatOrder) that was taken here.
+    /// The newest [order](crate::threat::ThreatOrder) that was accepted here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threat: Option<Envelope>,
 }
 
-/// One way to the platform and how it last went.
+/// A route to the platform and the results of its last use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteStanding {
     /// `direct` or `proxy ADDRESS:PORT`.
     pub route: String,
     /// Whether the platform was last reached by it; it is tried first.
     pub in_use: bool,
-    /// Why it failed when it was last tried; `None` when it worked then, or was never tried.
+    /// Why it failed when it was last tried; `None` if it worked then, or was never tried.
     pub last_failure: Option<RouteFailure>,
     /// When the platform was last reached by it, as far as the host remembers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,45 +83,45 @@ pub struct RouteStanding {
 /// A failure of a route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteFailure {
-    /// When.
+    /// The time.
     pub at: UnixSeconds,
-    /// Why, and what to check.
+    /// The reason, and what to check.
     pub reason: String,
-    /// The same in a word.
+    /// The kind of failure.
     #[serde(default, skip_serializing_if = "RouteFailureKind::is_unknown")]
     pub kind: RouteFailureKind,
 }
 
-/// How a route failed, in a word.
+/// The kind of a route's failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RouteFailureKind {
     /// The name of the first hop has no address.
     NameNotFound,
-    /// Nothing listens there: a dead proxy.
+    /// The port is closed: a dead proxy.
     Refused,
     /// No answer in time.
     TimedOut,
-    /// No way there, or the connection broke.
+    /// There is no network route, or the connection broke.
     Broken,
-    /// The proxy wants other credentials (407).
+    /// The proxy requires other credentials (407).
     ProxyAuthentication,
-    /// The proxy's rules forbid the way to the platform (403).
+    /// The proxy's rules forbid connecting to the platform (403).
     ProxyForbidden,
-    /// The proxy lives, but does not lead to the platform.
+    /// The proxy works, but did not connect to the platform.
     ProxyFailed,
-    /// Whoever answered is not the platform.
+    /// The server is not the platform.
     UntrustedCertificate,
-    /// TLS or HTTP was not spoken as it should be.
+    /// The other side violates TLS or HTTP.
     Protocol,
-    /// An earlier version said no word, or a later one said another.
+    /// A kind that an earlier version did not send, or that a later version added.
     #[default]
     #[serde(other)]
     Unknown,
 }
 
 impl RouteFailureKind {
-    // By reference, as serde asks.
+    // By reference, as serde requires.
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "see above")]
     fn is_unknown(&self) -> bool {
         *self == Self::Unknown
@@ -132,7 +131,7 @@ impl RouteFailureKind {
 /// The program that checks in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
-    /// Its form.
+    /// Its kind.
     pub kind: ProgramKind,
     /// Its version, e.g. `0.1.0`.
     pub version: String,
@@ -150,7 +149,7 @@ impl Program {
     }
 }
 
-/// Periodic or resident.
+/// The kind of a program: periodic or resident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProgramKind {
@@ -171,11 +170,11 @@ pub struct HostFacts {
     pub kernel: String,
     /// Its own addresses, without loopback and link-local ones.
     pub addresses: Vec<IpAddr>,
-    /// Changes with every boot.
+    /// The id of the boot, different after every boot.
     pub boot_id: String,
 }
 
-/// What is enforced, in one word and a reason.
+/// What is enforced, with a reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum Status {
@@ -183,9 +182,9 @@ pub enum Status {
     Enforcing,
     /// No ruleset has been fetched yet.
     NoPolicy,
-    /// Another program owns this host's firewall; nothing is changed and nothing is enforced.
+    /// Another program manages this host's firewall; nothing is changed and nothing is enforced.
     Blocked {
-        /// Who, e.g. `firewalld`.
+        /// The program, e.g. `firewalld`.
         by: String,
     },
     /// Nothing, or something older than wanted, is enforced.
@@ -195,7 +194,7 @@ pub enum Status {
     },
 }
 
-/// Something an operator should know.
+/// A problem that an operator should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// For programs, e.g. `drift-repaired`, `rule-unenforceable`, `dns-stale`, `ruleset-refused`.
@@ -209,29 +208,28 @@ pub struct Problem {
 pub struct CheckInAnswer {
     /// [`super::VERSION`].
     pub version: u16,
-    /// The ruleset the host should have; `None` while no policy is committed.
+    /// The ruleset that the host should have; `None` while no policy is committed.
     pub wanted: Option<InForce>,
-    /// To be carried out, each once.
+    /// Commands, each to be executed once.
     pub commands: Vec<Command>,
-    /// Seconds until the next check-in, jitter included.
+    /// Seconds until the next check-in, including jitter.
     pub next_check_in: u32,
     /// The platform's clock.
     pub time: UnixSeconds,
-    /// The threat order the host should have; `None` while there is none.
+    /// The threat order that the host should have; `None` while there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threat: Option<ThreatWanted>,
-    /// The configuration to be used from now on; `None` when it is the one in use, or there is none.
+    /// The configuration to be used from now on; `None` if it is already in use, or there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<HostConfiguration>,
-    /// What this answer tells, for [`crate::control`]'s poll; `None` when the platform does not offer
-    /// it.
+    /// The token for [`crate::control`]'s poll; `None` if the platform does not support it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<String>,
-    /// What the platform finds about this host that whoever looks at the host should know, e.g. that
-    /// its name or an address waits for an operator.
+    /// Problems that the platform found with this host, to be shown on the host, e.g. that its name or an
+    /// address waits for an operator.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
-    /// Whom to trust from now on, as a [`Succession`](crate::succession::Succession); `None` when the host
+    /// The platform's new keys, as a [`Succession`](crate::succession::Succession); `None` if the host
     /// follows the latest, or there was none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<Envelope>,

@@ -1,4 +1,4 @@
-//! What a host is told to do, and what came of it.
+//! Commands for a host, and their outcomes.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,60 +7,60 @@ use super::UnixSeconds;
 /// A command for the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
-    /// Carried out once however often it is heard.
+    /// Identifies the command, which is executed once however often it is received.
     pub id: String,
     /// What to do.
     pub kind: CommandKind,
-    /// Not begun after this time; `None`: never too late.
+    /// It must not be started after this time; `None`: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<UnixSeconds>,
-    /// For how long, in seconds, where that has a meaning: debug logging.
+    /// The duration in seconds, for debug logging.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<u32>,
 }
 
-/// What a host can be told to do.
+/// The kinds of commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CommandKind {
-    /// Send programmed rules, listening ports and whatever is sent only when it changes, again.
+    /// Send programmed rules, listening ports and everything else that is only sent after changes again.
     Resend,
-    /// Run a whole cycle now. At Spark, whose cycle hears this, the running one is it.
+    /// Run a full cycle now. For Spark, the cycle that receives it is already the requested one.
     RunNow,
     /// Collect diagnostics and upload them.
     Diagnostics,
-    /// Log in detail for [`Command::duration`], and publish the log to the platform.
+    /// Log in detail for [`Command::duration`], and send the log to the platform.
     DebugOn,
     /// Stop logging in detail.
     DebugOff,
-    /// A later version's command; reported as unknown, not carried out.
+    /// A command of a later version; reported as unknown, not executed.
     #[serde(other)]
     Unknown,
 }
 
-/// What became of a command.
+/// The outcome of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandOutcome {
     /// The command's id.
     pub id: String,
     /// When it ended, by the host's clock.
     pub at: UnixSeconds,
-    /// How.
+    /// The result.
     pub result: CommandResult,
 }
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "kebab-case")]
 pub enum CommandResult {
-    /// Carried out.
+    /// It was executed.
     Done,
-    /// Tried in vain.
+    /// It failed.
     Failed {
-        /// Why, and what to do.
+        /// The reason, and what to do.
         reason: String,
     },
-    /// Heard too late.
+    /// It was received too late.
     Expired,
     /// This version does not know it.
     Unknown,

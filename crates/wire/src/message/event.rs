@@ -1,4 +1,4 @@
-//! What happened to flows.
+//! Events about flows.
 
 use std::net::IpAddr;
 
@@ -10,9 +10,9 @@ use super::UnixSeconds;
 /// An aggregated flow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FirewallEvent {
-    /// What happened.
+    /// The verdict.
     pub kind: EventKind,
-    /// Who opened the flow.
+    /// The direction of the flow.
     pub direction: Direction,
     /// Source address of the flow's first packet.
     pub source: IpAddr,
@@ -22,35 +22,35 @@ pub struct FirewallEvent {
     pub protocol: Protocol,
     /// Destination port; the type for ICMP; 0 for other protocols.
     pub port: u16,
-    /// The rule that decided, `failsafe/…` included; `None`: no rule matched, and the level decided.
+    /// The rule that decided, including `failsafe/…`; `None`: no rule matched, and the level decided.
     pub rule: Option<RuleId>,
     /// Packets since the last batch.
     pub packets: u64,
     /// Bytes since the last batch.
     pub bytes: u64,
-    /// First seen; of what the recorder counted: not before this time, the end of the previous run.
+    /// When it was first seen; from the recorder: not before this time, the end of the previous run.
     pub first_seen: UnixSeconds,
-    /// Last seen; at the latest, where the host slept since.
+    /// When it was last seen; at the latest, if the host slept since.
     pub last_seen: UnixSeconds,
-    /// Where it was read.
+    /// The source of the event.
     pub from: EventSource,
-    /// The local program, when known.
+    /// The local program, if known.
     pub process: Option<String>,
 }
 
-/// What happened to a flow.
+/// The verdict on a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
     /// Dropped.
     Denied,
-    /// Let through because the mode is test.
+    /// Accepted because the mode is test.
     WouldDeny,
     /// Accepted; one count per new connection.
     Accepted,
 }
 
-/// Where an event was read.
+/// The source of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventSource {
@@ -58,6 +58,7 @@ pub enum EventSource {
     Recorder,
     /// A line of the kernel's log: rate-limited.
     KernelLog,
-    /// A packet that the rules handed to the agent: in [`LiveReport`](crate::telemetry::LiveReport)s alone, never a count of record.
+    /// A packet that the rules sent to the agent: only in [`LiveReport`](crate::telemetry::LiveReport)s,
+    /// never counted.
     Live,
 }

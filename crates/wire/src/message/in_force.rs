@@ -1,4 +1,4 @@
-//! Which ruleset is meant.
+//! The identification of a ruleset.
 
 use serde::{Deserialize, Serialize};
 use xshield_policy::Revision;

@@ -1,4 +1,4 @@
-//! The messages, as plain data. A recorded message of each version stays in the tests for good.
+//! The messages as plain data. A recorded message of each version is kept in the tests permanently.
 
 mod check_in;
 mod command;
@@ -30,17 +30,17 @@ pub use versioned::{Digest, Message, MessageError, OLDEST_VERSION, UnixSeconds, 
 /// An error, as an RFC 9457 problem document (`application/problem+json`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProblemDocument {
-    /// A URI reference that names the kind, e.g. `/problems/clock-skew`.
+    /// A URI reference that identifies the kind, e.g. `/problems/clock-skew`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The kind, for people.
     pub title: String,
     /// HTTP status.
     pub status: u16,
-    /// This occurrence, for people; says what to do.
+    /// A description of this occurrence, with what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// The field at fault, as a JSON pointer, where there is one.
+    /// The invalid field as a JSON pointer, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
 }

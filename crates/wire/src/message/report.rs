@@ -1,4 +1,4 @@
-//! What a host tells in batches.
+//! Reports, which a host sends in batches.
 
 use std::net::IpAddr;
 
@@ -12,16 +12,16 @@ use crate::telemetry::{
 };
 use crate::threat::ThreatReport;
 
-/// One batch of what a host saw. Delivered at least once, counted once.
+/// A batch of observations of a host. Delivered at least once, counted once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// [`VERSION`].
     pub version: u16,
-    /// Random; the platform counts a batch once however often it comes.
+    /// A random id; the platform counts a batch once however often it is received.
     pub batch: Bytes<16>,
-    /// When it was put together, by the host's clock.
+    /// When it was created, by the host's clock.
     pub created: UnixSeconds,
-    /// What was seen.
+    /// The content.
     pub body: ReportBody,
 }
 
@@ -43,37 +43,37 @@ pub enum ReportBody {
     Events(EventReport),
     /// Every listening port; replaces the previous list.
     ListeningPorts {
-        /// All of them, loopback-only ones left out.
+        /// All of them, without loopback-only ones.
         ports: Vec<ListeningPort>,
     },
     /// Flows with listed peers since the last batch of this kind.
     Threats(ThreatReport),
-    /// What became of commands.
+    /// Outcomes of commands.
     Commands {
-        /// Each ended command once.
+        /// Each completed command once.
         outcomes: Vec<CommandOutcome>,
     },
-    /// What the host is made of.
+    /// The host's hardware.
     Host(Box<HostTelemetry>),
     /// Installed software.
     Software(SoftwareReport),
     /// Active communication paths.
     Paths(PathReport),
-    /// Denials and matches as they happen; no counts of record.
+    /// Denials and matches as they happen, which are never counted.
     Live(LiveReport),
     /// What the host's program did.
     Agent {
-        /// In the order in which they happened.
+        /// In order of occurrence.
         events: Vec<AgentEvent>,
     },
-    /// A piece of a detailed log.
+    /// A part of a detailed log.
     DebugLog(DebugLog),
 }
 
-/// What the kernel returned when asked what is programmed.
+/// The ruleset as read back from the kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProgrammedReport {
-    /// The ruleset it came from.
+    /// The ruleset from which it was programmed.
     pub in_force: InForce,
     /// Subject and mode by direction.
     pub inbound: DirectionState,
@@ -81,7 +81,7 @@ pub struct ProgrammedReport {
     pub outbound: DirectionState,
     /// Packets and bytes by rule since the last batch of this kind.
     pub hits: Vec<RuleHits>,
-    /// The table in nft's own syntax, for people; `None` when it is what the last report said.
+    /// The table in nft's syntax, for people; `None` if it has not changed since the last report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// Rules that this host can't enforce as written, with the reason.
@@ -91,17 +91,17 @@ pub struct ProgrammedReport {
 /// How far one direction is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectionState {
-    /// What is denied unless allowed.
+    /// The flows that are denied unless allowed.
     pub subject: Subject,
     /// Whether denials drop.
     pub mode: Mode,
-    /// What is tested above an enforced stance; `None` where nothing is, and with mode `test`.
+    /// What is tested above an enforced stance; `None` if nothing is, and with mode `test`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tested: Option<Subject>,
 }
 
 impl DirectionState {
-    /// The state that these rules make.
+    /// The state that results from these rules.
     #[must_use]
     pub fn of(rules: &DirectionRules) -> Self {
         let subject = rules.enforced.subject;
@@ -120,7 +120,7 @@ impl DirectionState {
 /// How often a rule matched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleHits {
-    /// The rule; `failsafe/…` and `default` are rules, too.
+    /// The rule, including `failsafe/…` and `default`.
     pub rule: RuleId,
     /// Its direction.
     pub direction: Direction,
@@ -137,7 +137,7 @@ pub struct UnenforceableRule {
     pub rule: RuleId,
     /// Its direction.
     pub direction: Direction,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -150,7 +150,7 @@ pub struct EventReport {
     pub lost: u64,
 }
 
-/// A port that a program listens on.
+/// A port on which a program listens.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ListeningPort {
     /// TCP or UDP.
@@ -159,9 +159,9 @@ pub struct ListeningPort {
     pub address: IpAddr,
     /// The port.
     pub port: u16,
-    /// Process name, when it could be told.
+    /// The process name, if known.
     pub process: Option<String>,
-    /// Full path of the executable, when it could be told.
+    /// The full path of the executable, if known.
     pub path: Option<String>,
     /// The socket's user id.
     pub uid: u32,
@@ -172,6 +172,6 @@ pub struct ListeningPort {
 pub struct ReportAnswer {
     /// [`VERSION`].
     pub version: u16,
-    /// The batch that may be forgotten now.
+    /// The batch that the host may delete now.
     pub acknowledged: Bytes<16>,
 }

@@ -1,11 +1,11 @@
-//! What every message has: its version, and how it is read and written.
+//! The version of messages, and reading and writing them.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
 
-/// The version these types describe. The platform serves this one and the one before.
+/// The version of these types. The platform supports this one and the previous one.
 pub const VERSION: u16 = 1;
 
 /// The oldest version that is still read.
@@ -14,35 +14,35 @@ pub const OLDEST_VERSION: u16 = if VERSION > 1 { VERSION - 1 } else { 1 };
 /// Seconds since 1970-01-01 UTC.
 pub type UnixSeconds = u64;
 
-/// SHA-256 of a signed ruleset's payload: says which one is meant, byte for byte.
+/// SHA-256 of a signed payload, which identifies it exactly.
 pub type Digest = Bytes<32>;
 
 /// Why a message was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
-    /// Of a version that this side does not speak.
+    /// It has a version that this side does not support.
     #[error(
-        "the message is of version {got}, this side reads {OLDEST_VERSION} to {VERSION}; \
+        "the message has version {got}, this side supports {OLDEST_VERSION} to {VERSION}; \
          upgrade the older side"
     )]
     Version {
         /// Its version.
         got: u64,
     },
-    /// Not JSON, or not this message.
+    /// It is not JSON, or not this message.
     #[error("the message can't be read")]
     Malformed(#[source] serde_json::Error),
 }
 
-/// A message with a version of its own.
+/// A message with its own version.
 pub trait Message: Serialize + DeserializeOwned {
-    /// The version its sender speaks.
+    /// Its version.
     fn version(&self) -> u16;
 
-    /// Reads the message. Fields that this version does not know are ignored.
+    /// Parses the message. Fields that this version does not know are ignored.
     ///
     /// # Errors
-    /// [`MessageError::Version`] before anything else is found fault with.
+    /// [`MessageError::Version`] before any other error.
     fn read(json: &[u8]) -> Result<Self, MessageError> {
         #[derive(Deserialize)]
         struct Peek {
@@ -67,10 +67,10 @@ pub trait Message: Serialize + DeserializeOwned {
         }
     }
 
-    /// Writes the message.
+    /// Encodes the message.
     ///
     /// # Errors
-    /// When a value can't be held by JSON; no message of this version has one.
+    /// When JSON can't represent a value; messages of this version have no such value.
     fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
     }

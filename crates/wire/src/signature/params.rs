@@ -1,8 +1,8 @@
 //! The parameters of a signature and the components it covers, as the value of `Signature-Input`.
 //!
-//! A strict subset of structured fields (RFC 8941): no optional white space, no escapes in strings,
-//! each parameter at most once. What is accepted is therefore already in its canonical form, and the
-//! text as received can stand in the signature base.
+//! A strict subset of structured fields (RFC 8941): no optional white space, no escapes in strings, each
+//! parameter at most once. An accepted text is therefore already in its canonical form, and can be used as
+//! received in the signature base.
 
 use std::fmt::Write as _;
 
@@ -15,16 +15,16 @@ const MAX_COMPONENTS: usize = 16;
 /// RFC 8941 integers have at most 15 digits.
 const MAX_DIGITS: usize = 15;
 
-/// The parameters that the profile knows.
+/// The parameters of the profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Params {
     /// When the signature was made.
     pub created: UnixSeconds,
-    /// Which key.
+    /// The key id.
     pub keyid: String,
     /// Unique among the key's signatures.
     pub nonce: Option<String>,
-    /// Which application's signature it is.
+    /// The application's tag.
     pub tag: Option<String>,
 }
 
@@ -37,10 +37,10 @@ pub enum ParamsError {
     /// A parameter is not `;name=value`.
     #[error("expected parameters as ;name=\"text\" or ;name=number")]
     Parameter,
-    /// A parameter came twice.
-    #[error("a parameter came twice")]
+    /// A parameter is repeated.
+    #[error("a parameter is repeated")]
     Repeated,
-    /// A parameter that the profile does not have.
+    /// A parameter that is not in the profile.
     #[error("expected no parameters besides created, keyid, nonce and tag")]
     Unknown,
     /// `created` or `keyid` is absent.
@@ -65,10 +65,10 @@ impl Params {
         text
     }
 
-    /// Reads the inner list: component names in order, and the parameters in any order.
+    /// Parses the inner list: component names in order, and the parameters in any order.
     ///
     /// # Errors
-    /// Whatever [`Params::serialize`] could not have written, but for the parameters' order.
+    /// For anything that [`Params::serialize`] could not have written, except for the parameters' order.
     pub fn parse(text: &str) -> Result<(Vec<&str>, Self), ParamsError> {
         let inner = text.strip_prefix('(').ok_or(ParamsError::Components)?;
         let (list, parameters) = inner.split_once(')').ok_or(ParamsError::Components)?;
@@ -90,8 +90,8 @@ impl Params {
     }
 }
 
-/// The text before the first `;` must be empty; every later piece is a parameter. Strings of the
-/// profile contain no `;`.
+/// The text before the first `;` must be empty; every later part is a parameter. Strings of the profile
+/// contain no `;`.
 fn after_first((index, piece): (usize, &str)) -> Option<Result<&str, ParamsError>> {
     match (index, piece) {
         (0, "") => None,

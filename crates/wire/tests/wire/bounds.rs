@@ -1,4 +1,4 @@
-//! What is too much is cut and told, at either end and once.
+//! What exceeds a limit is cut and reported, at either end and once.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -11,7 +11,7 @@ use crate::messages::{check_in, event, report};
 use crate::telemetry::{host_telemetry, package};
 
 fn addresses(count: usize) -> Vec<IpAddr> {
-    // As long in words as addresses come.
+    // With the longest possible text of an address.
     let first = u128::from(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0));
     (0..count).map(|at| Ipv6Addr::from(first + at as u128).into()).collect()
 }
@@ -56,9 +56,9 @@ fn what_is_too_much_is_left_out_and_told() {
     let added: Vec<Problem> = message.fit().into_iter().map(Problem::from).collect();
     let texts: Vec<_> = added.iter().map(|problem| problem.text.as_str()).collect();
     for (text, expected) in texts.iter().zip([
-        "of 8199 addresses only 8192 are told",
-        "of 1000 routes to the platform only 64 are told",
-        "of 509 problems only 497 are told",
+        "of 8199 addresses only 8192 are reported",
+        "of 1000 routes to the platform only 64 are reported",
+        "of 509 problems only 497 are reported",
     ]) {
         assert!(text.starts_with(expected), "{texts:?}");
     }

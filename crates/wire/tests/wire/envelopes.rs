@@ -51,7 +51,7 @@ fn the_same_revision_may_be_compiled_again_but_an_older_one_never_comes_back() {
     let error = opened(&sealed(2)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the envelope holds revision 2, but this host has already had revision 3"
+        "the envelope contains revision 2, but this host has already had revision 3"
     );
 }
 
@@ -79,8 +79,8 @@ fn an_older_compilation_of_the_same_revision_is_refused() {
         assert_eq!(
             error.to_string(),
             format!(
-                "the envelope holds revision {revision}, compilation {compilation}, but this host \
-                 has already had revision 3, compilation 7"
+                "the envelope contains revision {revision}, compilation {compilation}, but this \
+                 host has already had revision 3, compilation 7"
             )
         );
     }
@@ -169,13 +169,13 @@ fn only_a_pinned_key_signs() {
     assert_eq!(signed_by, [other.public().id().to_string()]);
     assert_eq!(pinned, [policy_key().public().id()]);
 
-    // Signed by another key under the pinned key's name.
+    // Signed by another key with the pinned key's id.
     let mut forged: Value = serde_json::from_slice(&bytes).unwrap();
     forged["signatures"][0]["keyid"] = json!(policy_key().public().id());
     let error = opened(&serde_json::to_vec(&forged).unwrap()).unwrap_err();
     assert!(matches!(error, EnvelopeError::BadSignature));
 
-    // Both pinned, as while keys change.
+    // Both pinned, as during a key change.
     let pinned: [PolicyPublicKey; 2] = [policy_key().public(), other.public()];
     open(&bytes, &pinned, &asset("a-web"), Revision(3).into()).unwrap();
     assert!(open(&bytes, &[], &asset("a-web"), Revision(3).into()).is_err());

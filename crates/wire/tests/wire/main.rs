@@ -1,4 +1,4 @@
-//! Hosts and platform talk, and others try to.
+//! Hosts and platform communicate, and attackers interfere.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation fails the test")]
 

@@ -1,5 +1,5 @@
-//! The JSON of every message, as recorded when its version was current. A recorded file is never
-//! edited: hosts that speak it are out there.
+//! The JSON of every message, as recorded when its version was current. A recorded file is never edited:
+//! hosts that use it are still running.
 
 use std::net::IpAddr;
 
@@ -212,7 +212,7 @@ fn recorded(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The recorded text is still read as the same message and still written the same way.
+/// The recorded text is still parsed as the same message and still written the same way.
 pub(crate) fn check<M: Message + PartialEq + std::fmt::Debug>(name: &str, message: &M) {
     let text = recorded(name);
     assert_eq!(M::read(text.as_bytes()).unwrap(), *message, "{name} is read otherwise");

@@ -12,7 +12,7 @@ fn refused(request: &SessionRequest, now: u64) -> SessionError {
     prove(request, &enforcement(), now).expect_err("the request must be refused")
 }
 
-/// The answer to [`request`], altered, as its host takes it.
+/// The answer to [`request`], altered, as its host receives it.
 fn finished(alter: impl FnOnce(&mut SessionResponse)) -> Result<(), SessionError> {
     let (request, pending) = start(&enforcement(), &identity(), "web", NOW, randomness());
     let enforcement = enforcement();
@@ -59,7 +59,7 @@ fn a_wrong_enforcement_key_is_refused() {
 
 #[test]
 fn the_enforcement_key_alone_does_not_speak_for_another_host() {
-    // Someone who holds the enforcement key names web's identity, but signs with a key of their own.
+    // Someone who knows the enforcement key names web's identity, but signs with their own key.
     let mut request = request();
     let own = IdentityKey::from_seed([99; 32]);
     let forged = start(&enforcement(), &own, "web", NOW, randomness()).0;
@@ -144,7 +144,7 @@ fn an_answer_to_another_request_is_refused() {
 #[test]
 fn a_platform_without_the_enforcement_key_is_refused() {
     let (mut request, pending) = start(&enforcement(), &identity(), "web", NOW, randomness());
-    // It can't prove the request, so it makes one up that it can, with the same ephemeral key.
+    // It can't prove the request, so it creates one that it can, with the same ephemeral key.
     let own = EnforcementKey::new("k7f3".parse().unwrap(), [0; 32]);
     let made_up = start(&own, &identity(), "web", NOW, randomness()).0;
     request.mac = made_up.mac;

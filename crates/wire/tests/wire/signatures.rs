@@ -75,7 +75,7 @@ fn the_digest_is_the_one_of_rfc_9421_b_2() {
     assert_eq!(content_digest(body), "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:");
 }
 
-/// The lines of the signature base, as an independent implementation makes them of a request.
+/// The lines of the signature base, as an independent implementation creates them from a request.
 fn independent_components(headers: &SignedHeaders) -> Vec<HttpMessageComponent> {
     let lines = [
         r#""@method": POST"#.to_owned(),

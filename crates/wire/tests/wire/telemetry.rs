@@ -1,4 +1,4 @@
-//! The JSON of what hosts tell about themselves, as recorded when its version was current.
+//! The JSON of host telemetry, as recorded when its version was current.
 
 use xshield_policy::{Direction, Protocol, Revision};
 use xshield_wire::Bytes;

@@ -73,7 +73,7 @@ fn trust_is_believed_by_its_digest_alone() {
         |trust| trust.ca.push(Der(vec![3])),
         |trust| trust.policy_keys[0] = [1; 32].into(),
         |trust| trust.policy_keys.truncate(1),
-        // The same bytes, cut otherwise.
+        // The same bytes, split differently.
         |trust| trust.ca = vec![Der(vec![1; 69]), Der(vec![1, 2, 2, 2])],
     ];
     for change in changes {
@@ -82,7 +82,10 @@ fn trust_is_believed_by_its_digest_alone() {
         let refused = key().vouch(other).unwrap_err();
         assert!(matches!(refused, TrustError::Other { .. }), "{refused}");
         let text = refused.to_string();
-        assert!(text.contains("is not the one this key was made for: it is sha256:"), "{text}");
+        assert!(
+            text.contains("is not the one for which this key was created: it is sha256:"),
+            "{text}"
+        );
     }
 }
 

@@ -1,11 +1,11 @@
-//! Bounds for a JSON document on its way to the parser: its length and that of every text in it.
+//! Limits for a JSON document before it reaches the parser: its length and that of every text in it.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, BufRead, Read};
 
 use crate::feed::{FeedError, Limits};
 
-/// How far the reader is, for those who can't ask it while the parser has it.
+/// The progress of the reader, which is accessible while the parser owns the reader.
 pub(super) struct Progress {
     limits: Limits,
     line: Cell<u64>,
@@ -33,12 +33,12 @@ impl Progress {
         self.bytes.get()
     }
 
-    /// Whether nothing but white space came.
+    /// Whether only white space was read.
     pub(super) fn is_blank(&self) -> bool {
         self.blank.get()
     }
 
-    /// The limit that was met.
+    /// The limit that was reached.
     pub(super) fn stopped(&self) -> Option<FeedError> {
         self.stopped.take()
     }
@@ -51,7 +51,7 @@ pub(super) struct Guarded<'a, R> {
     text: Text,
 }
 
-/// Where a byte stands.
+/// The position of a byte.
 enum Text {
     Outside,
     Inside { bytes: usize, escaped: bool },
@@ -101,7 +101,7 @@ impl<R: BufRead> Read for Guarded<'_, R> {
         self.reader.consume(1);
         self.look(byte).map_err(|error| {
             self.progress.stopped.replace(Some(error));
-            io::Error::other("a limit of the feed was met")
+            io::Error::other("a limit of the feed was reached")
         })?;
         Ok(1)
     }

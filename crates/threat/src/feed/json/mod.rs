@@ -1,4 +1,4 @@
-//! Feeds of JSON, read as a stream: what is kept at a time are the few texts of one object.
+//! Feeds in JSON, read as a stream: only the few texts of one object are kept at a time.
 
 mod guarded;
 mod scalar;
@@ -21,7 +21,7 @@ use walk::{Keys, Object, Walk};
 pub(super) use scalar::{Scalar, says};
 pub(super) use walk::Lists;
 
-/// The fields of an object that were asked for, in the order in which they were asked for.
+/// The requested fields of an object, in the order of the request.
 pub(super) type Values = [Scalar];
 
 /// JSON lines.
@@ -99,7 +99,7 @@ pub(super) fn crowdsec(
             return Ok(());
         };
         let change = if list == "deleted" { Presence::Withdrawn } else { Presence::Listed };
-        // A decision that is deleted has a duration of what it had left, often negative.
+        // A deleted decision has its remaining duration, which is often negative.
         let wait = match (change, duration.text()) {
             (Presence::Listed, Some(duration)) => {
                 go_duration(duration).map(Expiry::In).ok_or(Reason::Duration)
@@ -113,7 +113,7 @@ pub(super) fn crowdsec(
     })
 }
 
-/// An element with its address, and its confidence and end where they were asked for.
+/// An element with its address, and its confidence and end if requested.
 fn element(
     line: u64,
     fields: &Fields,
@@ -165,7 +165,7 @@ fn confidence_of(value: &Scalar) -> Result<Option<Confidence>, Reason> {
     confidence.map(Some).ok_or(Reason::Confidence)
 }
 
-/// A duration as Go writes it: `3h59m4.5s`, `250ms`. Nothing for a negative one.
+/// A duration in Go's format: `3h59m4.5s`, `250ms`. `None` for a negative one.
 fn go_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
@@ -200,8 +200,8 @@ pub(super) fn document(
     document_of(reader, lists, wanted, &Keys::default(), collector, each)
 }
 
-/// Reads one document and gives every element of its lists to `each`: the line it ended on, the key
-/// of the list, its values.
+/// Reads one document and calls `each` with every element of its lists: its last line, the key of the list,
+/// its values.
 fn document_of(
     reader: impl BufRead,
     lists: Lists<'_>,

@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 /// A value of an object, as far as feeds need it.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::feed) enum Scalar {
-    /// The key is not there, or its value is null.
+    /// The key does not exist, or its value is null.
     Missing,
     Bool(bool),
     /// A whole number.
@@ -22,7 +22,7 @@ pub(in crate::feed) enum Scalar {
     Other,
 }
 
-/// Texts of an array that are kept.
+/// The most texts of an array that are kept.
 const TEXTS: usize = 16;
 
 impl Scalar {
@@ -33,7 +33,7 @@ impl Scalar {
         }
     }
 
-    /// Whether it is an array with this text.
+    /// Whether it is an array that contains this text.
     pub(in crate::feed) fn has(&self, wanted: &str) -> bool {
         matches!(self, Self::Texts(texts) if texts.iter().any(|text| text == wanted))
     }
@@ -59,7 +59,7 @@ impl Scalar {
     }
 }
 
-/// What a text says that stands for yes or no.
+/// The boolean that a text represents.
 pub(in crate::feed) fn says(text: &str) -> Option<bool> {
     match text {
         "1" | "true" | "True" => Some(true),
@@ -68,7 +68,7 @@ pub(in crate::feed) fn says(text: &str) -> Option<bool> {
     }
 }
 
-/// Reads a [`Scalar`]; objects are passed over.
+/// Reads a [`Scalar`]; objects are skipped.
 pub(super) struct AnyScalar;
 
 impl<'de> DeserializeSeed<'de> for AnyScalar {

@@ -1,4 +1,4 @@
-//! The way through a document to its lists, and the few fields of their objects.
+//! Finds the lists in a document, and the wanted fields of their objects.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visito
 use super::scalar::{AnyScalar, Scalar};
 use crate::feed::Page;
 
-/// Names that are kept of an object.
+/// The most names kept of an object.
 const KEYS: usize = 20;
 
 /// The fields that the first object of a feed has.
@@ -22,7 +22,7 @@ impl Keys {
     }
 }
 
-/// Reads the wanted fields of an object, those within others by their path (`indicator.ip`). What is no
+/// Reads the wanted fields of an object, nested ones by their path (`indicator.ip`). A value that is not an
 /// object counts as the first field.
 pub(super) struct Object<'a> {
     pub(super) wanted: &'a [&'a str],
@@ -123,7 +123,7 @@ fn fields<'de, A: MapAccess<'de>>(
             }
         };
         for (at, value) in found {
-            // Of two fields of one name, some readers take the first and some the last.
+            // Of two fields with the same name, some parsers take the first and some the last.
             if values[at] != Scalar::Missing {
                 return Err(A::Error::custom(format_args!("two fields {:?}", wanted[at])));
             }
@@ -133,7 +133,7 @@ fn fields<'de, A: MapAccess<'de>>(
     Ok(values)
 }
 
-/// Reads what is wanted of an object within another one; nothing is found in anything else.
+/// Reads the wanted fields of a nested object; anything else has none.
 struct Inner<'a> {
     wanted: &'a [&'a str],
 }
@@ -200,7 +200,7 @@ pub(in crate::feed) enum Lists<'a> {
     At(&'a [String]),
     /// Those under these keys of the document.
     Keys(&'a [&'a str]),
-    /// All under this key, wherever it stands.
+    /// All under this key, at any depth.
     Anywhere(&'a str),
 }
 
@@ -237,10 +237,10 @@ impl Lists<'_> {
     }
 }
 
-/// Gives the values of an element on: the key of its list and its fields.
+/// Receives the values of an element: the key of its list and its fields.
 type Each<'a> = &'a mut dyn FnMut(&str, &[Scalar]) -> Result<(), ()>;
 
-/// Walks through a document and gives every element of its lists on.
+/// Walks through a document and passes on every element of its lists.
 pub(super) struct Walk<'a> {
     pub(super) lists: Lists<'a>,
     pub(super) wanted: &'a [&'a str],
@@ -252,8 +252,8 @@ pub(super) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Feeds of changes say in several ways that there are none: CrowdSec writes null for a list or
-    /// all of it, TAXII leaves the list out.
+    /// Whether there are no changes, which feeds express in several ways: CrowdSec writes null for a list or
+    /// the whole document, TAXII omits the list.
     fn found_nothing_to_list(&mut self) {
         *self.found |= self.depth == 0 && matches!(self.lists, Lists::Keys(_));
     }
@@ -403,7 +403,7 @@ impl<'de> Visitor<'de> for List<'_> {
         *self.found = true;
         let object = || Object { wanted: self.wanted, keys: self.keys };
         while let Some(values) = seq.next_element_seed(object())? {
-            // The reason is told where the element is taken; the parser only has to stop.
+            // The reason is reported where the element is processed; the parser only has to stop.
             (self.each)(self.key, &values).map_err(|()| A::Error::custom("stopped"))?;
         }
         Ok(())

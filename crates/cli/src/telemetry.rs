@@ -224,13 +224,17 @@ fn ports_text(action: &str, answer: &Value, screen: &Screen) -> Result<String, C
     let mut table = Table::new(header, "No program listens, except on the loopback interface.");
     for port in ports {
         let or_dash = |text: Option<String>| cell(text.as_deref().unwrap_or("-"));
+        let process = match (port.process, port.service) {
+            (Some(process), Some(service)) => Some(format!("{process} ({service})")),
+            (process, service) => process.or(service),
+        };
         table.row(vec![
             cell(port.protocol.to_string()),
             cell(port.address.to_string()),
             number(port.port.into()),
-            or_dash(port.process),
+            or_dash(process),
             or_dash(port.path),
-            number(port.uid.into()),
+            port.uid.map_or_else(|| cell("-"), |uid| number(uid.into())),
         ]);
     }
     Ok(table.render(screen))

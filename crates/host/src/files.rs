@@ -8,22 +8,25 @@ use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+#[cfg(windows)]
+use crate::windows;
+
 /// First word of a sealed file. A new layout gets a new number.
 const MAGIC: &str = "xshield-sealed-1";
 
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// The owner only: mode 0600.
+    /// The owner only: mode 0600; on Windows, SYSTEM and Administrators.
     Private,
-    /// Everyone reads, the owner writes: mode 0644.
+    /// Everyone reads, the owner writes: mode 0644; on Windows, as its directory says.
     Public,
 }
 
 /// A file that other users could read.
 #[derive(Debug)]
 pub struct Exposed {
-    /// Who could read it, in the system's terms: `mode 644`.
+    /// Who could read it, in the system's terms: `mode 644`, `open to BUILTIN\Users`.
     pub to: String,
     /// Whether its permissions could be corrected.
     pub closed: io::Result<()>,
@@ -96,7 +99,7 @@ fn moved(kept: &Option<PathBuf>) -> String {
 pub fn write(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
     let beside = sibling(path, ".new");
     let attempt = write_beside(&beside, bytes, access)
-        .and_then(|()| fs::rename(&beside, path))
+        .and_then(|()| replace(&beside, path))
         .and_then(|()| sync_directory(path));
     attempt.map_err(|source| {
         let _ = fs::remove_file(&beside);
@@ -197,46 +200,49 @@ fn write_beside(beside: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Creates a directory and its parents with access for the owner only; an existing one stays as it is. On
-/// systems without Unix permissions it inherits those of its parent.
+/// Creates a directory and its parents with access for the owner only, on Windows for SYSTEM and
+/// Administrators; an existing one stays as it is.
 ///
 /// # Errors
 /// The error returned by the OS.
 pub fn private_directory(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(path)
+    return std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), 0o700)
+        .recursive(true)
+        .create(path);
+    #[cfg(windows)]
+    windows::private_directory(path)
 }
 
-/// Opens an empty file for writing with access for the owner only. On systems without Unix permissions it
-/// inherits those of its directory.
+/// Opens an empty file for writing with access for the owner only, on Windows for SYSTEM and
+/// Administrators.
 ///
 /// # Errors
 /// The error returned by the OS.
 pub fn private_file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.write(true).create(true).truncate(true).open(path)
+    return std::os::unix::fs::OpenOptionsExt::mode(&mut OpenOptions::new(), 0o600)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path);
+    #[cfg(windows)]
+    windows::private_file(path, windows::Before::Anything)
 }
 
-/// Removes other users' access to a file; `None` if they had none. On systems without Unix permissions its
-/// directory protects it.
+/// Removes other users' access to a file; `None` if they had none.
 #[must_use]
 pub fn close(path: &Path) -> Option<Exposed> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = fs::metadata(path).ok()?.permissions().mode();
-        if mode & 0o077 != 0 {
-            let closed = fs::set_permissions(path, fs::Permissions::from_mode(0o600));
-            return Some(Exposed { to: format!("mode {:o}", mode & 0o777), closed });
-        }
+        let close = || fs::set_permissions(path, fs::Permissions::from_mode(0o600));
+        (mode & 0o077 != 0)
+            .then(|| Exposed { to: format!("mode {:o}", mode & 0o777), closed: close() })
     }
-    #[cfg(not(unix))]
-    let _ = path;
-    None
+    #[cfg(windows)]
+    windows::close(path).map(|(to, closed)| Exposed { to, closed })
 }
 
 #[cfg(unix)]
@@ -252,10 +258,21 @@ fn create(path: &Path, access: Access) -> io::Result<File> {
     Ok(file)
 }
 
-#[cfg(not(unix))]
-fn create(path: &Path, _access: Access) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).open(path)
+#[cfg(windows)]
+fn create(path: &Path, access: Access) -> io::Result<File> {
+    match access {
+        Access::Private => windows::private_file(path, windows::Before::Nothing),
+        Access::Public => OpenOptions::new().write(true).create_new(true).open(path),
+    }
 }
+
+#[cfg(unix)]
+fn replace(new: &Path, old: &Path) -> io::Result<()> {
+    fs::rename(new, old)
+}
+
+#[cfg(windows)]
+use windows::replace;
 
 #[cfg(unix)]
 fn sync_directory(path: &Path) -> io::Result<()> {
@@ -265,7 +282,8 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-#[cfg(not(unix))]
+/// The rename has been written through.
+#[cfg(windows)]
 fn sync_directory(_path: &Path) -> io::Result<()> {
     Ok(())
 }

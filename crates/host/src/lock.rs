@@ -1,8 +1,10 @@
 //! A lock file that prevents overlapping runs. The kernel releases it when its holder ends, in whatever way.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::files;
 
 /// Holds the lock until it is dropped or the process ends.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub struct LockError {
 pub fn try_lock(path: &Path) -> Result<Option<Guard>, LockError> {
     let failed = |source| LockError { path: path.to_owned(), source };
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(failed)?;
+        files::private_directory(parent).map_err(failed)?;
     }
     let file = open(path).map_err(failed)?;
     match file.try_lock() {
@@ -62,24 +64,36 @@ mod tests {
         assert!(try_lock(&path).unwrap().is_some(), "free again");
     }
 
-    #[cfg(target_os = "linux")]
+    /// Where the holder below finds the lock file.
+    const LOCK_FILE: &str = "XSHIELD_TEST_LOCK";
+
+    /// Another process, started by the test below: says when it holds the lock, and holds it until its
+    /// input ends.
+    #[test]
+    #[ignore = "started by a_killed_holder_lets_go"]
+    fn holder() {
+        let Some(path) = std::env::var_os(LOCK_FILE) else { return };
+        let _held = try_lock(Path::new(&path)).unwrap().expect("free");
+        eprintln!("held");
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+    }
+
     #[test]
     fn a_killed_holder_lets_go() {
-        use std::io::Read;
+        use std::io::{BufRead as _, BufReader};
         use std::process::{Command, Stdio};
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         drop(try_lock(&path).unwrap());
-        let script = "exec 9>\"$0\"; flock -n 9 && echo held; exec sleep 600";
-        let mut holder = Command::new("sh")
-            .args(["-c", script])
-            .arg(&path)
-            .stdout(Stdio::piped())
+        let mut holder = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "lock::tests::holder", "--ignored", "--nocapture"])
+            .env(LOCK_FILE, &path)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut said = [0; 5];
-        holder.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
-        assert_eq!(&said, b"held\n");
+        let said = BufReader::new(holder.stderr.take().unwrap());
+        assert!(said.lines().any(|line| line.unwrap() == "held"), "the holder ended");
         assert!(try_lock(&path).unwrap().is_none(), "another process holds it");
         holder.kill().unwrap();
         holder.wait().unwrap();

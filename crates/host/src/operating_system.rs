@@ -66,6 +66,39 @@ pub enum UnguardedError {
         /// The user's id.
         owner: u32,
     },
+    /// Others may write to it, according to its access list.
+    #[error(
+        "{who} can change {path}, so its content may be theirs; check whether they changed it, then, as \
+         an administrator: icacls \"{path}\" /inheritance:d /remove:g \"{who}\"",
+        path = .path.display()
+    )]
+    WritableBy {
+        /// It, or a directory above it.
+        path: PathBuf,
+        /// Who can.
+        who: String,
+    },
+    /// It belongs to another account, according to its access list.
+    #[error(
+        "{path} belongs to {who}, who can change it; check whether they did, then, as an \
+         administrator: takeown /A /F \"{path}\"",
+        path = .path.display()
+    )]
+    OwnedBy {
+        /// It.
+        path: PathBuf,
+        /// The owner.
+        who: String,
+    },
+    /// It is a link: its owner can change its target.
+    #[error(
+        "{path} is a link, whose owner can change its target; replace it by a directory or a file",
+        path = .path.display()
+    )]
+    Link {
+        /// It.
+        path: PathBuf,
+    },
     /// It can't be checked.
     #[error("checking who may change {path} failed", path = .path.display())]
     Look {

@@ -109,7 +109,7 @@ impl Spool {
     /// When the directory can't be created or read, or the count of losses can't be written.
     pub fn open(directory: &Path, bound: u64) -> Result<Self, SpoolError> {
         let failed = |source| SpoolError::Open { path: directory.to_owned(), source };
-        make_private_directory(directory).map_err(failed)?;
+        files::private_directory(directory).map_err(failed)?;
         let entries = scan(directory).map_err(failed)?;
         let mut spool = Self {
             directory: directory.to_owned(),
@@ -193,7 +193,7 @@ impl Spool {
                 Ok(record) => return Ok(Some(record.to_vec())),
                 Err(reason) => reason.to_owned(),
             },
-            Err(FileError::Read { source, .. }) if is_damage(&source) => source.to_string(),
+            Err(FileError::Read { source, .. }) if is_damage(&path, &source) => source.to_string(),
             Err(error) => return Err(error.into()),
         };
         self.lose(1, entry.items)?;
@@ -302,21 +302,19 @@ impl Spool {
 }
 
 /// Whether reading fails permanently: because of the disk, the file system, or a different kind of file.
-fn is_damage(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    if matches!(error.raw_os_error(), Some(EIO | EUCLEAN | EBADMSG)) {
-        return true;
-    }
-    error.kind() == io::ErrorKind::IsADirectory
+fn is_damage(path: &Path, error: &io::Error) -> bool {
+    let of_disk = error.raw_os_error().is_some_and(|number| DISK_ERRORS.contains(&number));
+    // Opening a directory as a file fails with "access denied" on Windows.
+    of_disk || path.is_dir()
 }
 
-/// Numbers of errno(3) on Linux: the disk can't read it, the file system is damaged.
+/// Numbers of errno(3) on Linux: the disk can't read it, the file system is damaged (EIO, EBADMSG,
+/// EUCLEAN).
 #[cfg(unix)]
-const EIO: i32 = 5;
-#[cfg(unix)]
-const EBADMSG: i32 = 74;
-#[cfg(unix)]
-const EUCLEAN: i32 = 117;
+const DISK_ERRORS: &[i32] = &[5, 74, 117];
+/// The same on Windows: ERROR_CRC, ERROR_IO_DEVICE, ERROR_FILE_CORRUPT, ERROR_DISK_CORRUPT.
+#[cfg(windows)]
+const DISK_ERRORS: &[i32] = &[23, 1117, 1392, 1393];
 
 /// The records in the directory. Files that a killed run left incomplete were never records and are deleted.
 fn scan(directory: &Path) -> io::Result<BTreeMap<RecordId, Entry>> {
@@ -342,17 +340,6 @@ fn parse_name(name: &str) -> Option<(RecordId, u64, Lane)> {
     };
     let id = RecordId(u64::from_str_radix(id, 16).ok()?);
     Some((id, items.parse().ok()?, Lane::parse(mark)?))
-}
-
-#[cfg(unix)]
-fn make_private_directory(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-#[cfg(not(unix))]
-fn make_private_directory(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
 }
 
 #[cfg(test)]

@@ -528,7 +528,8 @@ fn listening() -> ReportBody {
         port: 443,
         process: Some("nginx".to_owned()),
         path: Some("/usr/sbin/nginx".to_owned()),
-        uid: 0,
+        uid: Some(0),
+        service: None,
     };
     ReportBody::ListeningPorts { ports: vec![port] }
 }

@@ -125,7 +125,8 @@ fn a_policy_reaches_the_host_and_its_reports_come_back() {
         port: 5432,
         process: Some("postgres".to_owned()),
         path: None,
-        uid: 100,
+        uid: Some(100),
+        service: None,
     }];
     assert_eq!(host.report(&platform, &report(ReportBody::ListeningPorts { ports })).status, 200);
     let programmed = ReportBody::Programmed(ProgrammedReport {

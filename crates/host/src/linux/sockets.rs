@@ -105,7 +105,8 @@ impl Owners<'_> {
             port: socket.port,
             process: holder.as_ref().map(|holder| holder.name.to_string()),
             path: holder.as_ref().and_then(|holder| holder.path()),
-            uid: socket.uid,
+            uid: Some(socket.uid),
+            service: None,
         };
         let mut rows = vec![row];
         if socket.families == Families::Both {

@@ -37,6 +37,15 @@ use crate::problem;
 pub const DEFAULT_KEEP: u64 = 24 * 60 * 60;
 /// The most concurrent queries.
 const IN_FLIGHT: usize = 64;
+/// Where the servers are configured, and the file with names that need no server.
+#[cfg(not(windows))]
+const CONFIGURATION: &str = "/etc/resolv.conf";
+#[cfg(not(windows))]
+const HOSTS: &str = "/etc/hosts";
+#[cfg(windows)]
+const CONFIGURATION: &str = "this host's network adapters (ipconfig /all)";
+#[cfg(windows)]
+const HOSTS: &str = r"%SystemRoot%\System32\drivers\etc\hosts";
 /// The most names in one problem's text.
 const LISTED: usize = 5;
 
@@ -116,19 +125,19 @@ impl Default for Patience {
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// No server is configured.
-    #[error("could not resolve {name}: /etc/resolv.conf names no server that can be asked")]
+    #[error("could not resolve {name}: {CONFIGURATION} names no server that can be asked")]
     NoServer {
         /// The name.
         name: String,
     },
     /// The name doesn't exist or has no address.
-    #[error("could not resolve {name}: it has no address in DNS or in /etc/hosts")]
+    #[error("could not resolve {name}: it has no address in DNS or in {HOSTS}")]
     NoAddress {
         /// The name.
         name: String,
     },
     /// No server answered.
-    #[error("could not resolve {name}: {reason}; check the servers of /etc/resolv.conf")]
+    #[error("could not resolve {name}: {reason}; check the servers of {CONFIGURATION}")]
     Failed {
         /// The name.
         name: String,
@@ -207,8 +216,10 @@ impl Resolver {
         resolution.problems.extend(listed(
             "dns-failed",
             &failed,
-            "no answer from DNS and no earlier answer that is recent enough; rules with these \
-             names do not match the missing addresses; check the servers of /etc/resolv.conf",
+            &format!(
+                "no answer from DNS and no earlier answer that is recent enough; rules with these \
+                 names do not match the missing addresses; check the servers of {CONFIGURATION}"
+            ),
         ));
         Ok(resolution)
     }

@@ -100,7 +100,8 @@ pub fn every_kind(count: u64, times: usize) -> Vec<ReportBody> {
         port: 22,
         process: Some("sshd".to_owned()),
         path: None,
-        uid: 0,
+        uid: Some(0),
+        service: None,
     };
     let host = HostTelemetry {
         taken: now(),

@@ -163,7 +163,8 @@ impl Row {
             port: self.port,
             process: Some(self.text()),
             path: None,
-            uid: 0,
+            uid: Some(0),
+            service: None,
         }
     }
 }

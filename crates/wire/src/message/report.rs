@@ -163,8 +163,12 @@ pub struct ListeningPort {
     pub process: Option<String>,
     /// The full path of the executable, if known.
     pub path: Option<String>,
-    /// The socket's user id.
-    pub uid: u32,
+    /// The socket's user id, on systems whose users have numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The service that the process is of, where services are known by name: on Windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
 }
 
 /// The platform has the batch on disk.

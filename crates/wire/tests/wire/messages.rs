@@ -202,7 +202,8 @@ fn listening() -> ReportBody {
             port: 443,
             process: Some("nginx".into()),
             path: Some("/usr/sbin/nginx".into()),
-            uid: 33,
+            uid: Some(33),
+            service: None,
         }],
     }
 }

@@ -4,25 +4,7 @@
 use std::path::Path;
 
 use super::{read, tidy};
-
-/// Texts of the firmware and their meaning. The first match counts.
-const FIRMWARE: &[(&str, &str)] = &[
-    ("VMware", "vmware"),
-    ("innotek GmbH", "virtualbox"),
-    ("VirtualBox", "virtualbox"),
-    ("Xen", "xen"),
-    ("Amazon EC2", "amazon"),
-    ("Google Compute Engine", "google"),
-    ("Virtual Machine", "hyperv"),
-    ("Parallels", "parallels"),
-    ("BHYVE", "bhyve"),
-    ("Apple Virtualization", "apple"),
-    ("OpenStack", "kvm"),
-    ("KubeVirt", "kvm"),
-    ("KVM", "kvm"),
-    ("QEMU", "qemu"),
-    ("Bochs", "qemu"),
-];
+use crate::firmware;
 
 /// The virtualization; a container takes precedence over its machine. `None`: apparently bare metal.
 pub(super) fn runs_in(root: &Path) -> Option<String> {
@@ -66,9 +48,8 @@ fn machine(root: &Path) -> Option<String> {
     let fields = ["sys_vendor", "product_name", "product_version", "bios_vendor", "board_vendor"];
     let firmware: Vec<String> =
         fields.iter().map(|field| read(root, &format!("sys/class/dmi/id/{field}"))).collect();
-    let said = |mark: &str| firmware.iter().any(|text| text.contains(mark));
-    if let Some((_, name)) = FIRMWARE.iter().find(|(mark, _)| said(mark)) {
-        return Some((*name).to_owned());
+    if let Some(machine) = firmware::machine(&firmware) {
+        return Some(machine.to_owned());
     }
     if read(root, "sys/hypervisor/type").trim() == "xen" {
         return Some("xen".to_owned());

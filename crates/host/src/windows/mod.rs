@@ -1,0 +1,29 @@
+//! What this Windows says about the host.
+//!
+//! Functions that Windows 7 and Server 2008 R2 lack are looked up at run time; all others are there.
+
+pub mod accounts;
+mod adapters;
+pub mod guarded;
+pub mod machine;
+mod name_servers;
+mod owned;
+pub mod paths;
+mod processes;
+mod registry;
+mod security;
+pub mod services;
+pub mod sockets;
+#[cfg(any(feature = "inventory", test))]
+pub mod software;
+mod state_directory;
+pub mod system;
+mod tables;
+mod this_host;
+mod wide;
+
+pub use processes::Process;
+pub use state_directory::{StateDirectoryError, state_directory};
+pub use this_host::Windows;
+
+pub(crate) use security::{Before, close, private_directory, private_file, replace};

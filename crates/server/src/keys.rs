@@ -310,7 +310,7 @@ fn guard(path: &Path) -> Result<(), KeyError> {
     let refuse = |reason| Err(KeyError::Unguarded { path: path.to_owned(), reason });
     let (owner, mode) = (metadata.uid(), metadata.mode());
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        return refuse(format!("it belongs to the user with number {owner}"));
+        return refuse(format!("it belongs to the user with id {owner}"));
     }
     let mut entries = fs::read_dir(path).map_err(failed("list", path))?;
     if mode & WRITABLE != 0 && entries.next().is_some() {

@@ -114,7 +114,7 @@ mod tests {
             return;
         }
         let said = ours_alone(dir.path()).unwrap_err().to_string();
-        assert!(said.contains("user with number 12345") && said.contains("chown root"), "{said}");
+        assert!(said.contains("user with id 12345") && said.contains("chown root"), "{said}");
     }
 
     #[test]

@@ -251,12 +251,12 @@ mod tests {
 
     #[test]
     fn a_problem_document_is_shown_with_title_detail_and_field() {
-        let body = br#"{"type":"/problems/invalid-value","title":"A value is not valid",
+        let body = br#"{"type":"/problems/invalid-value","title":"Invalid value",
             "status":422,"detail":"not in the future","field":"/expires_at"}"#;
         let refusal = Refusal::read(422, body);
         assert!(refusal.is("invalid-value"));
         insta::assert_snapshot!(refusal, @r"
-        A value is not valid (HTTP 422)
+        Invalid value (HTTP 422)
           not in the future
           field: /expires_at
         ");
@@ -276,12 +276,12 @@ mod tests {
 
     #[test]
     fn every_error_is_shown_once() {
-        let body = br#"{"type":"/problems/invalid-policy","title":"The policy is not valid",
+        let body = br#"{"type":"/problems/invalid-policy","title":"Invalid policy",
             "status":422,"detail":"a.yaml:1:2: given twice","field":"/documents/0",
             "errors":[{"field":"/documents/0","reason":"given twice","place":"a.yaml:1:2"},
                       {"field":"/documents/1","reason":"empty"}]}"#;
         insta::assert_snapshot!(Refusal::read(422, body), @r"
-        The policy is not valid (HTTP 422)
+        Invalid policy (HTTP 422)
           a.yaml:1:2: given twice
           /documents/1: empty
         ");
@@ -290,11 +290,11 @@ mod tests {
     #[test]
     fn a_detail_that_goes_on_after_the_first_error_is_not_a_second_one() {
         let body = br#"{"type":"/problems/policy-does-not-compile","status":422,
-            "title":"The policy can't be compiled, and nothing was changed",
+            "title":"Policy can't be compiled",
             "detail":"asset h: rule a/b would cut it; nothing was changed",
             "errors":[{"field":"","reason":"asset h: rule a/b would cut it"}]}"#;
         insta::assert_snapshot!(Refusal::read(422, body), @r"
-        The policy can't be compiled, and nothing was changed (HTTP 422)
+        Policy can't be compiled (HTTP 422)
           asset h: rule a/b would cut it
         ");
     }

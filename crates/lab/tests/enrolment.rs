@@ -119,7 +119,7 @@ fn a_token_registers_the_host_that_it_names_and_no_second_one() -> Result<()> {
         let run = run_on(&shop, "web")?;
         ensure!(run.status() == "no-policy", "{run:?}");
         let said = refused(&shop, "app")?;
-        ensure!(said.contains("has registered its host already"), "{said}");
+        ensure!(said.contains("has already been used for its host"), "{said}");
         let assets = shop.platform.json(&shop.lab, &["asset", "list"])?;
         ensure!(assets["items"].as_array().is_some_and(|all| all.len() == 1), "{assets:#}");
         ensure!(assets["items"][0]["name"] == "web-9", "{assets:#}");
@@ -167,7 +167,7 @@ fn an_agent_registers_with_a_token_under_the_name_that_it_is_given() -> Result<(
         agent::register_by_key(&shop.lab, app, &domain, key, &["--name", "db-9"], &heartbeat)?;
         let _running = agent::start(&shop.lab, app)?;
         wait::until("the second agent hears that the token is used", LIMIT, || {
-            Ok(told(app).ok().filter(|text| text.contains("has registered its host already")))
+            Ok(told(app).ok().filter(|text| text.contains("has already been used for its host")))
         })
         .map(drop)
     })

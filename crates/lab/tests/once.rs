@@ -72,6 +72,6 @@ fn a_cause_is_told_once() -> Result<()> {
             let id = key["id"].as_str().context("a key without id")?;
             shop.platform.cli(&shop.lab, &["key", "revoke", id])?;
         }
-        told_once(&shop, "The enforcement key is revoked", nothing)
+        told_once(&shop, "Enforcement key revoked", nothing)
     })
 }

@@ -346,7 +346,7 @@ fn checked_password(text: &str) -> anyhow::Result<String> {
 
 fn new_key(data_dir: &std::path::Path, key: LastingKey) -> anyhow::Result<()> {
     runtime()?.block_on(make_again(data_dir, key))?;
-    xshield_cli::say(&format!("{} is made again: {}.", key.file(), key.another_means()))
+    xshield_cli::say(&format!("{} is recreated: {}.", key.file(), key.another_means()))
 }
 
 fn rotate_keys(rotate: Rotate) -> anyhow::Result<()> {

@@ -100,7 +100,7 @@ fn the_first_that_wait_stay_and_the_rest_find_no_room_until_their_key_is_revoked
     assert_eq!((waits.len(), &waits[0]), (8, &right.fingerprint()));
     let answer = TestHost::new("h", &stolen).session_at(&platform, now());
     let detail = answer.json()["detail"].as_str().unwrap().to_owned();
-    assert!(detail.contains("Too many identity keys wait"), "{detail}");
+    assert!(detail.contains("Too many identity keys are pending"), "{detail}");
     platform.post(&format!("{KEYS}/{}/revoke", stolen.id()), json!({}));
     assert_eq!(waiting(&platform), [right.fingerprint()]);
     assert_eq!(approve(&platform, &right.fingerprint()).0, 200);

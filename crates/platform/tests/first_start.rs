@@ -103,11 +103,7 @@ fn a_missing_key_is_made_again_by_command_alone() {
         starts(&data);
         fs::remove_file(&file).unwrap();
         let made = program(&["admin", "new-key", key], &data).output().unwrap();
-        assert!(
-            made.status.success() && said(&made).contains("is made again: "),
-            "{}",
-            said(&made)
-        );
+        assert!(made.status.success() && said(&made).contains("is recreated: "), "{}", said(&made));
         assert_ne!(fs::read(&file).unwrap(), kept);
         starts(&data);
     }

@@ -105,7 +105,7 @@ fn hosts_that_are_ahead_get_the_restored_policy_under_a_higher_number() {
     let told = audited(&platform, "policy.restored");
     assert_eq!(told.len(), 1, "{told:?}");
     let after = told[0]["after"].as_str().unwrap();
-    assert!(after.starts_with("revision 4, because the host of a holds revision 3"), "{after}");
+    assert!(after.starts_with("revision 4, because the host of a has revision 3"), "{after}");
     assert_eq!(told[0]["before"], "revision 1");
     // Whatever is shown again is known.
     let held = b.held();

@@ -221,7 +221,7 @@ fn a_mistyped_user_gets_no_password_on_the_platforms_machine() {
         (done.status.success(), String::from_utf8(done.stderr).unwrap())
     };
     let (good, told) = set("admim", &[]);
-    assert!(!good && told.contains("there is no user \"admim\"; there are: admin"), "{told}");
+    assert!(!good && told.contains("there is no user \"admim\"; existing users: admin"), "{told}");
     assert!(told.contains("--create-admin"), "{told}");
     assert!(!set("admin", &["--create-admin"]).0, "there is one");
     assert!(!set("two words", &["--create-admin"]).0, "no name");

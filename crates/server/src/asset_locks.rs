@@ -1,4 +1,4 @@
-//! One at a time for each asset.
+//! One lock per asset.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::OwnedMutexGuard;
 use xshield_policy::AssetId;
 
-/// A lock for each asset that somebody works on.
+/// A lock for each asset that is being worked on.
 #[derive(Debug, Default)]
 pub struct AssetLocks(Mutex<HashMap<AssetId, Weak<tokio::sync::Mutex<()>>>>);
 
 impl AssetLocks {
-    /// This asset's lock, which ends when the value is dropped.
+    /// The lock of this asset, released when the value is dropped.
     pub async fn lock(&self, asset: &AssetId) -> OwnedMutexGuard<()> {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,22 +1,22 @@
-//! Attempts that fail, and how long the next one has to wait: longer each time, but never longer than
-//! a bound, so that nobody is locked out for good.
+//! Failed attempts and the delay before the next one: it grows with each failure up to a limit, so that
+//! nobody is locked out permanently.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use xshield_model::Timestamp;
 
-/// Keys that are remembered.
+/// The maximum number of keys to remember.
 const MOST: usize = 10_000;
-/// Seconds of quiet after which all is forgiven.
+/// Seconds without attempts after which failures are forgotten.
 const FORGIVEN: i64 = 15 * 60;
 
 /// How attempts are slowed down.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Backoff {
-    /// So many cost no wait.
+    /// The number of failures without a delay.
     pub(crate) free: u32,
-    /// The longest wait, in seconds; the first is one second, and each is twice the one before.
+    /// The longest delay in seconds; the first is one second, and each is twice the previous one.
     pub(crate) most: i64,
 }
 
@@ -35,7 +35,7 @@ struct Failures {
     last: Timestamp,
 }
 
-/// The attempts for each key.
+/// The attempts per key.
 #[derive(Debug)]
 pub(crate) struct Attempts<K> {
     backoff: Backoff,
@@ -47,15 +47,15 @@ impl<K: Eq + Hash + Clone> Attempts<K> {
         Self { backoff, failures: HashMap::new() }
     }
 
-    /// Seconds until the next attempt may be made.
+    /// Seconds until the next attempt is allowed.
     pub(crate) fn wait(&self, key: &K, now: Timestamp) -> i64 {
         let Some(failures) = self.failures.get(key) else { return 0 };
         let until = failures.last.plus(self.backoff.wait(failures.count));
         until.0.saturating_sub(now.0).clamp(0, self.backoff.most)
     }
 
-    /// An attempt begins: it counts as failed until it [succeeds](Self::succeeded), so that many at
-    /// once are as slow as one after the other.
+    /// Starts an attempt: it counts as failed until it [succeeds](Self::succeeded), so that concurrent
+    /// attempts are slowed down like consecutive ones.
     pub(crate) fn begin(&mut self, key: &K, now: Timestamp) {
         if !self.failures.contains_key(key) {
             self.make_room(now);
@@ -65,19 +65,19 @@ impl<K: Eq + Hash + Clone> Attempts<K> {
         failures.last = now;
     }
 
-    /// An attempt succeeded: all is forgiven.
+    /// An attempt succeeded: all failures are forgotten.
     pub(crate) fn succeeded(&mut self, key: &K) {
         self.failures.remove(key);
     }
 
-    /// An attempt succeeded: it alone is forgiven.
+    /// An attempt succeeded: only this one is forgotten.
     pub(crate) fn taken_back(&mut self, key: &K) {
         if let Some(failures) = self.failures.get_mut(key) {
             failures.count = failures.count.saturating_sub(1);
         }
     }
 
-    /// Forgets keys that are quiet.
+    /// Forgets inactive keys.
     pub(crate) fn forget(&mut self, now: Timestamp) {
         self.failures.retain(|_, failures| failures.last.plus(FORGIVEN) > now);
     }
@@ -88,7 +88,7 @@ impl<K: Eq + Hash + Clone> Attempts<K> {
         }
         self.forget(now);
         if self.failures.len() >= MOST {
-            // A tenth at once: sorting for each newcomer would be work that others order.
+            // A tenth at once: sorting for each new key would let others cause the work.
             let mut last: Vec<_> = self.failures.values().map(|failures| failures.last).collect();
             let (_, oldest, _) = last.select_nth_unstable(MOST / 10);
             let oldest = *oldest;

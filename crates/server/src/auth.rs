@@ -1,4 +1,4 @@
-//! Who calls the admin API, and whether they may.
+//! Authentication and authorization of callers of the admin API.
 
 use std::ops::Deref;
 
@@ -14,8 +14,7 @@ use crate::door::guest::{Party, vouch};
 use crate::problem::Problem;
 use crate::state::App;
 
-/// A request by a caller who has at least the role `R`: a handler that takes it can't be reached
-/// without.
+/// A request by a caller who has at least the role `R`: a handler that takes it can't be reached without.
 #[derive(Debug)]
 pub struct Allowed<R>(pub By<R>);
 
@@ -45,9 +44,10 @@ fn unauthenticated(detail: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in").detail(detail)
 }
 
-/// Whose token it is, when it is one that holds.
+/// The owner of the token, if it is valid.
 pub(crate) async fn authenticate(app: &App, text: &str) -> Result<Caller, Problem> {
     let caller = tokens::authenticate(&app.store, text, Timestamp::now()).await?;
-    caller
-        .ok_or_else(|| unauthenticated("the API token is unknown, revoked or over; sign in again"))
+    caller.ok_or_else(|| {
+        unauthenticated("the API token is unknown, revoked or expired; sign in again")
+    })
 }

@@ -1,9 +1,8 @@
-//! Bodies of requests, and how many bytes of them may be in memory.
+//! Request bodies, and limits on how many bytes of them may be in memory.
 //!
-//! A body takes its room piece by piece, as it arrives, from what its sender may have at once and from
-//! what all may have, and gives it back when its handler is done. Who has proven nothing gets little,
-//! from a room of its own; small bodies don't wait behind large ones; and who sends too slowly is
-//! not waited for.
+//! A body takes its memory piece by piece, as it arrives, from the share of its sender and from the total,
+//! and releases it when its handler is done. Unauthenticated senders get a small share from a separate
+//! budget; small bodies don't wait behind large ones; and bodies that arrive too slowly are aborted.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -20,41 +19,41 @@ use crate::door::guest::Party;
 use crate::patience::Patience;
 use crate::problem::{Answer, Problem};
 
-/// No body is larger, in bytes, whoever sends it.
+/// The largest body of any sender, in bytes.
 pub(crate) const MAX_BODY: usize = 8 << 20;
-/// Largest body of who has proven nothing: a sign-in, or a host that sets up a session. In bytes.
+/// The largest body of an unauthenticated sender (a sign-in, or a host that sets up a session), in bytes.
 pub(crate) const MAX_OF_STRANGERS: usize = 16 << 10;
-/// Room for all bodies of strangers, in KiB.
+/// Memory for all unauthenticated bodies, in KiB.
 const OF_STRANGERS: u32 = 8 << 10;
-/// Room for those of one source.
+/// Of which for one source.
 const OF_ONE_STRANGER: u32 = 1 << 10;
-/// Room for the beginnings of all other bodies: many are not larger.
+/// Memory for the first part of all other bodies: many are not larger.
 const BEGINNINGS: u32 = 16 << 10;
-/// What such a beginning is.
+/// The size of that first part.
 const BEGINNING: u32 = 64;
-/// Room for the rest of them.
+/// Memory for the rest of them.
 const LARGE: u32 = 48 << 10;
-/// Room for those of one host or one account: one of the largest, and a small one beside it.
+/// Memory for one host or one account: one of the largest bodies, and a small one beside it.
 const OF_ONE: u32 = 9 << 10;
-/// Senders who are remembered although they send nothing.
+/// The number of idle senders to remember.
 const MOST_SHARES: usize = 4096;
-/// The first room that a body gets.
+/// The first allocation of a body.
 const FIRST: u32 = 4;
-/// How long is waited.
+/// The timeouts.
 const TIMES: Times = Times { for_room: Duration::from_secs(5), for_bytes: Duration::from_secs(10) };
-/// What has to arrive in the long run, in bytes per second.
+/// The minimum average rate, in bytes per second.
 const ARRIVING: u32 = 4096;
 
-/// How long is waited.
+/// Timeouts.
 #[derive(Debug, Clone, Copy)]
 struct Times {
-    /// For room.
+    /// For memory to become available.
     for_room: Duration,
-    /// For a sender who sends nothing.
+    /// For a sender that sends nothing.
     for_bytes: Duration,
 }
 
-/// The room for bodies.
+/// The memory for bodies.
 #[derive(Debug)]
 pub(crate) struct Bodies {
     strangers: Arc<Semaphore>,
@@ -77,7 +76,7 @@ impl Default for Bodies {
     }
 }
 
-/// A whole body, with the room that it takes.
+/// A complete body, with the memory that it occupies.
 #[derive(Debug)]
 pub(crate) struct Held {
     bytes: Bytes,
@@ -93,10 +92,10 @@ impl Deref for Held {
 }
 
 impl Bodies {
-    /// Reads a body of at most so many bytes.
+    /// Reads a body of at most the given size.
     ///
     /// # Errors
-    /// When it is too large, too slow, breaks off, or finds no room.
+    /// When it is too large, too slow, is aborted, or there is no memory for it.
     pub(crate) async fn read(&self, party: &Party, mut body: Body, most: usize) -> Answer<Held> {
         if body.size_hint().lower() > most as u64 {
             return Err(too_large(most));
@@ -129,7 +128,7 @@ impl Bodies {
         Ok(Held { bytes: bytes.into(), _room: held })
     }
 
-    /// More room, from so many KiB to so many.
+    /// Extends the reservation from one size in KiB to another.
     async fn hold(
         &self,
         party: &Party,
@@ -152,7 +151,7 @@ impl Bodies {
         let mut held = Vec::new();
         for (room, kib) in parts.into_iter().filter(|(_, kib)| *kib > 0) {
             let permit = timeout_at(until, room.clone().acquire_many_owned(kib)).await;
-            // These are never closed.
+            // The semaphores are never closed.
             held.push(permit.map_err(|_| no_room())?.map_err(|error| Problem::internal(&error))?);
         }
         Ok(held)
@@ -172,7 +171,7 @@ impl Bodies {
         share
     }
 
-    /// Forgets senders who are quiet.
+    /// Forgets idle senders.
     pub(crate) fn forget(&self) {
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
         shares.retain(|_, share| share.strong_count() > 0);
@@ -194,26 +193,26 @@ fn refused(reason: &'static str, status: StatusCode, slug: &str, title: &str) ->
 
 fn too_large(most: usize) -> Problem {
     let status = StatusCode::PAYLOAD_TOO_LARGE;
-    refused("body-too-large", status, "too-large", "The body is too large")
-        .detail(format!("at most {most} bytes are taken here; send less at once"))
+    refused("body-too-large", status, "too-large", "Body too large")
+        .detail(format!("at most {most} bytes are accepted here; send less at once"))
 }
 
 fn too_slow() -> Problem {
     let status = StatusCode::REQUEST_TIMEOUT;
-    refused("body-too-slow", status, "too-slow", "The body came too slowly")
+    refused("body-too-slow", status, "too-slow", "Body too slow")
         .detail(format!("at least {ARRIVING} bytes a second are expected"))
 }
 
 fn no_room() -> Problem {
     let status = StatusCode::SERVICE_UNAVAILABLE;
-    let mut problem = refused("bodies", status, "busy", "The platform has no room for the body")
-        .detail("too many bodies arrive at once; try again later");
+    let mut problem = refused("bodies", status, "busy", "No memory for the body")
+        .detail("too many requests with bodies arrive at the same time; try again later");
     problem.retry_after = Some(5);
     problem
 }
 
 fn broken(error: &axum::Error) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "broken-body", "The body could not be read")
+    Problem::new(StatusCode::BAD_REQUEST, "broken-body", "Unreadable body")
         .detail(error.to_string())
 }
 
@@ -228,7 +227,7 @@ mod tests {
     use super::*;
     use crate::source::Source;
 
-    /// A body of pieces, each after a while, and of no stated length.
+    /// A body of chunks with pauses in between, and of no stated length.
     struct Slow {
         pieces: Vec<usize>,
         after: Duration,

@@ -1,16 +1,16 @@
-//! A text that costs something to make, and is made anew only now and then.
+//! A text that is expensive to produce and is only refreshed now and then.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-/// The text, and since when it is there.
+/// The text and its age.
 #[derive(Debug, Default)]
 pub(crate) struct CachedPage(Mutex<Option<(Instant, String)>>);
 
 impl CachedPage {
-    /// The text, if it was made within this time; otherwise it is made, once for all who wait for it.
+    /// The text, if it was produced within this time; otherwise it is produced, once for all who wait for it.
     pub(crate) async fn within<E, F>(
         &self,
         time: Duration,

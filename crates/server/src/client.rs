@@ -1,7 +1,7 @@
-//! Who is at the other end of a connection.
+//! The client of a connection.
 
 use std::net::SocketAddr;
 
-/// Address and port of the client whose request it is.
+/// Address and port of the client that sent the request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Client(pub SocketAddr);

@@ -1,4 +1,4 @@
-//! Files that the platform hands out.
+//! Files that the platform serves for download.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
@@ -13,7 +13,7 @@ use crate::state::App;
 use crate::streamed::Streamed;
 use crate::uploads::Files;
 
-/// The bytes of diagnostics, as a file to keep.
+/// The bytes of diagnostics as a file download.
 pub(crate) async fn diagnostics(app: &App, by: &By<Operator>, id: &str) -> Answer<Response> {
     let upload = complete(&mut *app.store.read().await?, id).await?;
     let path = Files::of(&app.dir).whole(&upload.id);
@@ -22,7 +22,7 @@ pub(crate) async fn diagnostics(app: &App, by: &By<Operator>, id: &str) -> Answe
     let mut response = Body::new(Streamed::of(file, upload.total)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    // The id is the platform's own: letters, digits and a dash.
+    // The id was made by the platform: letters, digits and a dash.
     let name = format!("attachment; filename=\"{}\"", upload.id);
     if let Ok(name) = HeaderValue::from_str(&name) {
         headers.insert(header::CONTENT_DISPOSITION, name);

@@ -1,12 +1,12 @@
-//! Finds out at which addresses hosts reach the platform. No policy closes them, and no threat list
-//! names them.
+//! Determines the addresses at which hosts reach the platform. No policy closes them, and no threat list
+//! contains them.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use crate::settings::{PublicUrl, Settings};
 
-/// Where hosts reach the platform: what its public URLs resolve to, and the listener when it is on
-/// one address. Loopback is left out: it is open on every host anyway.
+/// The addresses at which hosts reach the platform: what its public URLs resolve to, and the listener if it
+/// is bound to one address. Loopback is omitted: it is open on every host anyway.
 pub async fn resolved(settings: &Settings, listening: SocketAddr) -> Vec<SocketAddr> {
     let mut endpoints = Vec::new();
     if !listening.ip().is_unspecified() {
@@ -25,14 +25,14 @@ pub async fn resolved(settings: &Settings, listening: SocketAddr) -> Vec<SocketA
     endpoints
 }
 
-/// The endpoints that are no addresses of this machine, when it listens on all that it has: no host of
-/// the platform itself recognises these.
+/// The endpoints that are no addresses of this machine, if it listens on all its addresses: no host program
+/// on the platform's machine recognizes these.
 pub fn translated(endpoints: &[SocketAddr], listening: SocketAddr) -> Vec<SocketAddr> {
     let told = if listening.ip().is_unspecified() { endpoints } else { &[] };
     told.iter().copied().filter(|endpoint| !is_own(endpoint.ip())).collect()
 }
 
-/// Whether an address is this machine's: only such can be bound to.
+/// Whether an address belongs to this machine: only those can be bound.
 fn is_own(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
 }

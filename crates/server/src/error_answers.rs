@@ -1,4 +1,4 @@
-//! What callers are answered when the threat engine could not do what they asked for.
+//! Responses for failures of the threat engine.
 
 use crate::problem::Problem;
 use xshield_intelligence::error::ThreatError;

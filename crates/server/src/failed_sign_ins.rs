@@ -1,4 +1,4 @@
-//! Guesses at passwords are slowed down, and nobody is locked out.
+//! Slows down password guessing without locking anyone out.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,10 +10,10 @@ use crate::source::Source;
 
 /// Failures from one source.
 const OF_SOURCE: Backoff = Backoff { free: 5, most: 60 };
-/// Failures from all sources that are not known.
+/// Failures from all unknown sources.
 const OF_ACCOUNT: Backoff = Backoff { free: 10, most: 60 };
 
-/// Sign-ins that failed.
+/// Failed sign-ins.
 #[derive(Debug)]
 pub(crate) struct FailedSignIns(Mutex<Failures>);
 
@@ -32,24 +32,24 @@ impl Default for FailedSignIns {
     }
 }
 
-/// Whether somebody has signed in to the account from there lately.
+/// Whether the account was recently used from this source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Somebody has.
+    /// It was.
     Known,
-    /// The platform's own machine, so that an admin gets in there whatever goes on elsewhere.
+    /// The platform's own machine, so that an admin can sign in there whatever happens elsewhere.
     Here,
-    /// Nobody has.
+    /// It was not.
     New,
 }
 
-/// One address of this machine: with all of 127.0.0.0/8, its users would be as many sources.
+/// One address of this machine: with all of 127.0.0.0/8, its users would count as many sources.
 pub(crate) fn is_here(from: IpAddr) -> bool {
     from == Ipv4Addr::LOCALHOST || from == Ipv6Addr::LOCALHOST
 }
 
 impl FailedSignIns {
-    /// An attempt begins, or is told how many seconds to wait.
+    /// Starts an attempt, or returns how many seconds to wait.
     pub(crate) fn begin(
         &self,
         account: &str,
@@ -77,12 +77,12 @@ impl FailedSignIns {
         let mut failures = self.lock();
         failures.by_source.succeeded(&(account.to_owned(), from));
         if place == Place::New {
-            // What others guess elsewhere still counts.
+            // Failures from elsewhere still count.
             failures.by_account.taken_back(&account.to_owned());
         }
     }
 
-    /// Forgets accounts and sources that are quiet.
+    /// Forgets inactive accounts and sources.
     pub(crate) fn forget(&self, now: Timestamp) {
         let mut failures = self.lock();
         failures.by_source.forget(now);
@@ -113,10 +113,10 @@ mod tests {
         let from_many = (0..100_u8)
             .filter(|number| guess(&format!("198.51.100.{number}"), Place::New, NOW).is_ok());
         assert_eq!(from_many.count(), 5, "all count together");
-        // Whoever has signed in from there before, or is at the machine, is not held up.
+        // A source that signed in before, or the local machine, is not slowed down.
         assert_eq!(guess("10.0.0.1", Place::Known, NOW), Ok(()));
         assert_eq!(guess("127.0.0.1", Place::Here, NOW), Ok(()));
-        // An hour of guesses, as many as may be: at most one a minute, and no wait is longer.
+        // An hour of guesses at the maximum rate: at most one a minute, and no delay is longer.
         let mut guesses = 0;
         for second in 0..3600 {
             let from = format!("203.0.113.{}", second % 250);

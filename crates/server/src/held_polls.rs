@@ -1,9 +1,9 @@
-//! Held-open polls of hosts, and what wakes them.
+//! Long polls of hosts, and their wake-ups.
 //!
-//! A poll says what its host has heard of (its token); it is answered when the database says
-//! otherwise. HeldPolls only makes a poll look again, so a wake too many does no harm, and nothing hangs
-//! on one that is not given: a look at the latest after [`LOOK_AGAIN`] finds it. A new threat list, or
-//! other modes for all, are found so on purpose: every host has to fetch then, and they spread.
+//! A poll carries a token of what its host knows; it is answered when the database differs. HeldPolls only
+//! makes a poll check again, so a spurious wake-up does no harm, and a missing one is not fatal: the poll
+//! checks by itself after [`LOOK_AGAIN`]. A new threat list, or new modes for all, are deliberately found
+//! that way: every host has to fetch then, and they are spread over time.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,10 +17,10 @@ use tokio::sync::Notify;
 use xshield_policy::AssetId;
 use xshield_store::pending::Pending;
 
-/// How long a poll waits before it looks again unasked.
+/// The interval at which a poll checks without a wake-up.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(20);
 
-/// A short text that differs when anything of what is pending does; unreserved characters of RFC 3986.
+/// A short text that changes whenever anything pending changes; unreserved characters of RFC 3986.
 #[must_use]
 pub fn token(pending: &Pending) -> String {
     let hash = digest(&SHA256, format!("{pending:?}").as_bytes());
@@ -34,7 +34,7 @@ pub enum Woken {
     Look,
     /// The host has opened another poll.
     Replaced,
-    /// The platform ends.
+    /// The platform shuts down.
     Closing,
 }
 
@@ -44,7 +44,7 @@ struct Waiter {
     wake: Arc<Notify>,
 }
 
-/// The polls that are held open, one per asset at most.
+/// The open polls, at most one per asset.
 #[derive(Debug, Default)]
 pub struct HeldPolls {
     waiting: Mutex<HashMap<AssetId, Waiter>>,
@@ -53,8 +53,8 @@ pub struct HeldPolls {
 }
 
 impl HeldPolls {
-    /// A place for an asset's poll. The one it had before is [replaced](Woken::Replaced). Take it
-    /// before looking at what is pending: what comes up after the look is not missed then.
+    /// Registers the poll of an asset. Its previous one is [replaced](Woken::Replaced). Register before
+    /// checking what is pending, so that later changes are not missed.
     #[must_use]
     pub fn seat<'a>(&'a self, asset: &'a AssetId) -> Seat<'a> {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
@@ -78,13 +78,13 @@ impl HeldPolls {
         self.lock().values().for_each(|waiter| waiter.wake.notify_one());
     }
 
-    /// Ends all polls, and those to come at once.
+    /// Ends all polls, and future ones at once.
     pub fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
         self.wake_all();
     }
 
-    /// How many polls are held open.
+    /// The number of open polls.
     #[must_use]
     pub fn held(&self) -> usize {
         self.lock().len()
@@ -95,7 +95,7 @@ impl HeldPolls {
     }
 }
 
-/// A poll's place; given back when dropped.
+/// The registration of a poll; removed when dropped.
 #[derive(Debug)]
 pub struct Seat<'a> {
     polls: &'a HeldPolls,
@@ -105,7 +105,7 @@ pub struct Seat<'a> {
 }
 
 impl Seat<'_> {
-    /// Done when woken, also when that happened since the seat was taken.
+    /// Completes on a wake-up, also one that happened since the registration.
     pub async fn woken(&self) -> Woken {
         if !self.polls.closing.load(Ordering::SeqCst) {
             self.wake.notified().await;

@@ -1,4 +1,4 @@
-//! Messages of hosts: read in a version that this platform speaks, and without what must not be stored.
+//! Messages of hosts: parsed in a supported version, and stripped of what must not be stored.
 
 use std::borrow::Cow;
 
@@ -8,10 +8,10 @@ use xshield_wire::message::{Message, MessageError};
 
 use crate::problem::{Answer, Problem, parse_json};
 
-/// Reads a message of a supported protocol version.
+/// Parses a message of a supported protocol version.
 ///
 /// # Errors
-/// A problem that names the versions, or the field at fault.
+/// A problem that names the versions, or the invalid field.
 pub(crate) fn read_message<M: Message>(body: &[u8]) -> Answer<M> {
     match M::read(body) {
         Ok(message) => Ok(message),
@@ -22,13 +22,13 @@ pub(crate) fn read_message<M: Message>(body: &[u8]) -> Answer<M> {
         )
         .field("/version")
         .detail(error.to_string())),
-        // Read again, to learn which field it is.
+        // Parsed again to find the invalid field.
         Err(MessageError::Malformed(_)) => parse_json(body),
     }
 }
 
-/// Takes users and passwords of URLs out of what a host says: ours never say a proxy's, but nothing that
-/// might be one is stored.
+/// Removes users and passwords from URLs in what a host reports: our hosts never send a proxy's, but nothing
+/// that might be one is stored.
 pub(crate) fn strip_userinfo(text: &mut String) {
     if let Cow::Owned(stripped) = without_userinfo(text) {
         *text = stripped;

@@ -1,6 +1,6 @@
-//! The platform's own keys, made at the first start and kept in the data directory (mode 0600 in
-//! 0700). Losing `policy.key` or `ca.key` means configuring every host anew: back them up. None is made
-//! again by itself once there is a database.
+//! The platform's own keys, created at the first start and stored in the data directory (mode 0600 in 0700).
+//! Losing `policy.key` or `ca.key` means reconfiguring every host: back them up. None is recreated
+//! automatically once there is a database.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -17,51 +17,51 @@ use xshield_wire::{Bytes, PolicyKey};
 use crate::lasting::LastingKey;
 use crate::sealed::{Seal, SealError};
 
-/// Why keys could not be had.
+/// Why keys could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// A file or directory.
+    /// A file or directory failed.
     #[error("could not {action} {path}")]
     File {
-        /// What was tried.
+        /// The failed action.
         action: &'static str,
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// A key file that holds something else.
+    /// A key file with invalid content.
     #[error("{path} is damaged: {reason}. Restore it from a backup")]
     Damaged {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// What was expected.
         reason: String,
     },
-    /// A key file that is gone, beside a database that knows what was made with it.
+    /// A key file is missing next to a database that depends on it.
     #[error(
         "{path} is missing beside the database. Restore it from a backup, and nothing is lost. Without \
          one: xshield admin new-key {key} --data-dir {data_dir}; then {}", .key.another_means()
     )]
     Missing {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Which key.
+        /// The key.
         key: LastingKey,
         /// The data directory.
         data_dir: PathBuf,
     },
-    /// A key that is there and was to be made again.
-    #[error("{0} is there; a key is made again only where its file is missing")]
+    /// The key to be recreated exists.
+    #[error("{0} exists; a key is only recreated when its file is missing")]
     IsThere(PathBuf),
-    /// No platform has its data there.
+    /// There is no platform's data.
     #[error("there is no platform in {0}: it has no database; see --data-dir")]
     NoPlatform(PathBuf),
     /// Others can change the data directory, or could until now.
     #[error(
-        "other users can change {path}, so what is in it may be theirs: {reason}. Look whether they \
-         did, then: chown -R to the platform's user, chmod 700"
+        "other users can change {path}, so its content may not be trustworthy: {reason}. Check \
+         it, then: chown -R to the platform's user, chmod 700"
     )]
     Unguarded {
         /// The data directory.
@@ -78,18 +78,18 @@ pub enum KeyError {
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),
-    /// A certificate could not be made.
-    #[error("could not make a certificate")]
+    /// A certificate could not be created.
+    #[error("could not create a certificate")]
     Certificate(#[from] rcgen::Error),
-    /// TLS does not take a key or a certificate.
-    #[error("TLS does not take the platform's certificate")]
+    /// TLS rejects a key or a certificate.
+    #[error("TLS rejects the platform's certificate")]
     Tls(#[from] rustls::Error),
-    /// Sealing does not take the key.
+    /// The key is invalid for sealing.
     #[error(transparent)]
     Seal(#[from] SealError),
 }
 
-/// The data directory, locked for as long as this value lives.
+/// The data directory, locked for the lifetime of this value.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -97,10 +97,10 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory if there is none, closes it to others and locks it.
+    /// Creates the directory if missing, restricts its mode and locks it.
     ///
     /// # Errors
-    /// When that fails, or another platform has it.
+    /// When that fails, or another platform uses it.
     pub fn open(path: &Path) -> Result<Self, KeyError> {
         fs::DirBuilder::new()
             .recursive(true)
@@ -123,13 +123,13 @@ impl DataDir {
         }
     }
 
-    /// The database's file.
+    /// The database file.
     pub const DATABASE: &str = "xshield.db";
 
     /// Opens the directory of a platform that has been started before.
     ///
     /// # Errors
-    /// When there is none, or another platform has it.
+    /// When there is none, or another platform uses it.
     pub fn open_existing(path: &Path) -> Result<Self, KeyError> {
         match fs::exists(path.join(Self::DATABASE)) {
             Ok(true) => Self::open(path),
@@ -141,19 +141,19 @@ impl DataDir {
     /// Whether a platform has its database here: then its keys must be here, too.
     ///
     /// # Errors
-    /// When that can't be told.
+    /// When the check fails.
     pub fn has_database(&self) -> Result<bool, KeyError> {
         let path = self.file(Self::DATABASE);
         fs::exists(&path).map_err(failed("look for", &path))
     }
 
-    /// Where it is.
+    /// The path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Closes the files that hold secrets, where they were open, and says so.
+    /// Restricts the mode of files with secrets that were readable by others, and logs it.
     ///
     /// # Errors
     /// When that fails.
@@ -169,7 +169,8 @@ impl DataDir {
             tracing::warn!(
                 path = %path.display(),
                 mode = format!("{:o}", metadata.mode() & 0o777),
-                "other users could read a secret; it is closed now. If they are not trusted, make it anew"
+                "other users could read a secret; its mode is corrected now. If they are not \
+                 trusted, replace it"
             );
         }
         Ok(())
@@ -181,10 +182,10 @@ impl DataDir {
         self.path.join(name)
     }
 
-    /// Reads a file; `None` when there is none.
+    /// Reads a file; `None` if there is none.
     ///
     /// # Errors
-    /// When it is there and can't be read.
+    /// When it exists and can't be read.
     pub fn read(&self, name: &str) -> Result<Option<String>, KeyError> {
         let path = self.file(name);
         match fs::read_to_string(&path) {
@@ -194,7 +195,7 @@ impl DataDir {
         }
     }
 
-    /// Writes a file (mode 0600) so that a power cut leaves the old one or the new one.
+    /// Writes a file (mode 0600) atomically: a power failure leaves the old or the new content.
     ///
     /// # Errors
     /// When that fails.
@@ -213,13 +214,13 @@ impl DataDir {
         write().map_err(failed("write", &path))
     }
 
-    /// The policy key in a file; `None` when there is no such file.
+    /// The policy key in a file; `None` if there is no such file.
     pub(crate) fn policy_key_in(&self, name: &str) -> Result<Option<PolicyKey>, KeyError> {
         let Some(text) = self.read(name)? else { return Ok(None) };
         self.seed_of(name, &text).map(|seed| Some(PolicyKey::from_seed(seed)))
     }
 
-    /// Makes a policy key.
+    /// Creates a policy key.
     pub(crate) fn make_policy_key_in(&self, name: &str) -> Result<PolicyKey, KeyError> {
         let seed = random::<32>()?;
         self.write(name, &Bytes(seed).to_base64())?;
@@ -234,7 +235,7 @@ impl DataDir {
         Ok(Bytes::<32>::from_base64(text).map_err(damaged)?.0)
     }
 
-    /// Gives a file another name, in the place of what has that name.
+    /// Renames a file, replacing any file of the new name.
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), KeyError> {
         let path = self.file(from);
         let rename = || {
@@ -244,7 +245,7 @@ impl DataDir {
         rename().map_err(failed("rename", &path))
     }
 
-    /// Removes a file, if there is one.
+    /// Removes a file, if it exists.
     pub(crate) fn remove(&self, name: &str) -> Result<(), KeyError> {
         let path = self.file(name);
         match fs::remove_file(&path) {
@@ -255,8 +256,7 @@ impl DataDir {
         }
     }
 
-    /// The 32 secret bytes of a key, made at the first start.
-    /// What to say of a key that is missing.
+    /// The 32 secret bytes of a key, created at the first start. `missing`: the error for a missing key.
     pub(crate) fn missing(&self, key: LastingKey) -> KeyError {
         KeyError::Missing { path: self.file(key.file()), key, data_dir: self.path().to_owned() }
     }
@@ -278,7 +278,7 @@ impl DataDir {
         Ok(seed)
     }
 
-    /// Makes the 32 secret bytes of a key that is lost.
+    /// Creates the 32 secret bytes of a lost key.
     pub(crate) fn make_seed_again(&self, key: LastingKey) -> Result<(), KeyError> {
         if self.read(key.file())?.is_some() {
             return Err(KeyError::IsThere(self.file(key.file())));
@@ -287,7 +287,7 @@ impl DataDir {
     }
 }
 
-/// What others must not read.
+/// Files that others must not read.
 const SECRETS: [&str; 9] = [
     "next-policy.key",
     "next-ca.key",
@@ -299,12 +299,12 @@ const SECRETS: [&str; 9] = [
     "xshield.db-wal",
     "xshield.db-shm",
 ];
-/// Group or others may do anything at all.
+/// Any permission for group or others.
 const OPEN: u32 = 0o077;
-/// Group or others may write.
+/// Write permission for group or others.
 const WRITABLE: u32 = 0o022;
 
-/// Closes the data directory. One with data in it that others could change until now is refused.
+/// Restricts the mode of the data directory. One with data that others could change until now is refused.
 fn guard(path: &Path) -> Result<(), KeyError> {
     let metadata = fs::metadata(path).map_err(failed("look at", path))?;
     let refuse = |reason| Err(KeyError::Unguarded { path: path.to_owned(), reason });
@@ -325,7 +325,7 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyErr
     move |source| KeyError::File { action, path, source }
 }
 
-/// The keys that aren't TLS's.
+/// The keys other than those for TLS.
 pub struct Keys {
     /// Signs rulesets.
     pub policy: Arc<PolicyKey>,
@@ -340,10 +340,10 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// Reads the keys; at the first start, before there is a database, makes them.
+    /// Reads the keys; at the first start, before there is a database, creates them.
     ///
     /// # Errors
-    /// When a file can't be read or written, is damaged, or is missing beside a database.
+    /// When a file can't be read or written, is damaged, or is missing next to a database.
     pub fn open(dir: &DataDir) -> Result<Self, KeyError> {
         Ok(Self {
             policy: Arc::new(PolicyKey::from_seed(dir.seed(LastingKey::Policy)?)),

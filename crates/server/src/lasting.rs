@@ -1,10 +1,10 @@
-//! Keys whose loss hosts or the database notice. Where one is missing beside a database, it is not made
-//! again by itself: restored from a backup nothing is lost.
+//! Keys whose loss affects hosts or the database. One that is missing next to a database is not recreated
+//! automatically: restoring it from a backup loses nothing.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// One of them.
+/// One of these keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LastingKey {
     /// Signs rulesets and orders; hosts pin it.
@@ -29,21 +29,24 @@ impl LastingKey {
         }
     }
 
-    /// What another one means.
+    /// The consequences of replacing it.
     #[must_use]
     pub fn another_means(self) -> &'static str {
         match self {
-            Self::Policy => "no host takes a ruleset until it has a new configuration",
-            Self::Ca => "no host and no operator reaches the platform until it trusts the new CA",
+            Self::Policy => "no host accepts a ruleset until it has a new configuration",
+            Self::Ca => {
+                "no host and no operator can connect to the platform until they trust \
+                 the new CA"
+            }
             Self::Storage => {
-                "every enforcement key and every stored secret (of channels, feeds, proxies) must be \
-                 made or given again, and hosts need the new enforcement keys"
+                "every enforcement key and every stored secret (of channels, feeds, proxies) \
+                 must be created or entered again, and hosts need the new enforcement keys"
             }
         }
     }
 }
 
-/// As the command line takes it.
+/// As on the command line.
 impl fmt::Display for LastingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -54,7 +57,7 @@ impl fmt::Display for LastingKey {
     }
 }
 
-/// Why a text names no key.
+/// The text names no key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no key {0:?}: expected policy, ca or storage")]
 pub struct NoSuchKey(String);

@@ -2,8 +2,8 @@
 //!
 //! [`serve`] starts it: keys and certificates from [`keys`], the database from [`xshield_store`], then the
 //! host API ([`api::host`]) and the admin API ([`api::admin`]) on one TLS listener. [`jobs`] compiles
-//! rulesets when policy or inventory change and forgets what is too old. [`xshield_intelligence`] keeps
-//! the list of malicious addresses.
+//! rulesets when policy or inventory change and deletes expired data. [`xshield_intelligence`] maintains the
+//! list of malicious addresses.
 
 pub mod api;
 mod asset_locks;

@@ -1,4 +1,4 @@
-//! What keeps one caller from hurting others: so many requests in a time, and so much work at once.
+//! Limits that protect callers from each other: request rates and concurrent work.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -19,7 +19,7 @@ use crate::refusal_batch::{Refusal, RefusalBatch};
 use crate::settings::Settings;
 use crate::source::Source;
 
-/// The limits of every kind of caller.
+/// The limits for every kind of caller.
 #[derive(Debug)]
 pub struct Limits {
     sessions: DefaultKeyedRateLimiter<Source>,
@@ -29,24 +29,24 @@ pub struct Limits {
     requests: DefaultKeyedRateLimiter<AssetId>,
     namesakes: DefaultKeyedRateLimiter<String>,
     changes: DefaultKeyedRateLimiter<AssetId>,
-    /// Passwords checked at a time: each takes memory on purpose.
+    /// Concurrent password checks: each uses memory on purpose.
     pub passwords: Semaphore,
-    /// The same for people who have signed in from there before: guesses of others don't hold them up.
+    /// The same for people who have signed in from that source before: guesses of others don't delay them.
     pub(crate) passwords_from_known_places: Semaphore,
-    /// Sign-ins that failed.
+    /// Failed sign-ins.
     pub(crate) sign_ins: FailedSignIns,
-    /// What was refused and is not in the audit log yet.
+    /// Refusals that are not in the audit log yet.
     pub(crate) refused: Mutex<RefusalBatch>,
-    /// Threat files read at a time: each may take some megabytes.
+    /// Concurrent reads of threat files: each may use some megabytes.
     pub files: Semaphore,
-    /// One piece of a file at a time from each asset.
+    /// One upload chunk of an asset at a time.
     pub uploads: AssetLocks,
-    /// Bodies of requests in memory.
+    /// Request bodies in memory.
     pub(crate) bodies: Bodies,
 }
 
 impl Limits {
-    /// As the settings say.
+    /// As configured.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
         let per_second = |rate: u32, burst: u32| {
@@ -74,7 +74,7 @@ impl Limits {
         }
     }
 
-    /// A session from this address.
+    /// Counts a session setup from this address.
     ///
     /// # Errors
     /// When there were too many.
@@ -82,7 +82,7 @@ impl Limits {
         checked(&self.sessions, &from.into(), "sessions from this address")
     }
 
-    /// A look from this address at whom hosts trust.
+    /// Counts a request for the trust information from this address.
     ///
     /// # Errors
     /// When there were too many.
@@ -90,7 +90,7 @@ impl Limits {
         checked(&self.trusts, &from.into(), "requests from this address")
     }
 
-    /// A request from this address that may become a sign-in.
+    /// Counts a request from this address that may become a sign-in.
     ///
     /// # Errors
     /// When there were too many.
@@ -98,12 +98,12 @@ impl Limits {
         checked(&self.knocks, &from.into(), "sign-ins from this address")
     }
 
-    /// Something was refused that the audit log should tell of.
+    /// Records a refusal for the audit log.
     pub(crate) fn note_refused(&self, refused: Refusal) {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).note(refused);
     }
 
-    /// A sign-in from this address, with an account that nobody has used from there before.
+    /// Counts a sign-in from this address to an account that has not been used from there before.
     ///
     /// # Errors
     /// When there were too many.
@@ -111,16 +111,16 @@ impl Limits {
         checked(&self.logins, &from.into(), "sign-ins from this address")
     }
 
-    /// A host that is not known and comes with this enforcement key and another host's name: to note it
-    /// is a write, which others wait for.
+    /// Counts an unknown host with this enforcement key and another host's name: recording it is a write that
+    /// others wait for.
     ///
     /// # Errors
     /// When there were too many.
     pub(crate) fn namesake(&self, key: &str) -> Result<(), Problem> {
-        checked(&self.namesakes, &key.to_owned(), "hosts with this key and names that are taken")
+        checked(&self.namesakes, &key.to_owned(), "hosts with this key and the names of others")
     }
 
-    /// A request of this asset.
+    /// Counts a request of this asset.
     ///
     /// # Errors
     /// When there were too many.
@@ -128,13 +128,13 @@ impl Limits {
         checked(&self.requests, asset, "requests of this asset")
     }
 
-    /// Whether a change of what this asset is may be taken now.
+    /// Whether a change of this asset's properties is accepted now.
     #[must_use]
     pub fn change(&self, asset: &AssetId) -> bool {
         self.changes.check_key(asset).is_ok()
     }
 
-    /// Forgets callers who are quiet.
+    /// Forgets idle callers.
     pub fn forget(&self) {
         self.sessions.retain_recent();
         self.trusts.retain_recent();
@@ -151,7 +151,7 @@ impl Limits {
 fn changes(settings: &Settings) -> Quota {
     let burst = NonZeroU32::new(settings.host_changes).unwrap_or(NonZeroU32::MIN);
     let every = Duration::from_secs(settings.host_change_every.max(1));
-    // None only of a period of nothing.
+    // `None` only for a period of zero.
     let quota = Quota::with_period(every).unwrap_or(Quota::per_minute(NonZeroU32::MIN));
     quota.allow_burst(burst)
 }

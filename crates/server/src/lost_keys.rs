@@ -1,4 +1,4 @@
-//! Makes keys again that are lost for good.
+//! Recreates permanently lost keys.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::keys::{DataDir, KeyError};
 use crate::lasting::LastingKey;
 use crate::tls;
 
-/// Why no key was made.
+/// Why no key was created.
 #[derive(Debug, thiserror::Error)]
 pub enum MakeAgainError {
     /// The data directory, or the key.
@@ -21,10 +21,10 @@ pub enum MakeAgainError {
     Store(#[from] StoreError),
 }
 
-/// Makes another key in the place of one that is lost, while the platform does not run.
+/// Replaces a lost key while the platform does not run.
 ///
 /// # Errors
-/// When the platform runs, the key is there, or there is no database.
+/// When the platform runs, the key exists, or there is no database.
 pub async fn make_again(path: &Path, key: LastingKey) -> Result<(), MakeAgainError> {
     let now = Timestamp::now();
     let dir = DataDir::open_existing(path)?;
@@ -39,7 +39,7 @@ pub async fn make_again(path: &Path, key: LastingKey) -> Result<(), MakeAgainErr
         action: "platform.new-key",
         target: key.file(),
         before: "lost".to_owned(),
-        after: format!("made again, on the platform's machine: {}", key.another_means()),
+        after: format!("recreated on the platform's machine: {}", key.another_means()),
     };
     audit::record(&mut tx, deed, now).await?;
     commit(tx).await?;

@@ -9,7 +9,7 @@ pub use xshield_operations::passwords::SHORTEST_PASSWORD;
 
 use crate::settings::PasswordCost;
 
-/// Hashes and checks passwords. Slow on purpose: call it where blocking is allowed.
+/// Hashes and checks passwords. Deliberately slow: call it where blocking is allowed.
 #[derive(Clone)]
 pub struct Passwords {
     argon2: Argon2<'static>,
@@ -28,10 +28,10 @@ impl fmt::Debug for Passwords {
 pub struct PasswordError(String);
 
 impl Passwords {
-    /// With this cost.
+    /// Uses this cost.
     ///
     /// # Errors
-    /// When the algorithm refuses, or the system gives no random bytes.
+    /// When the algorithm fails, or the system provides no random bytes.
     pub fn new(cost: PasswordCost) -> Result<Self, PasswordError> {
         let refused = |error: argon2::Error| PasswordError(error.to_string());
         let params = match cost {
@@ -47,14 +47,14 @@ impl Passwords {
     /// A salted hash.
     ///
     /// # Errors
-    /// When the algorithm refuses, or the system gives no random bytes.
+    /// When the algorithm fails, or the system provides no random bytes.
     pub fn hash(&self, password: &str) -> Result<String, PasswordError> {
         let hash = self.argon2.hash_password(password.as_bytes());
         hash.map(|hash| hash.to_string()).map_err(|error| PasswordError(error.to_string()))
     }
 
-    /// Whether the password is the hashed one. Without a hash it takes as long and says no, so that
-    /// time does not tell which accounts exist.
+    /// Whether the password matches the hash. Without a hash it takes as long and returns false, so that
+    /// timing does not reveal which accounts exist.
     #[must_use]
     pub fn check(&self, password: &str, hash: Option<&str>) -> bool {
         let Ok(parsed) = PasswordHash::new(hash.unwrap_or(&self.nobody)) else { return false };

@@ -1,9 +1,9 @@
-//! How long to wait for somebody who moves bytes slowly.
+//! Timeout for peers that transfer bytes slowly.
 
 use std::time::Duration;
 
-/// Time that waiting uses up and every byte that moves gives back. Somebody who moves nothing is given
-/// up after [`Patience::most`], somebody who moves less than the rate a little later, and nobody else.
+/// A time budget that waiting consumes and every transferred byte refills. A peer that transfers nothing
+/// times out after [`Patience::most`], one below the minimum rate a little later, and no others.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
     left: Duration,
@@ -16,17 +16,17 @@ impl Patience {
         Self { left: most, most, bytes_per_second: bytes_per_second.max(1) }
     }
 
-    /// How long it may take until the next bytes move.
+    /// How long it may take until the next bytes are transferred.
     pub(crate) fn left(&self) -> Duration {
         self.left
     }
 
-    /// So long nothing moved.
+    /// Nothing was transferred for this long.
     pub(crate) fn waited(&mut self, time: Duration) {
         self.left = self.left.saturating_sub(time);
     }
 
-    /// So many bytes moved.
+    /// This many bytes were transferred.
     pub(crate) fn moved(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let earned = Duration::from_secs(1).saturating_mul(bytes) / self.bytes_per_second;
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn what_moves_slowly_ends_and_what_moves_well_does_not() {
-        // Bytes for each second of waiting, for how many seconds, and whether it is still going on.
+        // Bytes per second of waiting, for how many seconds, and whether it has not timed out.
         for (bytes, seconds, goes_on) in [
             (0, 9, true),
             (0, 10, false),

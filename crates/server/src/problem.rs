@@ -1,4 +1,4 @@
-//! Errors as RFC 9457 problem documents, which name the field at fault.
+//! Errors as RFC 9457 problem documents, which name the invalid field.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,7 +11,7 @@ use xshield_store::StoreError;
 
 pub use crate::request_body::JsonBody;
 
-/// An error answer (RFC 9457, `application/problem+json`).
+/// An error response (RFC 9457, `application/problem+json`).
 #[derive(Debug, Clone)]
 pub struct Problem {
     /// HTTP status.
@@ -21,11 +21,11 @@ pub struct Problem {
     document: Box<api::Problem>,
 }
 
-/// The answer of a handler.
+/// The result of a handler.
 pub type Answer<T> = Result<T, Problem>;
 
 impl Problem {
-    /// A problem of the kind `/problems/{slug}`.
+    /// A problem of type `/problems/{slug}`.
     #[must_use]
     pub fn new(status: StatusCode, slug: &str, title: &str) -> Self {
         let document = Box::new(api::Problem {
@@ -36,13 +36,13 @@ impl Problem {
         Self { status, retry_after: None, document }
     }
 
-    /// The last part of the kind.
+    /// The last part of the type.
     #[must_use]
     pub fn slug(&self) -> &str {
         self.kind.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Says what happened and what to do.
+    /// Sets what happened and what to do.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
@@ -56,36 +56,35 @@ impl Problem {
         self
     }
 
-    /// Lists everything that is wrong.
+    /// Lists all errors.
     #[must_use]
     pub fn errors(mut self, errors: Vec<FieldError>) -> Self {
         self.errors = errors;
         self
     }
 
-    /// A value that is not what the field takes.
+    /// A field has an invalid value.
     #[must_use]
     pub fn invalid(field: &str, reason: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-value", "A value is not valid")
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-value", "Invalid value")
             .field(field)
             .detail(reason)
     }
 
-    /// There is no such thing.
+    /// The resource does not exist.
     #[must_use]
     pub fn not_found(what: &str, id: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing")
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found")
             .detail(format!("there is no {what} {id:?}"))
     }
 
-    /// The change does not fit what is there.
+    /// The change conflicts with the current state.
     #[must_use]
     pub fn conflict(slug: &str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, slug, "The change does not fit what is there")
-            .detail(detail)
+        Self::new(StatusCode::CONFLICT, slug, "Conflict").detail(detail)
     }
 
-    /// Nobody is signed in at this browser.
+    /// The browser has no valid session.
     #[must_use]
     pub(crate) fn unauthenticated_here() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in")
@@ -102,7 +101,7 @@ impl Problem {
         problem
     }
 
-    /// Something failed that the caller can't change. The cause goes to the log, not to the caller.
+    /// An internal failure. The cause is logged, not sent to the caller.
     #[must_use]
     pub fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
         let mut text = cause.to_string();
@@ -113,8 +112,10 @@ impl Problem {
             next = source.source();
         }
         tracing::error!(cause = text, "a request failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The platform failed")
-            .detail("the platform could not do this; its log says why. Try again later")
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error").detail(
+            "the request failed for an internal reason, see the platform's log. Try \
+                 again later",
+        )
     }
 }
 
@@ -132,7 +133,7 @@ impl std::ops::DerefMut for Problem {
     }
 }
 
-/// What operations refuse, as HTTP says it.
+/// Maps the errors of operations to HTTP.
 impl From<OperationError> for Problem {
     fn from(error: OperationError) -> Self {
         use OperationError as E;
@@ -164,7 +165,7 @@ impl From<OperationError> for Problem {
             E::InvalidPolicy(errors) => invalid_policy(errors),
             E::PolicyDoesNotCompile(errors) => does_not_compile(errors),
             E::RulesetNotCompiled { .. } => {
-                let title = "The asset's ruleset can't be compiled";
+                let title = "Ruleset can't be compiled";
                 Self::new(StatusCode::CONFLICT, "ruleset-not-compiled", title).detail(text)
             }
             E::Store(error) => Self::internal(&error),
@@ -173,10 +174,10 @@ impl From<OperationError> for Problem {
     }
 }
 
-/// Everything that is wrong in a set of documents.
+/// All errors in a set of documents.
 fn invalid_policy(errors: Vec<FieldError>) -> Problem {
     let problem =
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-policy", "The policy is not valid");
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-policy", "Invalid policy");
     let first = errors.first().map(|error| {
         let place = error.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
         format!("{place}{}", error.reason)
@@ -185,13 +186,13 @@ fn invalid_policy(errors: Vec<FieldError>) -> Problem {
     problem.field(field).detail(first.unwrap_or_default()).errors(errors)
 }
 
-/// Every reason why a policy can't be compiled.
+/// All reasons why a policy can't be compiled.
 fn does_not_compile(errors: Vec<FieldError>) -> Problem {
     let first = errors.first().map(|error| error.reason.clone()).unwrap_or_default();
     Problem::new(
         StatusCode::UNPROCESSABLE_ENTITY,
         "policy-does-not-compile",
-        "The policy can't be compiled, and nothing was changed",
+        "Policy can't be compiled",
     )
     .detail(format!("{first}; nothing was changed"))
     .errors(errors)
@@ -224,13 +225,13 @@ impl IntoResponse for Problem {
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        // For the console, which makes a page of it.
+        // For the console, which renders it as a page.
         response.extensions_mut().insert(self);
         response
     }
 }
 
-/// Reads JSON; an empty body is an empty object.
+/// Parses JSON; an empty body is an empty object.
 ///
 /// # Errors
 /// A problem that names the field.
@@ -240,13 +241,13 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let field = pointer(error.path());
         let reason = error.into_inner().to_string();
-        Problem::new(StatusCode::BAD_REQUEST, "invalid-json", "The body is not as documented")
+        Problem::new(StatusCode::BAD_REQUEST, "invalid-json", "Invalid body")
             .field(field)
             .detail(reason)
     })?;
     reader.end().map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid-json", "The body is not as documented")
-            .detail(format!("more after the end: {error}"))
+        Problem::new(StatusCode::BAD_REQUEST, "invalid-json", "Invalid body")
+            .detail(format!("trailing data: {error}"))
     })?;
     Ok(value)
 }

@@ -1,5 +1,5 @@
-//! Query strings: what does not fit is refused with the parameter's name, also a parameter that
-//! there is not. A filter with a slip of the pen must not become no filter.
+//! Query strings: invalid values and unknown parameters are refused with the parameter's name. A misspelled
+//! filter must not turn into no filter.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::problem::{Answer, Problem};
 
-/// The parameters of a request that takes those of `T` and no others.
+/// The parameters of `T`; others are refused.
 #[derive(Debug)]
 pub struct QueryOf<T>(pub T);
 
@@ -24,7 +24,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
     }
 }
 
-/// The parameters of a request that takes those of `A` and those of `B`.
+/// The parameters of `A` and of `B`.
 #[derive(Debug)]
 pub struct BothOf<A, B>(pub A, pub B);
 
@@ -61,7 +61,7 @@ fn only(values: &Map<String, Value>, known: &[&[&str]]) -> Answer<()> {
     match values.keys().find(|name| !known.contains(&name.as_str())) {
         None => Ok(()),
         Some(name) => {
-            let reason = format!("there is no such parameter; there are {}", known.join(", "));
+            let reason = format!("unknown parameter; expected one of {}", known.join(", "));
             Err(Problem::invalid(&format!("?{name}"), reason))
         }
     }
@@ -74,7 +74,7 @@ fn read<T: DeserializeOwned>(values: Map<String, Value>) -> Answer<T> {
     })
 }
 
-/// The names of a struct's fields, as its `Deserialize` knows them.
+/// The names of a struct's fields, from its `Deserialize`.
 fn names<T: DeserializeOwned>() -> &'static [&'static str] {
     struct Names<'a>(&'a mut &'static [&'static str]);
 
@@ -102,7 +102,7 @@ fn names<T: DeserializeOwned>() -> &'static [&'static str] {
     }
 
     let mut found: &'static [&'static str] = &[];
-    // It ends in an error either way; what counts is what was found before.
+    // It always ends in an error; only the names found before matter.
     drop(T::deserialize(Names(&mut found)));
     found
 }

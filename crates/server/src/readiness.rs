@@ -1,4 +1,4 @@
-//! Whether the platform can do its work: a write, looked at when somebody asks, but not at each question.
+//! Whether the platform can write, checked on request but not for every request.
 
 use std::time::{Duration, Instant};
 
@@ -7,20 +7,20 @@ use tokio::time::timeout;
 use xshield_model::Timestamp;
 use xshield_store::Store;
 
-/// A finding holds for so long, however many ask meanwhile.
+/// How long a result is reused.
 const HOLDS: Duration = Duration::from_secs(2);
-/// A write that takes longer is none.
+/// A write that takes longer counts as failed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What was found last.
+/// The last result.
 #[derive(Debug, Default)]
 pub struct Readiness(Mutex<Option<(Instant, Result<(), String>)>>);
 
 impl Readiness {
-    /// Writes a row and makes it durable. Those who ask at the same time share one write.
+    /// Writes a row durably. Concurrent callers share one write.
     ///
     /// # Errors
-    /// Why the platform is not ready, for people.
+    /// Why the platform is not ready, in words.
     pub async fn check(&self, store: &Store) -> Result<(), String> {
         let mut last = self.0.lock().await;
         if let Some((at, found)) = &*last

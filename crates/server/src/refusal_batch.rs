@@ -1,32 +1,32 @@
-//! Refusals for the audit log, gathered: one line for each kind, subject and source in a minute, with
-//! how often, and few lines in an hour, however much is refused.
+//! Aggregates refusals for the audit log: one line with a count for each kind, subject and source per minute,
+//! and a limited number of lines per hour, however much is refused.
 
 use std::collections::HashMap;
 
 use crate::source::Source;
 
-/// Kinds, subjects and sources that are told apart at a time.
+/// The maximum number of distinct kinds, subjects and sources.
 const MOST: usize = 1000;
-/// Lines of a minute.
+/// The maximum number of lines per minute.
 const LINES: usize = 10;
-/// Lines that can be written at once, after a quiet hour; one more for each minute.
+/// The burst of lines after a quiet hour; one more is allowed per minute.
 const BUDGET: usize = 60;
 
-/// What was refused.
+/// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Refusal {
     /// The audit log's action.
     pub(crate) action: &'static str,
-    /// Why.
+    /// The reason.
     pub(crate) reason: String,
-    /// Whom it was about, as far as that is known to be somebody: what strangers make up is not
-    /// written down, which may be a password in the wrong field.
+    /// The subject, as far as it is known to exist: names invented by strangers are not recorded, as they may
+    /// be a password in the wrong field.
     pub(crate) subject: Option<String>,
-    /// Where it came from.
+    /// The source.
     pub(crate) from: Source,
 }
 
-/// A line for the audit log.
+/// A line of the audit log.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) action: &'static str,
@@ -38,13 +38,13 @@ pub(crate) struct Line {
 #[derive(Debug, Default)]
 pub(crate) struct RefusalBatch {
     counts: HashMap<Refusal, u64>,
-    /// By action, what found no place among `counts`.
+    /// By action, what exceeded the limit of `counts`.
     others: HashMap<&'static str, u64>,
     spent: usize,
 }
 
 impl RefusalBatch {
-    /// Once more.
+    /// Counts a refusal.
     pub(crate) fn note(&mut self, refused: Refusal) {
         if self.counts.len() >= MOST && !self.counts.contains_key(&refused) {
             *self.others.entry(refused.action).or_default() += 1;
@@ -53,7 +53,7 @@ impl RefusalBatch {
         }
     }
 
-    /// The lines of this minute, those that tell most first; to be asked for once a minute.
+    /// The lines of this minute, highest counts first; to be called once a minute.
     pub(crate) fn lines(&mut self) -> Vec<Line> {
         let mut counts: Vec<_> = std::mem::take(&mut self.counts).into_iter().collect();
         counts.sort_by(|(a, times), (b, other)| {
@@ -79,7 +79,7 @@ impl RefusalBatch {
         lines.extend(others.into_iter().map(|(action, times)| Line {
             action,
             target: "others".to_owned(),
-            text: format!("{} more, not told apart", often(times)),
+            text: format!("{} more, not itemized", often(times)),
         }));
         lines
     }

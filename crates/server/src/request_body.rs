@@ -1,4 +1,4 @@
-//! The body of a request, within what its sender may have in memory, as bytes or as JSON.
+//! The body of a request, within the memory limits of its sender, as bytes or as JSON.
 
 use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
@@ -10,11 +10,11 @@ use crate::problem::{Answer, Problem, parse_json};
 use crate::source::Source;
 use crate::state::App;
 
-/// Reads the body of a request: as large as bodies may be of a sender who was vouched for before, and
-/// a small one of anybody else.
+/// Reads the body of a request: up to the full limit from an authenticated sender, and a small one from
+/// anyone else.
 ///
 /// # Errors
-/// When it is too large, too slow, breaks off, or finds no room.
+/// When it is too large, too slow, is aborted, or there is no memory for it.
 pub(crate) async fn take(app: &App, request: Request) -> Answer<Held> {
     let known = request.extensions().get::<Party>().cloned();
     let party = match known {
@@ -29,10 +29,10 @@ pub(crate) async fn take(app: &App, request: Request) -> Answer<Held> {
 }
 
 fn no_client() -> Problem {
-    Problem::internal(&std::io::Error::other("the request came by no connection"))
+    Problem::internal(&std::io::Error::other("the request has no connection"))
 }
 
-/// A JSON body; what does not fit is refused with the field's JSON pointer.
+/// A JSON body; an invalid one is refused with the field's JSON pointer.
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 

@@ -1,14 +1,14 @@
-//! Another policy key and another CA, which hosts follow: old and new overlap until every host has heard
-//! of the new ones from the old ([`xshield_wire::succession`]).
+//! Rotation of the policy key and the CA: old and new overlap until every host has learned of the new ones
+//! from the old ([`xshield_wire::succession`]).
 //!
-//! | step | files | hosts are told, signed by | the platform signs with |
+//! | step | files | hosts trust, signed by | the platform signs with |
 //! |---|---|---|---|
-//! | `begin` | `next-policy.key`, `next-ca.key`, `next-ca.pem` are made | old and new; the old key | the old |
-//! | `finish` | they take the place of the old ones | the new alone; both keys | the new |
-//! | `cancel` | they are removed | the old alone; the old key | the old |
+//! | `begin` | `next-policy.key`, `next-ca.key`, `next-ca.pem` are created | old and new; the old key | the old |
+//! | `finish` | they replace the old ones | only the new; both keys | the new |
+//! | `cancel` | they are removed | only the old; the old key | the old |
 //!
-//! Each step is done once `trust.json` is written; what an end in between leaves of the files is put right
-//! at the next start.
+//! Each step is done once `trust.json` is written; files left by an interruption are corrected at the next
+//! start.
 
 use std::path::Path;
 
@@ -27,49 +27,50 @@ use crate::keys::{DataDir, KeyError};
 use crate::lasting::LastingKey;
 use crate::tls;
 
-/// What hosts are told.
+/// The file with what hosts trust.
 const TOLD: &str = "trust.json";
-/// Hosts that are named to whoever finishes too early.
+/// The number of hosts to list when the rotation is finished too early.
 const NAMED: u32 = 20;
 
-/// The files that wait to take the place of others.
+/// The pending files.
 const NEXT_POLICY: &str = "next-policy.key";
 const NEXT_CA_KEY: &str = "next-ca.key";
 const NEXT_CA: &str = "next-ca.pem";
 
-/// What is to be done.
+/// The step to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Make new keys, and let hosts follow.
+    /// Create new keys and announce them to hosts.
     Begin,
-    /// Use the new keys alone.
+    /// Use only the new keys.
     Finish {
-        /// Also when hosts have not followed: they are cut off.
+        /// Also when hosts have not learned of them: these lose their connection.
         leaving_hosts_behind: bool,
     },
-    /// Go on with the old keys alone.
+    /// Keep only the old keys.
     Cancel,
 }
 
-/// Why it is not done.
+/// Why a step is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
-    /// Nothing was begun.
-    #[error("no rotation is under way; begin one with: xshield admin rotate-keys begin")]
+    /// There is no rotation.
+    #[error("no rotation is in progress; begin one with: xshield admin rotate-keys begin")]
     NotBegun,
-    /// It was begun.
+    /// There is one already.
     #[error(
-        "a rotation is under way already; end it with: xshield admin rotate-keys finish, or cancel"
+        "a rotation is already in progress; end it with: xshield admin rotate-keys finish, or \
+         cancel"
     )]
     Begun,
-    /// Hosts would be cut off.
+    /// Hosts would lose their connection.
     #[error(
-        "{count} hosts have not heard of the new keys and would be cut off: {names}. Start the platform \
-         and wait until they have checked in, or decommission them; or leave them behind with \
+        "{count} hosts do not know the new keys yet and would lose their connection: {names}. \
+         Start the platform and wait until they have checked in, or decommission them; or use \
          --leave-hosts-behind, and give them a new configuration"
     )]
     Behind {
-        /// How many.
+        /// Their number.
         count: u64,
         /// The first of them.
         names: String,
@@ -82,17 +83,17 @@ pub enum RotationError {
     Store(#[from] StoreError),
 }
 
-/// What hosts are told by now.
+/// What hosts are currently told.
 #[derive(Debug, Clone)]
 pub struct Told {
-    /// As it is sent.
+    /// As sent.
     pub envelope: Envelope,
-    /// What it says.
+    /// The content.
     pub succession: Succession,
 }
 
 impl Told {
-    /// What was told last; `None` when the keys are the first ones. Puts files right first.
+    /// What was last announced; `None` for the first keys. Completes an interrupted step first.
     ///
     /// # Errors
     /// When a file can't be read or moved, or is damaged.
@@ -114,7 +115,7 @@ impl Told {
         self.succession.policy_keys.len() > 1
     }
 
-    /// Moves or removes what waits, as was decided.
+    /// Moves or removes the pending files, as decided.
     fn settle(&self, dir: &DataDir) -> Result<(), KeyError> {
         if let Some(next) = dir.policy_key_in(NEXT_POLICY)? {
             match self.succession.policy_keys.contains(&next.public()) {
@@ -123,7 +124,7 @@ impl Told {
             }
         }
         if let Some(pem) = dir.read(NEXT_CA)? {
-            // The certificate goes last: as long as it waits, its key may.
+            // The certificate is moved last: while it is pending, its key may be, too.
             if self.succession.ca.contains(&der_of(dir, NEXT_CA, &pem)?) {
                 if dir.read(NEXT_CA_KEY)?.is_some() {
                     dir.rename(NEXT_CA_KEY, LastingKey::Ca.file())?;
@@ -145,7 +146,7 @@ fn der_of(dir: &DataDir, name: &str, pem: &str) -> Result<Der, KeyError> {
     Ok(Der(read.to_vec()))
 }
 
-/// Keys and CA that are in use, or wait.
+/// A policy key and a CA, current or pending.
 struct Pair {
     policy: PolicyKey,
     ca: Der,
@@ -159,7 +160,7 @@ fn current(dir: &DataDir) -> Result<Pair, KeyError> {
     Ok(Pair { policy, ca: der_of(dir, tls::CA, &pem)? })
 }
 
-/// What waits; made where it does not.
+/// The pending keys, created if missing.
 fn next(dir: &DataDir, now: Timestamp) -> Result<Pair, KeyError> {
     let policy = match dir.policy_key_in(NEXT_POLICY)? {
         Some(known) => known,
@@ -184,7 +185,7 @@ fn next(dir: &DataDir, now: Timestamp) -> Result<Pair, KeyError> {
     Ok(Pair { policy, ca: der_of(dir, NEXT_CA, &pem)? })
 }
 
-/// Takes a step, while the platform does not run; what was done, for people.
+/// Takes a step while the platform does not run; returns a message about it.
 ///
 /// # Errors
 /// See [`RotationError`].
@@ -205,9 +206,9 @@ pub async fn take(path: &Path, step: Step) -> Result<String, RotationError> {
         (Step::Begin, None) => {
             let new = next(&dir, now)?;
             let both = tell(&[&old.policy, &new.policy], vec![old.ca, new.ca]);
-            let done = "new keys are made; the old ones stay in use while hosts hear of the new ones. \
-                        Start the platform; xshield health says who has not heard yet. Then: xshield \
-                        admin rotate-keys finish";
+            let done = "new keys are created; the old ones stay in use while hosts learn of the \
+                 new ones. Start the platform; xshield health lists the hosts that do not know \
+                 them yet. Then: xshield admin rotate-keys finish";
             ("platform.rotation-begun", both, vec![old.policy], done.to_owned())
         }
         (_, None) => return Err(RotationError::NotBegun),
@@ -221,16 +222,16 @@ pub async fn take(path: &Path, step: Step) -> Result<String, RotationError> {
             let new = next(&dir, now)?;
             let alone = tell(&[&new.policy], vec![new.ca]);
             let done = format!(
-                "the new keys are the only ones; {} hosts were left behind. Sign in anew with the CA's \
-                 new fingerprint, make new deployment keys and host configurations for new hosts, and \
-                 back up the data directory",
+                "only the new keys are in use; {} hosts were left behind. Sign in again with the \
+                 CA's new fingerprint, create new deployment keys and host configurations for \
+                 new hosts, and back up the data directory",
                 behind.count
             );
             ("platform.rotation-finished", alone, vec![old.policy, new.policy], done)
         }
         (Step::Cancel, Some(_)) => {
             let alone = tell(&[&old.policy], vec![old.ca]);
-            let done = "the old keys are the only ones again; the new ones are removed".to_owned();
+            let done = "only the old keys are in use; the new ones are removed".to_owned();
             ("platform.rotation-cancelled", alone, vec![old.policy], done)
         }
     };
@@ -299,7 +300,7 @@ mod tests {
         assert_eq!((begun.succession.sequence, begun.succession.ca.len()), (1, 2));
         drop(dir);
 
-        // Taken back: nothing is left, and hosts are told so.
+        // Cancelled: nothing is left, and hosts are told so.
         take(temp.path(), Step::Cancel).await.unwrap();
         let dir = DataDir::open(temp.path()).unwrap();
         assert!(!waits(&dir));
@@ -317,7 +318,7 @@ mod tests {
         assert_eq!(told.succession.policy_keys[0].as_bytes().to_vec(), new_policy);
     }
 
-    /// Killed after the decision, before or while the files were moved.
+    /// Interrupted after the decision, before or while the files were moved.
     #[tokio::test]
     async fn what_was_decided_is_done_at_the_next_start() {
         let temp = tempfile::tempdir().unwrap();
@@ -333,7 +334,7 @@ mod tests {
         let dir = DataDir::open(temp.path()).unwrap();
         let done = held(&dir);
         for moved in 0..3 {
-            // As it was before the files were moved, and then so many of them.
+            // As before the files were moved, and then with some of them moved.
             files.iter().zip(&kept).take(6).for_each(|(name, text)| dir.write(name, text).unwrap());
             for (from, to) in [(0, 3), (1, 4), (2, 5)].into_iter().take(moved) {
                 dir.rename(files[from], files[to]).unwrap();

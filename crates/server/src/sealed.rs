@@ -1,5 +1,5 @@
-//! What only this platform can read: host session tokens and stored secrets, sealed as PASETO
-//! v4.local (XChaCha20 and keyed BLAKE2b). Any replica with the same key can open them.
+//! Data that only this platform can read: host session tokens and stored secrets, sealed as PASETO v4.local
+//! (XChaCha20 and keyed BLAKE2b). Any replica with the same key can open them.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use xshield_model::secrets::{SecretError, Secrets};
 use xshield_policy::AssetId;
 use xshield_wire::Bytes;
 
-/// Bound into session tokens, so that no other sealed text passes for one.
+/// Bound into session tokens, so that no other sealed text is accepted as one.
 const SESSION: &[u8] = b"xshield host session v1";
 
 /// Seals and opens.
@@ -33,20 +33,20 @@ impl fmt::Debug for Seal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     /// The platform could not seal.
-    #[error("could not seal a secret: the system gives no random bytes")]
+    #[error("could not seal a secret: the system provides no random bytes")]
     Sealing,
     /// Not sealed by this platform for this purpose.
     #[error("the token was not sealed by this platform")]
     Foreign,
-    /// Sealed by this platform, but over.
-    #[error("the token is over")]
+    /// Sealed by this platform, but expired.
+    #[error("the token has expired")]
     Expired,
 }
 
-/// What a host's session token says. The host can't read it.
+/// The content of a host's session token. The host can't read it.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct HostSession {
-    /// Whose session.
+    /// The asset.
     pub asset: AssetId,
     /// The identity key that set it up.
     pub identity: Bytes<32>,
@@ -54,7 +54,7 @@ pub struct HostSession {
     pub key_id: String,
     /// The session key.
     pub session_key: Bytes<32>,
-    /// When it ends, seconds since 1970.
+    /// Its expiry in seconds since 1970.
     pub expires: i64,
 }
 
@@ -79,7 +79,7 @@ impl Secrets for Seal {
 }
 
 impl Seal {
-    /// With the platform's storage key.
+    /// Uses the platform's storage key.
     ///
     /// # Errors
     /// When the key has the wrong length.
@@ -88,19 +88,19 @@ impl Seal {
         Ok(Self { key })
     }
 
-    /// Makes a session token.
+    /// Creates a session token.
     ///
     /// # Errors
-    /// When the system gives no random bytes.
+    /// When the system provides no random bytes.
     pub fn session(&self, session: &HostSession) -> Result<String, SealError> {
         let text = serde_json::to_vec(session).map_err(|_| SealError::Sealing)?;
         LocalToken::encrypt(&self.key, &text, None, Some(SESSION)).map_err(|_| SealError::Sealing)
     }
 
-    /// Reads a session token.
+    /// Opens a session token.
     ///
     /// # Errors
-    /// When it is foreign or over.
+    /// When it is foreign or has expired.
     pub fn open_session(&self, token: &str, now: Timestamp) -> Result<HostSession, SealError> {
         let text = self.open(token, SESSION)?;
         let session: HostSession = serde_json::from_str(&text).map_err(|_| SealError::Foreign)?;
@@ -113,7 +113,7 @@ impl Seal {
     /// Seals an enforcement key's secret for the database, bound to the key's id.
     ///
     /// # Errors
-    /// When the system gives no random bytes.
+    /// When the system provides no random bytes.
     pub fn secret(&self, id: &str, secret: &[u8]) -> Result<String, SealError> {
         let text = STANDARD.encode(secret);
         LocalToken::encrypt(&self.key, text.as_bytes(), None, Some(&purpose(id)))

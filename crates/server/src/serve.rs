@@ -63,49 +63,49 @@ pub enum ServeError {
     /// Threat lists.
     #[error(transparent)]
     Threats(#[from] FileError),
-    /// A password for nobody.
+    /// A password for an unknown user.
     #[error(
-        "could not set the password: there is no user {user:?}; there are: {users}. To make an admin \
-         of that name, add --create-admin"
+        "could not set the password: there is no user {user:?}; existing users: {users}. To \
+         create an admin of that name, add --create-admin"
     )]
     NoUser {
-        /// The name given.
+        /// The given name.
         user: String,
-        /// The users that there are.
+        /// The existing users.
         users: String,
     },
-    /// A new admin who is there already.
-    #[error("could not make the admin: there is a user {0:?}; leave --create-admin out")]
+    /// The new admin exists already.
+    #[error("could not create the admin: user {0:?} exists; omit --create-admin")]
     UserExists(String),
-    /// A name that no user can have.
-    #[error("could not make the admin: {0:?} is no name; expected letters and digits")]
+    /// An invalid user name.
+    #[error("could not create the admin: {0:?} is not a valid name; expected letters and digits")]
     UserName(String),
-    /// The address.
+    /// The listen address.
     #[error("could not listen on {address}; is it in use? Choose another with --listen")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
 }
 
-/// Users that are named to whoever mistook one.
+/// The number of users to list in the error.
 const USERS_NAMED: u32 = 20;
 
-/// A platform that listens, until it is dropped or stopped.
+/// A listening platform, until it is dropped or stopped.
 #[derive(Debug)]
 pub struct Running {
     /// The platform.
     pub app: App,
-    /// The first admin's password, when this start made it up.
+    /// The first admin's password, if this start generated it.
     pub made_up_password: Option<String>,
     listener: TcpListener,
     acceptor: Arc<rustls::ServerConfig>,
 }
 
-/// Makes or opens everything in the data directory and binds the address.
+/// Opens or creates everything in the data directory and binds the address.
 ///
 /// # Errors
 /// See [`ServeError`].
@@ -113,7 +113,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let now = Timestamp::now();
     let dir = DataDir::open(&settings.data_dir)?;
     dir.close_secrets()?;
-    // Before anything is made: a start that fails leaves the next one to be the first.
+    // Before anything is created: a failed start leaves the next one to be the first.
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|source| ServeError::Listen { address: settings.listen, source })?;
@@ -131,22 +131,23 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     for endpoint in endpoints::translated(&endpoints, listening) {
         tracing::info!(
             %endpoint,
-            "hosts reach the platform at an address that is none of this machine's: if this machine \
-             is protected itself, name its own address with --listen, so that no policy closes the port"
+            "hosts reach the platform at an address that does not belong to this machine: if \
+             this machine is itself protected, give its own address with --listen, so that no \
+             policy closes the port"
         );
     }
     let opened = Opened { settings, dir, keys, told, tls, store, passwords, listening, endpoints };
     let app = Arc::new(assembled(opened)?);
     app.threat.load().await?;
-    // Before anyone is served: hosts must not hear that there is no list because nobody has looked.
-    // What goes wrong is in the log and in the list's state.
+    // Before anyone is served: hosts must not get "no list" because it was not compiled yet. Errors are in
+    // the log and in the list's state.
     drop(app.threat.compile().await);
-    // Last of all: its password is told once, and nobody is told of a start that fails.
+    // Last of all: the password is shown once, and must not be lost in a failed start.
     let made_up_password = first_admin(&app.store, &app.passwords, &app.settings, now).await?;
     Ok(Running { app, made_up_password, listener, acceptor })
 }
 
-/// What a start has opened.
+/// Everything that a start has opened.
 struct Opened {
     settings: Settings,
     dir: DataDir,
@@ -159,7 +160,7 @@ struct Opened {
     endpoints: Vec<SocketAddr>,
 }
 
-/// Gives each part what it needs of the others.
+/// Wires the parts together.
 fn assembled(opened: Opened) -> Result<Platform, ServeError> {
     let Opened { settings, dir, keys, told, tls, store, passwords, listening, endpoints } = opened;
     let endpoints = Endpoints::new(endpoints);
@@ -213,7 +214,7 @@ fn assembled(opened: Opened) -> Result<Platform, ServeError> {
     })
 }
 
-/// The recorder is the process's, however many platforms (in tests) are in it.
+/// The recorder is one per process, even with several platforms (in tests).
 fn recorder() -> PrometheusHandle {
     static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
     RECORDER
@@ -228,8 +229,8 @@ fn recorder() -> PrometheusHandle {
         .clone()
 }
 
-/// Buckets in seconds, from a look-up to a compilation for thousands of assets. A list that is refused
-/// leaves the exporter's own summaries.
+/// Buckets in seconds, from a look-up to a compilation for thousands of assets. If they are rejected, the
+/// exporter's default summaries remain.
 fn builder() -> PrometheusBuilder {
     const SECONDS: [f64; 11] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
     let plain = PrometheusBuilder::new();
@@ -277,12 +278,11 @@ async fn first_admin(
 }
 
 impl Running {
-    /// Serves until `stop` is done, then finishes the requests in flight, but no longer than the
-    /// settings grant.
+    /// Serves until `stop` completes, then finishes requests in flight, within the configured grace time.
     pub async fn until(self, stop: impl Future<Output = ()>) {
         let Self { app, listener, acceptor, .. } = self;
         let jobs = started(&app);
-        // Changes that a sudden end kept from being compiled.
+        // Changes that were not compiled before a crash.
         app.compiler.inventory_changed();
         let door = Door::new(api::router(app.clone()), acceptor, &app.settings, open_files());
         let mut stop = std::pin::pin!(stop);
@@ -290,16 +290,16 @@ impl Running {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, from)) => {
-                        // Without it the first answer of a TLS session waits behind the session's
-                        // tickets until the client acknowledges those: some 40 ms.
+                        // Without it the first response of a TLS session waits behind the session tickets
+                        // until the client acknowledges those: some 40 ms.
                         if let Err(error) = stream.set_nodelay(true) {
-                            tracing::debug!(%error, "answers on a connection may be late");
+                            tracing::debug!(%error, "responses on a connection may be late");
                         }
                         door.open(stream, from);
                     }
                     Err(error) => {
-                        // Out of file descriptors, mostly: others must end first.
-                        tracing::warn!(%error, "a connection could not be accepted");
+                        // Out of file descriptors, mostly: others must close first.
+                        tracing::warn!(%error, "could not accept a connection");
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 },
@@ -310,7 +310,7 @@ impl Running {
         app.held_polls.close();
         let grace = Duration::from_secs(app.settings.shutdown_grace);
         if timeout(grace, door.close()).await.is_err() {
-            tracing::warn!("requests in flight took too long and were cut");
+            tracing::warn!("requests in flight took too long and were aborted");
         }
         jobs.iter().for_each(JoinHandle::abort);
         maintenance::tell_of_refusals(&app).await;
@@ -318,13 +318,13 @@ impl Running {
     }
 }
 
-/// How many files may be open.
+/// The maximum number of open files.
 fn open_files() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
-/// Starts what runs beside requests.
+/// Starts the background jobs.
 fn started(app: &App) -> [JoinHandle<()>; 8] {
     let gather = |app: &App| Duration::from_millis(app.settings.gather_changes_ms);
     [
@@ -350,7 +350,7 @@ fn started(app: &App) -> [JoinHandle<()>; 8] {
     ]
 }
 
-/// Runs a job until its handle is aborted, whatever befalls it.
+/// Runs a job until its handle is aborted, and restarts it after failures.
 fn keep<F>(
     app: &App,
     name: &'static str,
@@ -363,16 +363,16 @@ where
     tokio::spawn(async move { app.jobs.keep(name, Pauses::USUAL, || job(app.clone())).await })
 }
 
-/// How a process is asked to end.
+/// A signal to shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndSignal {
-    /// SIGTERM, by whoever manages services.
+    /// SIGTERM, from the service manager.
     Terminate,
-    /// SIGINT, by Ctrl-C.
+    /// SIGINT, from Ctrl-C.
     Interrupt,
 }
 
-/// Hears when the process is asked to end. From its making on, the signals do not end it by themselves.
+/// Receives signals to shut down. From its creation, the signals do not end the process by themselves.
 #[derive(Debug)]
 pub struct EndSignals {
     terminate: Signal,
@@ -380,10 +380,10 @@ pub struct EndSignals {
 }
 
 impl EndSignals {
-    /// Begins to listen; within a runtime.
+    /// Installs the handlers; within a runtime.
     ///
     /// # Errors
-    /// When the system lets nobody listen for them.
+    /// When the system refuses.
     pub fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -391,7 +391,7 @@ impl EndSignals {
         })
     }
 
-    /// Done when one has come since the beginning.
+    /// Completes when a signal has arrived since the start.
     pub async fn asked(&mut self) -> EndSignal {
         tokio::select! {
             _ = self.terminate.recv() => EndSignal::Terminate,
@@ -403,13 +403,13 @@ impl EndSignals {
 /// Whose password is set on the platform's machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whom {
-    /// A user that there is.
+    /// An existing user.
     KnownUser,
-    /// One that is made by it, with the role admin.
+    /// A new user with the role admin.
     NewAdmin,
 }
 
-/// Gives a user a new password while the platform does not run, or makes an admin.
+/// Sets a user's password while the platform does not run, or creates an admin.
 ///
 /// # Errors
 /// When the platform runs, or its data can't be read or written.

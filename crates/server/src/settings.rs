@@ -1,4 +1,4 @@
-//! What an operator can set when starting the platform.
+//! The settings of the platform.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -7,16 +7,16 @@ use ipnet::IpNet;
 
 use crate::intake::budget::Grant;
 
-/// How the platform runs. [`Settings::new`] gives the defaults.
+/// How the platform runs. [`Settings::new`] has the defaults.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Keys, certificates and the database live here (mode 0700).
+    /// The directory of keys, certificates and the database (mode 0700).
     pub data_dir: PathBuf,
-    /// Where to listen.
+    /// The listen address.
     pub listen: SocketAddr,
-    /// Where hosts and people reach the platform; the first one goes into host configurations.
+    /// The URLs at which hosts and people reach the platform; the first one is used in host configurations.
     pub public_urls: Vec<PublicUrl>,
-    /// The first admin's password; made up and shown once when `None`.
+    /// The first admin's password; generated and shown once if `None`.
     pub admin_password: Option<AdminPassword>,
     /// Seconds between a host's check-ins.
     pub check_in_every: u32,
@@ -26,56 +26,56 @@ pub struct Settings {
     pub login_for: i64,
     /// Seconds that events and counted batches are kept.
     pub keep_for: i64,
-    /// Flows kept of one asset, at most.
+    /// Maximum number of flows kept per asset.
     pub flows_per_asset: i64,
-    /// Flows with listed peers kept of one asset, at most.
+    /// Maximum number of flows with listed peers kept per asset.
     pub threat_flows_per_asset: i64,
-    /// Seconds until a failed delivery of alerts is tried again for the first time.
+    /// Seconds until the first retry of a failed alert delivery.
     pub delivery_retry_first: i64,
-    /// Communication paths kept of one asset, at most.
+    /// Maximum number of communication paths kept per asset.
     pub paths_per_asset: i64,
-    /// Bytes of all files that hosts upload, at most.
+    /// Maximum size of all uploads in bytes.
     pub uploads_total: u64,
-    /// Seconds that files which hosts uploaded are kept.
+    /// Seconds that uploads are kept.
     pub keep_uploads_for: i64,
-    /// Seconds before its end from which an enforcement key is warned of.
+    /// Seconds before its expiry at which a warning about an enforcement key starts.
     pub key_expiry_warning: i64,
-    /// Milliseconds after which somebody who takes nothing of an answer is gone.
+    /// Milliseconds after which a client that reads nothing of a response is disconnected.
     pub not_reading_ms: u64,
-    /// Milliseconds for which refusals are gathered before they are written into the audit log.
+    /// Milliseconds for which refusals are aggregated before they are written to the audit log.
     pub gather_refusals_ms: u64,
-    /// Networks from which `/metrics` is read without a token.
+    /// Networks that may read `/metrics` without a token.
     pub metrics_networks: Vec<IpNet>,
-    /// Milliseconds for which a page of metrics is kept.
+    /// Milliseconds for which a metrics page is cached.
     pub metrics_kept_ms: u64,
-    /// Networks of proxies, from whose addresses many hosts come.
+    /// Networks of proxies, whose addresses many hosts share.
     pub proxy_networks: Vec<IpNet>,
-    /// Sessions per second and source address.
+    /// Session setups per second and source address.
     pub sessions_per_second: u32,
     /// Requests per second of one asset.
     pub requests_per_second: u32,
-    /// Changes of what one host says of itself (addresses, name, system) that are taken at once.
+    /// Burst of changes to what one host reports about itself (addresses, name, system).
     pub host_changes: u32,
-    /// Seconds after which one more is taken.
+    /// Seconds until another change is accepted.
     pub host_change_every: u64,
-    /// Rows in reports of one asset.
+    /// Rate limit for rows in reports of one asset.
     pub report_items: Grant,
-    /// Bytes in reports of one asset, unpacked.
+    /// Rate limit for bytes in reports of one asset, decompressed.
     pub report_bytes: Grant,
-    /// Milliseconds that changes of the inventory are gathered before rulesets are compiled again.
+    /// Milliseconds for which changes of the inventory are combined before rulesets are recompiled.
     pub gather_changes_ms: u64,
     /// Seconds that requests in flight get at shutdown.
     pub shutdown_grace: u64,
-    /// How dear a guess at a password is.
+    /// The cost of hashing passwords.
     pub password_cost: PasswordCost,
 }
 
-/// How dear a guess at a password is.
+/// The cost of hashing passwords.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PasswordCost {
     /// Argon2id with 19 MiB and two passes (OWASP's recommendation).
     Full,
-    /// As little as the algorithm takes. For tests only.
+    /// The minimum of the algorithm. For tests only.
     Cheap,
 }
 
@@ -126,7 +126,7 @@ impl Settings {
         }
     }
 
-    /// The URL for people and host configurations of a platform that listens there.
+    /// The URL for people and host configurations of a platform with this listen address.
     #[must_use]
     pub fn public_url(&self, listening: SocketAddr) -> String {
         match self.public_urls.first() {
@@ -139,7 +139,7 @@ impl Settings {
     }
 }
 
-/// This machine.
+/// The loopback address.
 #[must_use]
 pub fn loopback() -> Vec<IpNet> {
     vec![
@@ -195,7 +195,7 @@ impl std::str::FromStr for PublicUrl {
 }
 
 impl PublicUrl {
-    /// The whole URL, with the listener's port where none is named.
+    /// The complete URL, with the listener's port if none is given.
     #[must_use]
     pub fn url(&self, listener: u16) -> String {
         let port = self.port.unwrap_or(listener);

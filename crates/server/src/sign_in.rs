@@ -1,10 +1,10 @@
-//! Signing in with a password: the one way in, for the API and the console; and changing the password.
+//! Signing in with a password, for the API and the console; and changing the password.
 //!
-//! Guesses are slowed down three ways. From one source, for one account, each failure doubles the wait,
-//! up to a minute. From sources from which nobody has signed in to the account lately, all failures
-//! count together, so that many machines guess no faster than one. And a source may try only so many
-//! accounts. Nobody waits longer than a minute, and whoever has signed in from there before is held up
-//! by their own failures alone: nobody can lock an account.
+//! Password guessing is slowed down in three ways. From one source, for one account, each failure doubles the
+//! delay, up to a minute. All failures from sources that have not signed in to the account recently count
+//! together, so that many machines guess no faster than one. And a source may try only a limited number of
+//! accounts. No delay exceeds a minute, and sources that have signed in before are only delayed by their own
+//! failures: nobody can lock an account.
 
 use std::net::IpAddr;
 
@@ -29,15 +29,14 @@ use crate::refusal_batch::Refusal;
 use crate::source::Source;
 use crate::state::{App, Platform};
 
-/// The problem of a wrong account or password; which of the two is not said.
+/// The problem for a wrong account or password; which of the two is not revealed.
 pub(crate) const WRONG: &str = "wrong-password";
-/// No account's name is longer, in characters.
+/// The longest account name, in characters.
 const LONGEST_NAME: usize = 128;
 /// Seconds for which a source counts as known.
 const KNOWN_FOR: i64 = 90 * 24 * 3600;
 
-/// Somebody who may try to sign in. To be asked for before the body, so that what is too much costs
-/// nothing.
+/// Permission to try to sign in. Obtained before the body is read, so that excess requests are cheap.
 pub(crate) struct Knock(IpAddr);
 
 impl FromRequestParts<App> for Knock {
@@ -45,14 +44,14 @@ impl FromRequestParts<App> for Knock {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let Client(from) = *parts.extensions.get::<Client>().ok_or_else(|| {
-            Problem::internal(&std::io::Error::other("the request came by no connection"))
+            Problem::internal(&std::io::Error::other("the request has no connection"))
         })?;
         app.limits.knock(from.ip())?;
         Ok(Self(from.ip()))
     }
 }
 
-/// Checks a password and makes a token called `name` that ends as the settings say.
+/// Checks a password and creates a token called `name` with the configured lifetime.
 pub(crate) async fn with_password(
     app: &App,
     knock: Knock,
@@ -72,7 +71,7 @@ pub(crate) async fn with_password(
     Ok(admitted)
 }
 
-/// The account whose password this is.
+/// The account with this password.
 async fn proven(
     app: &App,
     Knock(from): Knock,
@@ -104,11 +103,11 @@ async fn proven(
         });
     };
     if place != Place::Known {
-        app.limits.login(from).inspect_err(|_| refused("too many sign-ins from there"))?;
+        app.limits.login(from).inspect_err(|_| refused("too many sign-ins from this source"))?;
     }
     if let Err(wait) = app.limits.sign_ins.begin(&name, source, place, now) {
         metrics::counter!("xshield_refused_total", "reason" => "rate").increment(1);
-        refused("too many failures before");
+        refused("too many failed attempts");
         return Err(Problem::too_many("failed sign-ins to this account", wait.unsigned_abs()));
     }
     let hash = account.as_ref().map(|account| account.password.clone());
@@ -129,13 +128,13 @@ async fn proven(
         _ => {
             metrics::counter!("xshield_refused_total", "reason" => "password").increment(1);
             refused("wrong user or password");
-            Err(Problem::new(StatusCode::UNAUTHORIZED, WRONG, "User or password is wrong"))
+            Err(Problem::new(StatusCode::UNAUTHORIZED, WRONG, "Wrong user or password"))
         }
     }
 }
 
-/// Gives the caller's account another password, and ends its other sign-ins and tokens. The old
-/// password is asked for, and guesses at it are slowed down like those of somebody who signs in.
+/// Changes the password of the caller's account, and ends its other sign-ins and tokens. The old password is
+/// required, and guesses at it are slowed down as at sign-in.
 pub(crate) async fn change_password(
     app: &App,
     knock: Knock,
@@ -145,13 +144,13 @@ pub(crate) async fn change_password(
 ) -> Answer<()> {
     let from = knock.0;
     let now = Timestamp::now();
-    // Whether the new one will do is said whatever the old one is.
+    // Whether the new one is acceptable is reported regardless of the old one.
     let hash = hashed(&**app, "/new", new).await?;
     let account = proven(app, knock, &by.caller().account, old, now).await;
     let account = account.map_err(|problem| {
-        // The caller is signed in; it is the field that is wrong.
+        // The caller is signed in; the field is wrong.
         if problem.slug() == WRONG {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, WRONG, "The old password is wrong")
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, WRONG, "Wrong old password")
                 .field("/old")
         } else {
             problem
@@ -160,7 +159,7 @@ pub(crate) async fn change_password(
     Ok(sign_in::set_own_password(&app.store, by, account, hash, from, now).await?)
 }
 
-/// Hashes with the platform's cost, and so many at a time as the limits say.
+/// Hashes with the configured cost and concurrency.
 impl HashPasswords for Platform {
     async fn hash(&self, password: String) -> xshield_operations::Result<String> {
         const ACTION: &str = "hash a password";

@@ -1,4 +1,4 @@
-//! What operations set off: held polls are answered, jobs look again.
+//! Effects of operations: open polls are answered, jobs check again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use xshield_threat::{Digest, FeedId, ThreatList, ThreatSet};
 
 use crate::state::Platform;
 
-/// How long an answer waits for a feed's run to end.
+/// How long a response waits for the end of a feed's run.
 const WAIT_FOR_RUN: Duration = Duration::from_secs(60);
 
 impl Signals for Platform {
@@ -47,7 +47,7 @@ impl HostConfigurator for Platform {
 
 impl ThreatEngine for Platform {
     async fn compile(&self) {
-        // What goes wrong is shown with the list.
+        // Errors are shown with the list.
         drop(self.threat.compile().await);
     }
 
@@ -153,7 +153,7 @@ impl ChannelEngine for Platform {
     }
 }
 
-/// Done when no run of the feed is on its way.
+/// Completes when no run of the feed is in progress.
 async fn ended(threats: &Threats, feed: &FeedId) {
     loop {
         let next = threats.wake.ended.notified();

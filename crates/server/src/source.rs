@@ -1,9 +1,9 @@
-//! Where a connection comes from, as far as that says who it is.
+//! The source of a connection, as far as it identifies the sender.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// An IPv4 address, or an IPv6 /64: a single machine has all addresses of its /64 (RFC 4291, 2.5.4).
+/// An IPv4 address, or an IPv6 /64: a single machine may use all addresses of its /64 (RFC 4291, 2.5.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Source(IpAddr);
 

@@ -1,4 +1,4 @@
-//! What every handler and job shares.
+//! State shared by all handlers and jobs.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use xshield_alerting::deliver::Delivery;
 /// The platform, as handlers see it.
 pub type App = Arc<Platform>;
 
-/// Everything that lives as long as the platform.
+/// Everything with the lifetime of the platform.
 #[derive(Debug)]
 pub struct Platform {
     /// How it runs.
@@ -41,7 +41,7 @@ pub struct Platform {
     pub dir: DataDir,
     /// Its keys.
     pub keys: Arc<Keys>,
-    /// Whom hosts are told to trust, since the keys are not the first ones.
+    /// What hosts are told to trust, once the keys are not the first ones.
     pub told: Option<Told>,
     /// Its certificates.
     pub tls: Tls,
@@ -49,41 +49,41 @@ pub struct Platform {
     pub store: Store,
     /// Checks passwords.
     pub passwords: Passwords,
-    /// What keeps one caller from hurting others.
+    /// Limits that protect callers from each other.
     pub limits: Limits,
     /// Keeps the committed policy compiled for every asset.
     pub compiler: Arc<RulesetCompiler>,
-    /// Those who try what a policy would come to.
+    /// Policy simulations.
     pub simulations: Simulations,
-    /// The policies that speak of assets.
+    /// The parsed policies that match assets.
     pub parsed_policies: Arc<ParsedPolicies>,
-    /// Listings of threat feeds, and the list that is made of them.
+    /// Listings of threat feeds, and the list compiled from them.
     pub threat: Arc<Threats>,
     /// Fetches threat feeds.
     pub feeds: Arc<Feeds>,
-    /// Tells hosts which list they should have.
+    /// The orders that tell hosts which list to use.
     pub orders: Arc<Orders>,
-    /// Held-open polls of hosts.
+    /// Open polls of hosts.
     pub held_polls: Arc<HeldPolls>,
-    /// Turns what operators configure into what each host should use.
+    /// Computes the settings of each host.
     pub configuring: Arc<HostConfigurations>,
-    /// Wakes those who judge and deliver.
+    /// Wakes alert evaluation and delivery.
     pub alerts: Arc<Wake>,
     /// Delivers alerts.
     pub delivery: Delivery,
-    /// Reports of hosts on their way in.
+    /// Incoming reports of hosts.
     pub intake: Arc<Intake>,
-    /// How what runs beside requests stands.
+    /// The state of the background jobs.
     pub jobs: Jobs,
     /// Whether it can write.
     pub readiness: Readiness,
-    /// Where it really listens.
+    /// The actual listen address.
     pub listening: SocketAddr,
-    /// Addresses at which hosts reach the platform, by now.
+    /// The current addresses at which hosts reach the platform.
     pub endpoints: Endpoints,
     /// Renders `/metrics`.
     pub metrics: PrometheusHandle,
-    /// What was rendered last.
+    /// The last rendered page.
     pub(crate) metrics_page: CachedPage,
 }
 
@@ -94,14 +94,14 @@ impl Platform {
         self.settings.public_url(self.listening)
     }
 
-    /// The same as `ctagent register --domain` takes it.
+    /// The same, as `ctagent register --domain` takes it.
     #[must_use]
     pub fn public_domain(&self) -> String {
         let url = self.public_url();
         url.strip_prefix("https://").unwrap_or(&url).to_owned()
     }
 
-    /// Whom hosts trust.
+    /// The trust information for hosts.
     ///
     /// # Errors
     /// When the stored certificate is damaged.

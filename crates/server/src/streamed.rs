@@ -1,4 +1,4 @@
-//! A file as an answer's body, piece by piece.
+//! A file as a response body, in chunks.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 
 const PIECE: usize = 64 << 10;
 
-/// A file's first bytes; one that is shorter breaks the answer off.
+/// The first bytes of a file; a shorter file aborts the response.
 #[derive(Debug)]
 pub(crate) struct Streamed {
     file: File,

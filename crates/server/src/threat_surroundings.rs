@@ -1,4 +1,4 @@
-//! What threat intelligence asks of the rest of the platform.
+//! What threat intelligence needs from the rest of the platform.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

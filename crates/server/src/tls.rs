@@ -1,5 +1,5 @@
-//! The platform's certificate authority and the server certificate it issues. Hosts pin the former,
-//! so the latter can be renewed at any time.
+//! The platform's certificate authority and the server certificate it issues. Hosts pin the CA, so the server
+//! certificate can be renewed at any time.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -23,8 +23,8 @@ use xshield_model::Timestamp;
 use crate::keys::{DataDir, KeyError};
 use crate::lasting::LastingKey;
 
-/// Certificates begin this long ago: a host whose clock is behind shall hear so from the platform,
-/// not fail at TLS.
+/// The age of new certificates: a host whose clock is behind should get an error from the platform, not fail
+/// in TLS.
 const BACKDATED: Duration = Duration::days(3);
 const CA_LASTS: Duration = Duration::days(20 * 365);
 const SERVER_LASTS: Duration = Duration::days(397);
@@ -34,7 +34,7 @@ const RENEW_BEFORE: i64 = 60 * 24 * 3600;
 /// The CA's certificate in the data directory.
 pub(crate) const CA: &str = "ca.pem";
 
-/// What the server certificate in the data directory was made for.
+/// The parameters of the server certificate in the data directory.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Issued {
     names: Vec<String>,
@@ -58,8 +58,8 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads CA and server certificate, makes what is not there, and renews the latter when it is
-    /// for other `names` or about to end.
+    /// Reads CA and server certificate, creates what is missing, and renews the latter for other `names` or
+    /// near its expiry.
     ///
     /// # Errors
     /// When a file can't be read or written, or is damaged.
@@ -74,7 +74,7 @@ impl Tls {
         Ok(Self { ca_pem, ca_params, ca_key, names, current })
     }
 
-    /// What hosts pin.
+    /// The certificate that hosts pin.
     #[must_use]
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
@@ -100,7 +100,7 @@ impl Tls {
         Ok(ca.to_vec())
     }
 
-    /// Renews the server certificate if it is about to end; connections made from then on get it.
+    /// Renews the server certificate if it is about to expire; later connections use it.
     ///
     /// # Errors
     /// When a file can't be written.
@@ -150,7 +150,7 @@ fn certificate_authority(dir: &DataDir, now: Timestamp) -> Result<(KeyPair, Stri
         (None, _) if dir.has_database()? => Err(dir.missing(LastingKey::Ca)),
         (Some(_), None) if dir.has_database()? => Err(KeyError::Damaged {
             path: dir.file("ca.pem"),
-            reason: "it is missing, its key is there".to_owned(),
+            reason: "it is missing, but its key exists".to_owned(),
         }),
         (None, None) => new_ca(dir, now),
         // The key is written first: without the certificate nobody has seen it yet.
@@ -162,7 +162,7 @@ fn certificate_authority(dir: &DataDir, now: Timestamp) -> Result<(KeyPair, Stri
         }
         (None, Some(_)) => Err(KeyError::Damaged {
             path: dir.file("ca.key"),
-            reason: "ca.pem is there, its key is not".to_owned(),
+            reason: "ca.pem exists, but its key is missing".to_owned(),
         }),
     }
 }
@@ -175,17 +175,18 @@ fn new_ca(dir: &DataDir, now: Timestamp) -> Result<(KeyPair, String), KeyError> 
     Ok((key, pem))
 }
 
-/// The certificate of a CA with this key.
+/// The self-signed certificate of a CA with this key.
 pub(crate) fn self_signed(key: &KeyPair, now: Timestamp) -> Result<String, KeyError> {
     Ok(ca_params(key, now).self_signed(key)?.pem())
 }
 
-/// Makes another CA in the place of one whose key is lost.
+/// Creates another CA in the place of one whose key is lost.
 pub(crate) fn make_ca_again(dir: &DataDir, now: Timestamp) -> Result<(), KeyError> {
     if dir.read("ca.key")?.is_some() {
         return Err(KeyError::IsThere(dir.file("ca.key")));
     }
-    // The old certificate is no other key's: without it, an end in between leaves nothing that is wrong.
+    // The old certificate matches no other key: once it is removed, an interruption leaves nothing
+    // inconsistent.
     dir.remove("ca.pem")?;
     new_ca(dir, now).map(drop)
 }
@@ -195,7 +196,7 @@ fn damaged<E: fmt::Display>(dir: &DataDir, name: &str) -> impl FnOnce(E) -> KeyE
     move |error| KeyError::Damaged { path, reason: error.to_string() }
 }
 
-/// The CA's name holds a fingerprint of its key, so that two platforms' CAs are told apart.
+/// The CA's name contains a fingerprint of its key, to distinguish the CAs of two platforms.
 fn ca_params(key: &KeyPair, now: Timestamp) -> CertificateParams {
     let hash = digest(&SHA256, key.public_key_raw());
     let mark: String = hash.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -213,7 +214,7 @@ fn validity(now: Timestamp, lasts: Duration) -> (OffsetDateTime, OffsetDateTime)
     (now.saturating_sub(BACKDATED), now.saturating_add(lasts))
 }
 
-/// The stored server certificate, when it is still good for these names.
+/// The stored server certificate, if it is still valid for these names.
 fn stored(
     dir: &DataDir,
     names: &[String],
@@ -252,7 +253,7 @@ fn issue(
     params.use_authority_key_identifier_extension = true;
     let not_after = params.not_after.unix_timestamp();
     let leaf = params.signed_by(&key, &Issuer::from_params(ca_params, ca_key))?.pem();
-    // The CA comes along, so that whoever knows its fingerprint can get it here.
+    // The CA is included, so that clients which know its fingerprint can get it here.
     let pem = format!("{leaf}{ca_pem}");
     let issued = Issued { names: names.to_vec(), not_after, ca: fingerprint(ca_pem) };
     let issued = serde_json::to_string(&issued).map_err(damaged(dir, "tls.json"))?;
@@ -266,7 +267,7 @@ fn fingerprint(ca_pem: &str) -> String {
     digest(&SHA256, ca_pem.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The CA is sent along, so that who knows only its fingerprint can pin it, too.
+/// The CA is sent along, so that clients which only know its fingerprint can pin it, too.
 fn certified(pem: &str, ca_pem: &str, key: &str) -> Result<CertifiedKey, KeyError> {
     let unreadable = |_| rustls::Error::General("unreadable PEM".to_owned());
     let read = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).map_err(unreadable);
@@ -277,7 +278,7 @@ fn certified(pem: &str, ca_pem: &str, key: &str) -> Result<CertifiedKey, KeyErro
     Ok(certified)
 }
 
-/// Subject alternative names: what the public URLs name, and this machine.
+/// Subject alternative names: those of the public URLs, and this machine's.
 #[must_use]
 pub fn names(public: &[crate::settings::PublicUrl], listen: IpAddr) -> Vec<String> {
     let mut names: Vec<String> = public.iter().map(|url| url.host.clone()).collect();

@@ -1,5 +1,5 @@
 //! The bytes of files that hosts upload: `uploads/ID` in the data directory, `uploads/ID.part` while
-//! more is to come. Ids are the platform's; nothing that a host says names a file.
+//! incomplete. Ids are made by the platform; nothing that a host sends names a file.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -12,7 +12,7 @@ use xshield_wire::Bytes;
 
 use crate::keys::DataDir;
 
-/// What could not be done with a file.
+/// A failed file operation.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {action} the upload {path}; is the disk full?")]
 pub struct UploadError {
@@ -28,32 +28,32 @@ pub struct Files {
     dir: PathBuf,
 }
 
-/// Whether a piece was written.
+/// Whether a chunk was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
     /// It is on disk.
     Written,
-    /// Bytes before it are not there any more: a power cut, or someone removed the file.
+    /// Bytes before it are missing: after a power failure, or someone removed the file.
     Missing,
 }
 
-/// Whether a whole file is what was announced.
+/// Whether a complete file is what was announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checked {
-    /// It is, and it is in its place for good.
+    /// It is, and is in its final place.
     Right,
-    /// It is something else; it is gone.
+    /// It is not, and was removed.
     Wrong,
 }
 
 impl Files {
-    /// Those of a data directory.
+    /// The files of a data directory.
     #[must_use]
     pub fn of(dir: &DataDir) -> Self {
         Self { dir: dir.file("uploads") }
     }
 
-    /// Where a whole upload is.
+    /// The path of a complete upload.
     #[must_use]
     pub fn whole(&self, id: &str) -> PathBuf {
         self.dir.join(id)
@@ -63,8 +63,8 @@ impl Files {
         self.dir.join(format!("{id}.part"))
     }
 
-    /// Puts a piece behind the first `offset` bytes. What a broken attempt may have left behind them
-    /// is overwritten. It is on disk when this returns.
+    /// Writes a chunk after the first `offset` bytes. Leftovers of an interrupted attempt are overwritten. It
+    /// is on disk on return.
     ///
     /// # Errors
     /// When the file can't be written.
@@ -87,8 +87,7 @@ impl Files {
         write().map_err(failed("write", &path))
     }
 
-    /// Checks a file of which all bytes are there, and puts it in its place when it is right. Asked
-    /// again, it answers the same.
+    /// Checks a complete file and moves it to its place if it matches. Idempotent.
     ///
     /// # Errors
     /// When the file can't be read or moved.
@@ -115,10 +114,10 @@ impl Files {
         Ok(Checked::Right)
     }
 
-    /// Removes what is there of an upload.
+    /// Removes the files of an upload.
     ///
     /// # Errors
-    /// When a file is there and can't be removed.
+    /// When a file exists and can't be removed.
     pub fn remove(&self, id: &str) -> Result<(), UploadError> {
         for path in [self.part(id), self.whole(id)] {
             match fs::remove_file(&path) {

@@ -362,7 +362,7 @@ mod tests {
     }
 
     fn refusal() -> Value {
-        json!({"reason": "signature-wrong", "detail": "The signature is wrong", "times": 7,
+        json!({"reason": "signature-wrong", "detail": "Wrong request signature", "times": 7,
                "first_at": "2027-01-15T07:00:00Z", "last_at": "2027-01-15T07:59:00Z"})
     }
 
@@ -393,7 +393,7 @@ mod tests {
         db     active    not protected: blocked: firewalld                              secure-all-ports (enforce)  unsecured  web       - → 2     2 min ago  10.0.0.1 2001:db8::1                            role=web
         new    never     not protected: the host has registered but not checked in yet  secure-all-ports (enforce)  unsecured  web       -         -          10.0.0.1 2001:db8::1                            role=web
         moved  inactive  identity changed                                               secure-all-ports (enforce)  unsecured  web       1 → 2     2 min ago  10.0.0.1 2001:db8::1                            role=web
-        old    active    check-in refused: The signature is wrong                       secure-all-ports (enforce)  unsecured  web       2         2 min ago  10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 and 5 more  role=web
+        old    active    check-in refused: Wrong request signature                      secure-all-ports (enforce)  unsecured  web       2         2 min ago  10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 and 5 more  role=web
         ");
     }
 
@@ -424,7 +424,7 @@ mod tests {
         registered        5 days ago
         last check-in     2 min ago
         activity          active
-        check-in refused  The signature is wrong
+        check-in refused  Wrong request signature
                           times: 7, first 1 h ago, last 1 min ago
         protection        failed: disk full; what it enforced before stays
         segments          web

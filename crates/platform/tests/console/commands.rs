@@ -39,7 +39,7 @@ fn a_command_to_selected_hosts_is_confirmed_followed_and_its_archive_downloaded(
     let shown = operator.page(&path);
     assert!(shown.contains("hx-trigger=\"every 2s\""), "it goes on");
     assert!(shown.contains("http-equiv=\"refresh\""), "without scripts, too");
-    assert!(words(&shown).contains("under way 0 of 2 hosts 2 waiting"), "{}", words(&shown));
+    assert!(words(&shown).contains("in progress 0 of 2 hosts 2 waiting"), "{}", words(&shown));
 
     let mut heard = |index: usize| {
         let host: &mut TestHost = &mut hosts[index];
@@ -153,7 +153,7 @@ fn who_may_not_act_is_refused_by_the_server() {
     assert_eq!(platform.get("/api/v1/commands")["items"].as_array().unwrap().len(), 1);
     assert_eq!(platform.get(&format!("/api/v1/commands/{id}"))["cancelled_at"], json!(null));
     let shown = viewer.page(&format!("/commands/{id}"));
-    assert!(!shown.contains("Take it back"), "{shown}");
+    assert!(!shown.contains("Cancel it for"), "{shown}");
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn forms_that_mean_nothing_sensible_give_nothing() {
     assert_eq!(operator.post("/commands", &too_long).status, 422);
     let nobody = [("kind", "run-now"), ("whom", "matching"), ("source", "spark"), ("hosts", "0")];
     assert!(
-        words(&operator.post("/commands/confirm", &nobody).text()).contains("No host in service")
+        words(&operator.post("/commands/confirm", &nobody).text()).contains("no host in service")
     );
     assert_eq!(operator.post("/commands", &nobody).status, 422);
     assert_eq!(platform.get("/api/v1/commands")["items"], json!([]), "nothing was given");

@@ -101,7 +101,7 @@ fn the_route_of_each_host_and_the_failures_of_the_others_are_shown() {
     let shown = words(&page);
     for expected in [
         "Last check-in now by 10.10.4.5:4128",
-        "1 10.10.6.4:3128 failed 2 h ago dead: connection refused 10.10.6.4:3128 refused the \
+        "1 10.10.6.4:3128 failed 2 h ago connection refused 10.10.6.4:3128 refused the \
          connection; check that the service is running there 3 min ago",
         "2 10.10.4.5:4128 current now none",
         "3 direct not needed not known none",
@@ -361,10 +361,10 @@ fn the_first_page_counts_what_needs_attention_and_leads_there() {
     let page = viewer.page("/");
     let text = words(&page);
     for expected in [
-        "Agents 4 hosts What needs attention 3 not protected",
+        "Agents 4 hosts Needs attention 3 not protected",
         "1 blocked by another firewall",
         "1 with problems",
-        "Spark 1 host What needs attention 1 not protected",
+        "Spark 1 host Needs attention 1 not protected",
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
@@ -402,9 +402,9 @@ fn a_viewer_is_shown_no_controls() {
     let viewer = Person::with_role(&platform, "viewer");
     let operator = Person::with_role(&platform, "operator");
     for path in pages {
-        assert!(operator.page(path).contains("Give a command"), "{path}");
+        assert!(operator.page(path).contains("Send a command"), "{path}");
         let page = viewer.page(path);
-        for control in ["Give a command", "checkbox", "<button name=", "name=\"asset\""] {
+        for control in ["Send a command", "checkbox", "<button name=", "name=\"asset\""] {
             assert!(!page.contains(control), "{path}: {control}");
         }
     }
@@ -455,12 +455,12 @@ fn keys_that_end_soon_and_identities_that_wait_are_shown() {
     }
 
     drop(agent(&platform, "a"));
-    assert!(!admin.get("/assets/a").text().contains("Identity keys that wait"));
+    assert!(!admin.get("/assets/a").text().contains("Pending identity keys"));
     let mut other = crate::support::TestHost::new("a", &platform.new_key());
     assert_eq!(other.session_at(&platform, now()).status, 403);
     let text = words(&admin.get("/assets/a").text());
     let shown = format!("{} 127.0.0.1", other.fingerprint());
-    assert!(text.contains("Identity keys that wait") && text.contains(&shown), "{text}");
+    assert!(text.contains("Pending identity keys") && text.contains(&shown), "{text}");
 }
 
 #[test]
@@ -480,13 +480,13 @@ fn a_key_that_another_one_follows_names_the_hosts_that_still_use_it() {
     drop(agent(&platform, "old-host"));
     let admin = Person::admin(&platform);
     let before = admin.page("/installation");
-    assert!(!before.contains("Keys that another one follows"), "{before}");
+    assert!(!before.contains("Replaced keys"), "{before}");
     let keys = platform.get("/api/v1/enforcement-keys");
     let id = keys["items"][0]["id"].as_str().unwrap();
     let next = platform.post(&format!("/api/v1/enforcement-keys/{id}/rotate"), json!({}));
     let page = words(&admin.page("/installation"));
-    let told = format!("{id} test, followed by {} : old-host", next["id"].as_str().unwrap());
+    let told = format!("{id} test, replaced by {} : old-host", next["id"].as_str().unwrap());
     assert!(page.contains(&told), "{page}");
     platform.post(&format!("/api/v1/enforcement-keys/{id}/revoke"), json!({}));
-    assert!(!admin.page("/installation").contains("Keys that another one follows"));
+    assert!(!admin.page("/installation").contains("Replaced keys"));
 }

@@ -64,5 +64,5 @@ fn a_commit_is_what_was_shown() {
     assert_eq!((done.status, done.header("location")), (303, Some("/policy")), "{}", done.text());
     let revisions = platform.get("/api/v1/policy/revisions");
     assert_eq!(revisions["items"][0]["note"], json!("by hand"), "{revisions}");
-    assert!(words(&admin.page("/policy")).contains("Nothing changes for any of 2 assets"));
+    assert!(words(&admin.page("/policy")).contains("No change for any of 2 assets"));
 }

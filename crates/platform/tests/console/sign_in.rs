@@ -89,7 +89,7 @@ fn one_s_own_password_is_changed_here_and_other_sessions_end() {
     assert!(person.page("/account").contains("current-password"));
     let new = "another one of length";
     for (old, first, again, told) in [
-        ("a guess of some length", new, new, "The old password is wrong"),
+        ("a guess of some length", new, new, "Wrong old password"),
         ("a password of enough length", "short", "short", "expected 8"),
         ("a password of enough length", new, "something else", "differ"),
     ] {
@@ -132,7 +132,7 @@ fn what_another_site_sends_is_refused() {
         ] {
             let answer = admin.post_from(path, fields, origin);
             assert_eq!(answer.status, 403, "{path} {origin:?}");
-            assert!(answer.text().contains("Another site sent this"), "{path} {origin:?}");
+            assert!(answer.text().contains("Cross-site request"), "{path} {origin:?}");
         }
     }
     assert_eq!(platform.get("/api/v1/commands")["items"], json!([]), "nothing was given");

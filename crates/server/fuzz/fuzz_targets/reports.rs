@@ -1,5 +1,6 @@
-//! Whatever a host with a session reports, at and beyond every bound: the platform takes it or refuses
-//! it, everything can be listed afterwards, no stored row is damaged, and what is kept is bounded.
+//! Feeds arbitrary reports from a host with a session, up to and beyond every limit: the platform accepts or
+//! rejects each, everything can be listed afterwards, no stored row is damaged, and the amount of stored data
+//! is bounded.
 #![no_main]
 
 use std::net::IpAddr;
@@ -27,26 +28,26 @@ use xshield_wire::threat::{PolicyVerdict, ThreatAction, ThreatMatch, ThreatRepor
 use xshield_model::Timestamp;
 use xshield_store::{agent_events, assets, commit, events, paths, problems, reports, rows, telemetry, threat_events};
 
-/// Few, so that the bounds are met.
+/// Small, so that the limits are reached.
 const KEPT: usize = 50;
 
-/// What is reported.
+/// The input.
 #[derive(Debug, Arbitrary)]
 enum Input<'a> {
-    /// A body as it comes, packed or not.
+    /// A body as received, compressed or not.
     Raw(&'a [u8]),
-    /// Reports that are read for sure.
+    /// Reports that can always be parsed.
     Made(Vec<Made>),
 }
 
 #[derive(Debug, Arbitrary)]
 struct Made {
     kind: u8,
-    /// Names the batch: few, so that some come again.
+    /// Identifies the batch. The range is small, so that some repeat.
     batch: u8,
     created: u64,
     rows: Vec<Row>,
-    /// Each row so often.
+    /// How often each row occurs.
     times: u8,
     lost: u64,
 }
@@ -58,7 +59,7 @@ struct Row {
     port: u16,
     address: [u8; 4],
     text: String,
-    /// The text, so often.
+    /// How often the text is repeated.
     long: u8,
     flags: u8,
 }
@@ -170,7 +171,7 @@ impl Row {
 }
 
 impl Made {
-    /// Every row, as often as it is there.
+    /// Every row, as often as it occurs.
     fn all<T>(&self, of: impl Fn(&Row) -> T) -> Vec<T> {
         let times = usize::from(self.times);
         self.rows.iter().flat_map(|row| std::iter::repeat_n(row, times)).map(of).collect()
@@ -269,7 +270,7 @@ async fn look(app: &App, asset: &AssetId) {
     assert!(flows.len() <= KEPT, "{}", flows.len());
     assert!(paths::list(conn, &Default::default(), None, 1000).await.unwrap().len() <= KEPT);
     let matches = threat_events::list(conn, &Default::default(), None, 1000).await.unwrap();
-    // No job judges them here: twice as many are kept.
+    // No job evaluates them here: twice as many are kept.
     assert!(matches.len() <= 2 * KEPT, "{}", matches.len());
     agent_events::list(conn, &Default::default(), None, 1000).await.unwrap();
     agent_events::logs(conn, asset, 0, 1000).await.unwrap();

@@ -1,4 +1,4 @@
-//! What the platform answers over HTTPS.
+//! The HTTPS interface of the platform.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ pub mod admin;
 pub mod host;
 mod key_metrics;
 
-/// Everything.
+/// The complete router.
 pub fn router(app: App) -> Router {
     Router::new()
         .merge(admin::router())
@@ -38,32 +38,28 @@ pub fn router(app: App) -> Router {
             |request: Request| async move { Problem::not_found("resource", request.uri().path()) },
         )
         .method_not_allowed_fallback(|request: Request| async move {
-            Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "The resource has no such method",
-            )
-            .detail(format!("{} {}", request.method(), request.uri().path()))
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
+                .detail(format!("{} {}", request.method(), request.uri().path()))
         })
         .layer(from_fn_with_state(app.clone(), console::browser::guard))
         .layer(from_fn(measured))
-        // What reads bodies past `bodies` gets small ones.
+        // Handlers that read bodies without `bodies` get small ones.
         .layer(DefaultBodyLimit::max(bodies::MAX_OF_STRANGERS))
         .with_state(app)
 }
 
 async fn ready(State(app): State<App>) -> Answer<&'static str> {
     app.readiness.check(&app.store).await.map_err(|reason| {
-        let title = "The platform can't do its work";
+        let title = "Platform not ready";
         let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", title)
-            .detail(format!("{reason}; look at its log, and at the disk of its data directory"));
+            .detail(format!("{reason}; check its log and the disk of its data directory"));
         problem.retry_after = Some(5);
         problem
     })?;
     Ok("ready\n")
 }
 
-/// For the networks that the settings name, and for whoever has a token.
+/// Served to the configured networks, and to clients with a token.
 async fn metrics_page(
     State(app): State<App>,
     Extension(Client(from)): Extension<Client>,
@@ -73,7 +69,7 @@ async fn metrics_page(
     if !networks.iter().any(|network| network.contains(&from.ip())) {
         token.map_err(|problem| {
             problem.detail(format!(
-                "metrics are not shown to {}: send an API token, or start the platform with \
+                "{} may not read metrics: send an API token, or start the platform with \
                  --metrics-network",
                 from.ip()
             ))
@@ -98,9 +94,9 @@ async fn measured_page(app: &App) -> Answer<String> {
     Ok(page)
 }
 
-/// What an operator asks to be changed is carried out, or refused, once the whole request is here, also
-/// when the connection ends before the answer: half of a change would be kept nowhere but in memory, or
-/// not there. What changes nothing ends with its connection.
+/// Completes an operator's change once the whole request has arrived, even when the connection ends before
+/// the response: otherwise half of a change could remain, possibly only in memory. Requests that change
+/// nothing end with their connection.
 async fn carried_through(request: Request, next: Next) -> Response {
     let only_tried = request.uri().path() == admin::policy::VALIDATE;
     if request.method().is_safe() || only_tried {
@@ -112,10 +108,10 @@ async fn carried_through(request: Request, next: Next) -> Response {
     }
 }
 
-/// Counts and times requests, and adds the headers that every answer has.
+/// Counts and times requests, and adds the headers of every response.
 async fn measured(request: Request, next: Next) -> Response {
     let started = Instant::now();
-    // A method that someone made up must not become a series of its own.
+    // Unknown methods must not create metric series of their own.
     let method = match *request.method() {
         Method::GET => "GET",
         Method::POST => "POST",

@@ -1,4 +1,4 @@
-//! One's own account: another password.
+//! The visitor's own account: changing the password.
 
 use askama::Template;
 use axum::Router;
@@ -19,7 +19,7 @@ pub(super) fn router() -> Router<App> {
     Router::new().route("/account", get(show).post(change))
 }
 
-/// What became of the form.
+/// The result of the form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Done {
     Nothing,

@@ -1,4 +1,4 @@
-//! One host: how it stands, its ways to the platform, what it told.
+//! One host: its state, its routes to the platform, its reports.
 
 use askama::Template;
 use axum::Router;
@@ -26,9 +26,9 @@ use crate::auth::Viewer;
 use crate::problem::Answer;
 use crate::state::App;
 
-/// Events, commands and archives that are shown; the CLI and the API have the rest.
+/// The number of events, commands and archives shown; the CLI and the API have the rest.
 const RECENT: u32 = 20;
-/// Addresses that are shown; the API has the rest.
+/// The number of addresses shown; the API has the rest.
 const ADDRESSES: usize = 50;
 
 pub(super) fn router() -> Router<App> {
@@ -40,7 +40,7 @@ pub(super) fn router() -> Router<App> {
 struct AssetPage {
     frame: Frame,
     name: String,
-    /// The table that it is in.
+    /// The table that lists it.
     table: (&'static str, &'static str),
     activity: State,
     since: Option<When>,
@@ -50,7 +50,7 @@ struct AssetPage {
     inbound: Option<String>,
     outbound: Option<String>,
     segments: String,
-    /// Check-ins that were refused since the last one that was taken.
+    /// Check-ins refused since the last accepted one.
     refused: Option<Refused>,
     revision: State,
     threat: State,
@@ -59,10 +59,10 @@ struct AssetPage {
     version: String,
     route: routes::Now,
     routes: Vec<Route>,
-    /// What the platform finds about it: names and addresses that wait, copies.
+    /// Findings of the platform about it: pending names and addresses, copies.
     findings: Vec<Problem>,
     problems: Vec<Told>,
-    /// Those that are over.
+    /// Resolved problems.
     past: Vec<Told>,
     events: Vec<Event>,
     facts: Vec<(&'static str, String)>,
@@ -80,7 +80,7 @@ struct Refused {
     last: When,
 }
 
-/// An identity key that speaks in the asset's name and is not its own.
+/// An identity key that claims the asset's name and is not pinned.
 struct Waiting {
     fingerprint: String,
     from: String,
@@ -103,7 +103,7 @@ impl Waiting {
     }
 }
 
-/// A problem that the host told of.
+/// A problem that the host reported.
 struct Told {
     code: String,
     text: String,
@@ -113,21 +113,21 @@ struct Told {
     times: u64,
 }
 
-/// What the host's program did.
+/// An event of the host's program.
 struct Event {
     at: When,
     kind: State,
     text: String,
 }
 
-/// What a resident program uses.
+/// The resource usage of a resident program.
 struct Usage {
     since: When,
     cpu: String,
     memory: String,
 }
 
-/// Diagnostics that were collected.
+/// Collected diagnostics.
 pub(super) struct Archive {
     pub(super) id: String,
     pub(super) size: String,

@@ -1,4 +1,4 @@
-//! What a browser is owed: other sites can't act in a person's name, and errors are pages.
+//! Browser-specific behavior: protection against cross-site requests, and errors as pages.
 
 use std::net::IpAddr;
 
@@ -16,13 +16,13 @@ use crate::state::App;
 /// For a year (RFC 6797).
 const STAYS_HTTPS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
-/// Sent by htmx with every request of its own.
+/// The header that htmx sends with each of its requests.
 const HTMX: &str = "hx-request";
 
-/// Paths that programs use: never pages, and no cookie opens anything there.
+/// Paths for programs: they return no pages and accept no cookies.
 const PROGRAMS: [&str; 5] = ["/api/", "/host/", "/healthz", "/readyz", "/metrics"];
 
-/// Refuses what another site makes a browser send, and shows problems to people as pages.
+/// Refuses cross-site requests and renders problems as pages for people.
 pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     if PROGRAMS.iter().any(|start| path.starts_with(start)) {
@@ -37,8 +37,8 @@ pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) 
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let response = if changes && !is_same_origin(request.headers()) {
         metrics::counter!("xshield_refused_total", "reason" => "cross-site").increment(1);
-        Problem::new(StatusCode::FORBIDDEN, "cross-site", "Another site sent this")
-            .detail("the request does not come from a page of this console; open it anew")
+        Problem::new(StatusCode::FORBIDDEN, "cross-site", "Cross-site request")
+            .detail("the request does not come from a page of this console; open the page again")
             .into_response()
     } else {
         next.run(request).await
@@ -50,9 +50,9 @@ pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) 
     response
 }
 
-/// Whether the browser was sent to one of the platform's public names. Browsers remember names, for all
-/// ports, not addresses; and they remember nothing of a server whose certificate they don't trust (RFC
-/// 6797, 8.1), so the platform's own authority does no harm before it is known to them.
+/// Whether the browser used one of the platform's public names. Browsers remember HSTS for names on all
+/// ports, not for addresses; and they ignore it for a server whose certificate they don't trust (RFC 6797,
+/// 8.1), so the header does no harm while the platform's own CA is unknown to them.
 fn is_public_name(headers: &HeaderMap, urls: &[PublicUrl]) -> bool {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
@@ -63,14 +63,14 @@ fn is_public_name(headers: &HeaderMap, urls: &[PublicUrl]) -> bool {
     })
 }
 
-/// Who asks.
+/// The kind of client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asks {
-    /// A browser that shows the answer.
+    /// A browser that displays the response.
     Browser,
-    /// A script of ours in a page that is shown already.
+    /// A script of ours in a page that is displayed already.
     Htmx,
-    /// Something that reads no pages.
+    /// A client that displays no pages.
     Program,
 }
 
@@ -87,8 +87,8 @@ impl Asks {
     }
 }
 
-/// Browsers say themselves where a request comes from; a request that says nothing is refused.
-/// (`Sec-Fetch-Site` is said by every current browser; `Origin` by older ones, too.)
+/// Whether a request comes from the same origin, as stated by the browser; a request without that information
+/// is refused. (`Sec-Fetch-Site` is sent by every current browser; `Origin` by older ones, too.)
 fn is_same_origin(headers: &HeaderMap) -> bool {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text(HeaderName::from_static("sec-fetch-site")) {
@@ -100,7 +100,7 @@ fn is_same_origin(headers: &HeaderMap) -> bool {
     }
 }
 
-/// A problem as a page; whoever is not signed in goes to sign in and comes back to `to`.
+/// A problem as a page; unauthenticated visitors are redirected to sign in and return to `to`.
 fn shown(mut response: Response, asks: Asks, to: &str) -> Response {
     if asks == Asks::Program {
         return response;
@@ -110,7 +110,7 @@ fn shown(mut response: Response, asks: Asks, to: &str) -> Response {
         let sign_in = sign_in::href(to);
         if asks == Asks::Htmx {
             let mut response = StatusCode::UNAUTHORIZED.into_response();
-            // A whole page takes the place of the one that is shown.
+            // A complete page replaces the displayed one.
             if let Ok(here) = HeaderValue::from_str(&sign_in::href("/")) {
                 response.headers_mut().insert("hx-redirect", here);
             }

@@ -1,4 +1,4 @@
-//! One command: how far it is, and what became of it at each host.
+//! One command: its progress, and the outcome at each host.
 
 use std::collections::BTreeMap;
 
@@ -50,17 +50,17 @@ struct CommandPage {
     expires: When,
     cancelled: Option<When>,
     progress: Progress,
-    /// How many hosts are in each state, and the word to see only those.
+    /// The number of hosts in each state, and the filter value for it.
     counts: Vec<(u64, String)>,
     state: State,
-    /// This page, to be asked for again while it changes.
+    /// The address of this page, for reloading while it changes.
     here: String,
     outcomes: Vec<Outcome>,
     next: Option<String>,
 }
 
 impl CommandPage {
-    /// Whether outcomes are still to come.
+    /// Whether outcomes are still pending.
     fn goes_on(&self) -> bool {
         self.progress.under_way() > 0
     }
@@ -113,7 +113,7 @@ async fn show(
     let page = CommandPage {
         frame: Frame::new(label.clone(), Section::Commands, allowed.caller()),
         label,
-        // Commands of earlier versions tell their hosts in other words.
+        // Commands of earlier versions store their selection differently.
         whom: serde_json::from_str::<Selection>(&job.target)
             .map_or_else(|_| job.target.clone(), |s| whom(&s)),
         duration: job.duration.map(length),

@@ -1,4 +1,4 @@
-//! Commands to hosts: chosen in a table, confirmed, followed until each host has an outcome.
+//! Commands for hosts: selected in a table, confirmed, followed until each host has an outcome.
 
 use askama::Template;
 use axum::Router;
@@ -35,11 +35,11 @@ pub(super) fn router() -> Router<App> {
         .route("/diagnostics/{id}", get(diagnostics))
 }
 
-/// A command that can be given here.
+/// A command that can be sent from the console.
 pub(super) struct Kind {
-    /// As the API names it.
+    /// Its name in the API.
     pub(super) word: &'static str,
-    /// On a list.
+    /// Its label in lists.
     pub(super) label: &'static str,
     /// What hosts will do, after "12 hosts will".
     will: &'static str,
@@ -76,11 +76,11 @@ pub(super) fn label(kind: CommandKind) -> Answer<String> {
     Ok(known.map_or(word, |known| known.label.to_owned()))
 }
 
-/// A command as a form gives it.
+/// A command as submitted by a form.
 struct Wish {
     kind: &'static Kind,
     command: NewCommand,
-    /// What the form held, for the next form.
+    /// The submitted fields, for the next form.
     fields: Vec<(&'static str, String)>,
 }
 
@@ -90,7 +90,7 @@ impl Wish {
         let kind = KINDS
             .iter()
             .find(|kind| kind.word == chosen)
-            .ok_or_else(|| Problem::invalid("kind", "choose what the hosts are to do"))?;
+            .ok_or_else(|| Problem::invalid("kind", "choose a command"))?;
         let commanded = from_word(kind.word)?;
         let duration = match (commanded, form.one("duration")) {
             (CommandKind::DebugOn, Some(seconds)) => {
@@ -113,7 +113,7 @@ impl Wish {
                 Selection { assets: Some(names), ..Selection::default() }
             }
             "matching" => filter(form, &mut fields)?,
-            _ => return Err(Problem::invalid("whom", "choose which hosts are meant")),
+            _ => return Err(Problem::invalid("whom", "choose hosts")),
         };
         let command = NewCommand {
             kind: commanded,
@@ -132,7 +132,7 @@ fn filter(form: &Form, fields: &mut Vec<(&'static str, String)>) -> Answer<Selec
         fields.push((name, value.clone()));
         Some(value)
     };
-    let refused = |name: &'static str| move |_| Problem::invalid(name, "there is no such value");
+    let refused = |name: &'static str| move |_| Problem::invalid(name, "unknown value");
     let source = field("source").map(|text| from_word(&text)).transpose();
     let status = field("status").map(|text| from_word(&text)).transpose();
     let criteria = field("where").map(|text| text.parse()).transpose();
@@ -147,7 +147,7 @@ fn filter(form: &Form, fields: &mut Vec<(&'static str, String)>) -> Answer<Selec
     })
 }
 
-/// Asks whether that many hosts are meant.
+/// Asks for confirmation of the number of hosts.
 #[derive(Template)]
 #[template(path = "confirm.html")]
 struct ConfirmPage {
@@ -155,7 +155,7 @@ struct ConfirmPage {
     label: &'static str,
     will: &'static str,
     hosts: usize,
-    /// How many were meant when it was confirmed, when that has changed since.
+    /// The number of hosts when it was confirmed, if that has changed since.
     before: Option<String>,
     whom: String,
     duration: Option<String>,
@@ -223,7 +223,7 @@ async fn diagnostics(
     download::diagnostics(&app, &allowed, &id).await
 }
 
-/// A command on a list.
+/// A command in a list.
 pub(super) struct Given {
     pub(super) id: String,
     pub(super) label: String,
@@ -257,7 +257,7 @@ fn listed(
     })
 }
 
-/// How a command goes at a host.
+/// The state of a command at a host.
 pub(super) fn outcome(state: TargetState) -> Answer<State> {
     let tone = match state {
         TargetState::Done => Tone::Good,
@@ -294,10 +294,10 @@ async fn list(
     Ok(answer(StatusCode::OK, &CommandsPage { frame, commands, next }))
 }
 
-/// A command at all its hosts in a word.
+/// The state of a command over all its hosts.
 pub(super) fn overall(progress: &Progress) -> State {
     if progress.under_way() > 0 {
-        State::new("under way", Tone::Quiet)
+        State::new("in progress", Tone::Quiet)
     } else if progress.done == progress.assets {
         State::new("done", Tone::Good)
     } else {
@@ -305,12 +305,12 @@ pub(super) fn overall(progress: &Progress) -> State {
     }
 }
 
-/// Who gave it, without the prefix of the audit log.
+/// The account that sent it, without the prefix of the audit log.
 pub(super) fn by(actor: &str) -> String {
     actor.strip_prefix("user:").unwrap_or(actor).to_owned()
 }
 
-/// Which hosts a selection means, in words.
+/// The hosts that a selection matches, in words.
 pub(super) fn whom(selection: &Selection) -> String {
     if let Some(names) = &selection.assets {
         return names.join(", ");
@@ -327,7 +327,7 @@ pub(super) fn whom(selection: &Selection) -> String {
     words.join(" ")
 }
 
-/// A length of time in words.
+/// A duration in words.
 pub(super) fn length(seconds: u32) -> String {
     match (seconds % 3600, seconds % 60) {
         (0, _) => format!("{} h", seconds / 3600),

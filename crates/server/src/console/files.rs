@@ -1,5 +1,5 @@
-//! What pages load besides: style, scripts, icon. Their address holds a digest of their bytes, so
-//! browsers may keep them for good.
+//! Static files of the pages: style, scripts, icon. Their URL contains a digest of their content, so browsers
+//! may cache them forever.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ use ring::digest::{SHA256, digest};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 
-/// A file that pages load.
+/// A static file.
 struct File {
     name: &'static str,
     kind: &'static str,
@@ -49,7 +49,7 @@ static DIGEST: LazyLock<String> = LazyLock::new(|| {
     digest(&SHA256, &all).as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 });
 
-/// Where a file is.
+/// The URL of a file.
 pub(super) fn href(name: &str) -> String {
     format!("/static/{}/{name}", *DIGEST)
 }

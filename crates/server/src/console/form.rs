@@ -1,4 +1,4 @@
-//! Forms as browsers send them.
+//! HTML forms as submitted by browsers.
 
 use axum::extract::{FromRequest, Request};
 
@@ -6,7 +6,7 @@ use crate::problem::Problem;
 use crate::request_body;
 use crate::state::App;
 
-/// A form's fields in their order; one name may come several times. No `Debug`: one may be a password.
+/// The fields of a form in order; a name may occur several times. No `Debug`: one may be a password.
 pub(super) struct Form(Vec<(String, String)>);
 
 impl FromRequest<App> for Form {
@@ -29,7 +29,7 @@ impl Form {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Every value of this name.
+    /// All values of this name.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }

@@ -1,4 +1,4 @@
-//! How a host comes to this platform, and the texts that its configuration takes.
+//! How to connect a host to this platform, and the values for its configuration.
 
 use askama::Template;
 use axum::Router;
@@ -22,13 +22,13 @@ pub(super) fn router() -> Router<App> {
 #[template(path = "installation.html")]
 struct InstallationPage {
     frame: Frame,
-    /// How hosts reach this platform, as `ctagent register --domain` takes it.
+    /// The address at which hosts reach this platform, as `ctagent register --domain` takes it.
     domain: String,
-    /// Nobody has said how hosts reach it: `domain` is a guess.
+    /// No public URL is configured: `domain` is a guess.
     is_guess: bool,
-    /// Keys that end soon.
+    /// Keys that expire soon.
     expiring: Vec<String>,
-    /// Keys that another one follows and that hosts still use.
+    /// Superseded keys that hosts still use.
     followed: Vec<FollowedKey>,
 }
 

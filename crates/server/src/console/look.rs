@@ -1,4 +1,4 @@
-//! Small things that pages show again and again: times, states in a word, amounts.
+//! Small elements that pages show repeatedly: times, states, amounts.
 
 use askama::Template;
 use askama::filters::HtmlSafe;
@@ -21,13 +21,13 @@ pub(super) struct When {
 impl HtmlSafe for When {}
 
 impl When {
-    /// As seen from `now`.
+    /// Relative to `now`.
     pub(super) fn of(then: Timestamp, now: Timestamp) -> Self {
         Self { at: then.to_rfc3339(), words: relative(then, now) }
     }
 }
 
-/// How good a state is.
+/// The severity of a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     Good,
@@ -76,7 +76,7 @@ impl State {
         Self::new(word, tone)
     }
 
-    /// Whether the host is protected; of one that is refused, nothing is known any more.
+    /// Whether the host is protected; unknown for a host that is refused.
     pub(super) fn protection(protection: &Protection, spark: &Spark) -> Self {
         let (word, tone) = match (&spark.status, protection.state, &spark.refused) {
             (.., Some(_)) => ("check-in refused", Tone::Bad),
@@ -91,7 +91,7 @@ impl State {
         Self::new(word, tone)
     }
 
-    /// The revision in force, and the one that should be.
+    /// The revision in force, and the desired one.
     pub(super) fn revision(spark: &Spark) -> Self {
         let number = |held: &Option<InForce>| {
             held.as_ref().map_or_else(|| "none".to_owned(), |held| held.revision.0.to_string())
@@ -99,12 +99,12 @@ impl State {
         let (got, want) = (number(&spark.in_force), number(&spark.wanted));
         match (spark.up_to_date, got == want) {
             (true, _) => Self::new(got, Tone::Quiet),
-            (false, true) => Self::new(format!("{got}, an older form of it"), Tone::Warning),
+            (false, true) => Self::new(format!("{got}, an earlier compilation"), Tone::Warning),
             (false, false) => Self::new(format!("{got}, wanted {want}"), Tone::Warning),
         }
     }
 
-    /// The threat list.
+    /// The state of the threat list.
     pub(super) fn threat(threat: Option<&AssetThreat>) -> Self {
         let Some(threat) = threat else { return Self::new("none", Tone::Quiet) };
         let list = match &threat.in_force {
@@ -116,7 +116,7 @@ impl State {
         };
         match (&threat.failure, threat.up_to_date) {
             (Some(_), _) => Self::new(format!("{list}, failed"), Tone::Bad),
-            (None, false) => Self::new(format!("{list}, not what it should be"), Tone::Warning),
+            (None, false) => Self::new(format!("{list}, outdated"), Tone::Warning),
             (None, true) => Self::new(list, Tone::Quiet),
         }
     }

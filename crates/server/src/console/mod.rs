@@ -1,8 +1,7 @@
-//! The web console: pages that a browser shows and that work without JavaScript; htmx only spares
-//! whole reloads.
+//! The web console: pages that work without JavaScript; htmx only avoids full reloads.
 //!
-//! A page's handler reads what the admin API reads and gives commands by the same functions. Errors
-//! are [problems](crate::problem) as everywhere; `browser::guard` makes pages of them.
+//! The handler of a page uses the same functions as the admin API to read data and send commands. Errors are
+//! [problems](crate::problem) as everywhere; `browser::guard` turns them into pages.
 
 use axum::Router;
 
@@ -25,7 +24,7 @@ mod sensors;
 mod session;
 mod sign_in;
 
-/// Every page.
+/// All pages.
 pub(super) fn router() -> Router<App> {
     Router::new()
         .merge(overview::router())

@@ -1,4 +1,4 @@
-//! The first page: what needs attention, in numbers that lead to the hosts.
+//! The overview: numbers of hosts that need attention, with links to them.
 
 use askama::Template;
 use axum::Router;
@@ -22,19 +22,19 @@ pub(super) fn router() -> Router<App> {
     Router::new().route("/", get(overview))
 }
 
-/// What is counted, in the order of how much it matters, with its words.
+/// What is counted, most important first, with its label.
 const COUNTED: [(Standing, &str); 12] = [
     (Standing::Unprotected, "not protected"),
     (Standing::Refused, "check-in refused"),
-    (Standing::IdentityChanged, "another machine asks to be it"),
+    (Standing::IdentityChanged, "claimed by another machine"),
     (Standing::Failed, "failed"),
     (Standing::Blocked, "blocked by another firewall"),
     (Standing::Offline, "offline"),
     (Standing::Inactive, "inactive"),
     (Standing::Late, "late"),
     (Standing::Never, "never checked in"),
-    (Standing::Outdated, "without the ruleset that it should have"),
-    (Standing::Waiting, "with a name or address that waits"),
+    (Standing::Outdated, "without the desired ruleset"),
+    (Standing::Waiting, "with a pending name or address"),
     (Standing::Problems, "with problems"),
 ];
 
@@ -51,7 +51,7 @@ struct Kind {
     title: &'static str,
     path: &'static str,
     total: u64,
-    /// Nothing: no host needs attention.
+    /// Empty: no host needs attention.
     counts: Vec<Count>,
 }
 
@@ -98,7 +98,7 @@ async fn kind(
     Ok(Kind { title, path, total, counts })
 }
 
-/// A resident agent is late or offline, what something else starts is inactive.
+/// A resident agent is late or offline; a program that something else starts is inactive.
 fn concerns(standing: Standing, source: Source) -> bool {
     match standing {
         Standing::Late | Standing::Offline => source == Source::Agent,

@@ -1,4 +1,4 @@
-//! What all pages have in common.
+//! Elements common to all pages.
 
 use askama::Template;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -12,12 +12,12 @@ use crate::auth::Caller;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 
-/// Only what the platform itself serves is loaded and run, nothing that stands in a page; no other
-/// site frames it, and forms go nowhere else.
+/// Only content of the platform itself is loaded and run, no inline scripts or styles; no other site may
+/// frame a page, and forms go nowhere else.
 const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'self'; \
      frame-ancestors 'none'; object-src 'none'";
 
-/// A page as an answer.
+/// Renders a page as a response.
 pub(super) fn answer<T: Template>(status: StatusCode, page: &T) -> Response {
     let text = match page.render() {
         Ok(text) => text,
@@ -28,7 +28,7 @@ pub(super) fn answer<T: Template>(status: StatusCode, page: &T) -> Response {
     for (name, value) in [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, POLICY),
-        // Within the console the address is told (sign-in forms need no more), to others nothing.
+        // The referrer is sent within the console (sign-in forms need no more), not to other sites.
         (header::REFERRER_POLICY, "same-origin"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ] {
@@ -37,10 +37,10 @@ pub(super) fn answer<T: Template>(status: StatusCode, page: &T) -> Response {
     response
 }
 
-/// Where in the console a page is.
+/// The section of the console that a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
-    /// What needs attention.
+    /// Hosts that need attention.
     Overview,
     /// Assets with a resident agent.
     Agents,
@@ -48,15 +48,15 @@ pub(super) enum Section {
     Spark,
     /// Commands to hosts.
     Commands,
-    /// What is committed, and what would be.
+    /// The committed policy and the candidate.
     Policy,
-    /// How hosts come here.
+    /// How to connect hosts.
     Installation,
-    /// Somewhere else.
+    /// No section.
     Elsewhere,
 }
 
-/// What an operator has to hear in time, wherever hosts are spoken of.
+/// Warnings that operators should see in time, on all pages about hosts.
 pub(super) async fn warnings(app: &App) -> Answer<Vec<String>> {
     let now = Timestamp::now();
     let within = app.settings.key_expiry_warning;
@@ -64,7 +64,7 @@ pub(super) async fn warnings(app: &App) -> Answer<Vec<String>> {
     Ok(keys.iter().map(|key| warning(key, now)).collect())
 }
 
-/// What is around a page's own content.
+/// The common frame around the content of a page.
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) title: String,
@@ -74,13 +74,13 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// For this caller.
+    /// For this visitor.
     pub(super) fn new(title: impl Into<String>, section: Section, caller: &Caller) -> Self {
         let (account, role) = (caller.account.clone(), caller.role);
         Self { title: title.into(), section, account, role }
     }
 
-    /// Whether controls are shown that change something.
+    /// Whether controls that change something are shown.
     pub(super) fn acts(&self) -> bool {
         self.role >= Role::Operator
     }
@@ -93,13 +93,13 @@ impl Frame {
         }
     }
 
-    /// For the link of a section.
+    /// The `aria-current` value for the link of a section.
     pub(super) fn current(&self, section: Section) -> &'static str {
         if self.section == section { "page" } else { "false" }
     }
 }
 
-/// Asks for account and password.
+/// The sign-in form.
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 pub(super) struct SignInPage {
@@ -109,12 +109,12 @@ pub(super) struct SignInPage {
 }
 
 impl SignInPage {
-    /// That leads on to `to`, a place of this console.
+    /// Redirects to `to`, a page of this console, afterwards.
     pub(super) fn new(to: String) -> Self {
         Self { to, user: String::new(), refused: false }
     }
 
-    /// The same after a wrong password.
+    /// The form after a wrong password.
     pub(super) fn refused(to: String, user: &str) -> Self {
         Self { to, user: user.to_owned(), refused: true }
     }

@@ -1,4 +1,4 @@
-//! The candidate policy: what committing it would do to assets, and committing it.
+//! The candidate policy: the impact of committing it, and the commit.
 
 use askama::Template;
 use axum::Router;
@@ -32,9 +32,9 @@ struct PolicyPage {
     frame: Frame,
     prospect: CommitProspect,
     lines: Vec<ImpactLine>,
-    /// What differs from what is committed.
+    /// The differences from the committed policy.
     changes: Vec<DocumentChange>,
-    /// Why the commit that was asked for was not made.
+    /// Why the requested commit was refused.
     refusal: Option<String>,
     note: String,
 }
@@ -78,7 +78,7 @@ async fn commit(
     form: Form,
 ) -> Answer<Response> {
     let field = |name: &'static str| {
-        form.one(name).ok_or_else(|| Problem::invalid(name, "the form does not hold it"))
+        form.one(name).ok_or_else(|| Problem::invalid(name, "missing from the form"))
     };
     let version = field("version")?;
     let expected_version =
@@ -90,7 +90,7 @@ async fn commit(
     let wish = Synchronize { expected_version, expected_impact, note: note.clone() };
     match synchronize(&app.store, &app.compiler, &*app, &person, wish).await {
         Ok(_) => Ok(Redirect::to("/policy").into_response()),
-        // It has changed since the page was shown: shown again, as it is now.
+        // It has changed since the page was rendered: shown again with the current state.
         Err(
             refusal @ (OperationError::Conflict { .. } | OperationError::UnexpectedImpact { .. }),
         ) => page(&app, &person, Some(&refusal.into()), note).await,

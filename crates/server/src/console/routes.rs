@@ -1,4 +1,4 @@
-//! A host's ways to the platform, as its last check-in told them.
+//! A host's routes to the platform, as reported by its last check-in.
 
 use xshield_api::assets::{Activity, Spark};
 use xshield_model::Timestamp;
@@ -6,7 +6,7 @@ use xshield_wire::message::{RouteFailureKind, RouteStanding};
 
 use super::look::{State, Tone, When};
 
-/// One way.
+/// A route.
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) name: String,
@@ -16,16 +16,16 @@ pub(super) struct Route {
     pub(super) failure: Option<Failure>,
 }
 
-/// How it last failed.
+/// The last failure.
 #[derive(Debug)]
 pub(super) struct Failure {
-    /// In a word; nothing when the host says none.
+    /// The kind of failure; empty if the host reports none.
     pub(super) kind: &'static str,
     pub(super) reason: String,
     pub(super) when: When,
 }
 
-/// All ways in the order of the host's configuration.
+/// All routes in the order of the host's configuration.
 pub(super) fn all(spark: &Spark, now: Timestamp) -> Vec<Route> {
     let alive = is_alive(spark);
     let shown = |route: &RouteStanding| {
@@ -35,7 +35,7 @@ pub(super) fn all(spark: &Spark, now: Timestamp) -> Vec<Route> {
             (false, Some(_)) => State::new("failed", Tone::Bad),
             (false, None) => State::new("not needed", Tone::Quiet),
         };
-        // The last check-in came by the route in use, whatever the host could know when it wrote it.
+        // The last check-in used the current route, whatever the host could know when it wrote the report.
         let checked_in = spark.last_check_in.filter(|_| route.in_use);
         let worked = route.last_worked.map(Timestamp::from_unix).max(checked_in);
         let failure = route.last_failure.as_ref().map(|failure| Failure {
@@ -49,23 +49,23 @@ pub(super) fn all(spark: &Spark, now: Timestamp) -> Vec<Route> {
     spark.routes.iter().map(shown).collect()
 }
 
-/// A failure for people who look after proxies.
+/// A failure in words for administrators of proxies.
 fn word(kind: RouteFailureKind) -> &'static str {
     match kind {
         RouteFailureKind::NameNotFound => "name not found",
-        RouteFailureKind::Refused => "dead: connection refused",
+        RouteFailureKind::Refused => "connection refused",
         RouteFailureKind::TimedOut => "no answer in time",
         RouteFailureKind::Broken => "connection broke",
         RouteFailureKind::ProxyAuthentication => "407: authentication",
         RouteFailureKind::ProxyForbidden => "403: forbidden",
-        RouteFailureKind::ProxyFailed => "proxy does not lead on",
+        RouteFailureKind::ProxyFailed => "proxy does not forward",
         RouteFailureKind::UntrustedCertificate => "foreign certificate",
-        RouteFailureKind::Protocol => "no proper TLS or HTTP",
+        RouteFailureKind::Protocol => "invalid TLS or HTTP",
         RouteFailureKind::Unknown => "",
     }
 }
 
-/// The way of the last check-in in a word, and how many others failed.
+/// The route of the last check-in, and how many others failed.
 #[derive(Debug)]
 pub(super) struct Now {
     pub(super) name: String,
@@ -81,7 +81,7 @@ impl Now {
         Self { name: used.map_or("", |route| short(&route.route)).to_owned(), tone, failed }
     }
 
-    /// Whether it is the way by which the host is reached at present.
+    /// Whether it is the route by which the host is currently reached.
     pub(super) fn holds(&self) -> bool {
         self.tone == Tone::Good
     }

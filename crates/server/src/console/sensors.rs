@@ -1,4 +1,4 @@
-//! Sensors → Agents and Sensors → Spark: the hosts that have the program, one a line.
+//! Sensors → Agents and Sensors → Spark: the hosts with the program, one per line.
 
 use askama::Template;
 use axum::Router;
@@ -36,7 +36,7 @@ pub(super) fn router() -> Router<App> {
     Router::new().route("/sensors/agents", get(agents)).route("/sensors/spark", get(spark))
 }
 
-/// Which hosts are looked for. An empty field of the form is one that is not there.
+/// The filter. An empty form field counts as absent.
 #[derive(Debug, Default, Deserialize)]
 struct Wanted {
     /// Part of the name.
@@ -44,12 +44,12 @@ struct Wanted {
     name: Option<String>,
     #[serde(default)]
     status: Option<Standing>,
-    /// A criteria expression, as it was typed.
+    /// A criteria expression as entered.
     #[serde(default, rename = "where")]
     criteria: Option<String>,
     #[serde(default)]
     sort: Option<Sorting>,
-    /// Which page, from 1.
+    /// The page number, from 1.
     #[serde(default, deserialize_with = "number")]
     page: Option<u32>,
 }
@@ -75,20 +75,20 @@ async fn spark(
 #[template(path = "sensors.html")]
 struct SensorsPage {
     frame: Frame,
-    /// Where the page is.
+    /// The URL path of the page.
     path: &'static str,
-    /// For the form that gives commands.
+    /// For the form that sends commands.
     source: &'static str,
     name: String,
     criteria: String,
-    /// Why the expression is none.
+    /// Why the expression is invalid.
     criteria_fault: Option<String>,
-    /// Keys that end soon.
+    /// Keys that expire soon.
     expiring: Vec<String>,
     statuses: Vec<Choice>,
     rows: Vec<Row>,
     columns: Vec<Column>,
-    /// All hosts that match, on every page.
+    /// The number of matching hosts on all pages.
     total: u64,
     /// The first and the last on this page, from 1.
     first: u64,
@@ -102,17 +102,17 @@ struct SensorsPage {
     kinds: &'static [Kind],
 }
 
-/// A column's head.
+/// The head of a column.
 struct Column {
     title: &'static str,
     number: bool,
-    /// Where the list is sorted by it; none where it can't be.
+    /// The URL for sorting by it, if possible.
     link: Option<String>,
-    /// `ascending` or `descending`, of the one that it is sorted by.
+    /// `ascending` or `descending` if the list is sorted by it.
     sorted: Option<&'static str>,
 }
 
-/// Something to choose in a form.
+/// An option of a form.
 struct Choice {
     value: String,
     label: &'static str,
@@ -123,11 +123,11 @@ struct Row {
     name: String,
     activity: State,
     since: Option<When>,
-    /// Whether it is the program that runs since then, or the state that lasts.
+    /// Whether it is the run time of the program, or the duration of the state.
     runs: bool,
     route: routes::Now,
     enforcement: State,
-    /// Why nothing is enforced, or what went wrong.
+    /// Why nothing is enforced, or what failed.
     reason: Option<String>,
     inbound: Option<String>,
     outbound: Option<String>,
@@ -141,13 +141,13 @@ struct Row {
     problems: usize,
 }
 
-/// How a resident agent may be.
+/// States of a resident agent.
 const OF_AGENTS: [(Standing, &str); 3] =
     [(Standing::Online, "online"), (Standing::Late, "late"), (Standing::Offline, "offline")];
-/// How what something else starts may be.
+/// States of a program that something else starts.
 const OF_SPARK: [(Standing, &str); 2] =
     [(Standing::Active, "active"), (Standing::Inactive, "inactive")];
-/// How any host may be.
+/// States of any host.
 const OF_ALL: [(Standing, &str); 11] = [
     (Standing::Unprotected, "not protected"),
     (Standing::Problems, "with problems"),
@@ -162,7 +162,7 @@ const OF_ALL: [(Standing, &str); 11] = [
     (Standing::Decommissioned, "decommissioned"),
 ];
 
-/// Every standing that may be chosen for these hosts.
+/// Every state that can be selected for these hosts.
 fn standings(source: Source) -> impl Iterator<Item = (Standing, &'static str)> {
     let own = match source {
         Source::Agent => &OF_AGENTS[..],
@@ -200,7 +200,7 @@ async fn shown(
         page: u64::from(wanted.page.unwrap_or(1)),
         limit,
     };
-    // What can't be read means nobody, not everybody.
+    // An unreadable expression matches nobody, not everybody.
     let found = match &criteria_fault {
         Some(_) => Table::empty(),
         None => table(&app.store, &app.compiler, query, now).await?,
@@ -242,7 +242,7 @@ async fn shown(
     Ok(answer(StatusCode::OK, &page))
 }
 
-/// Addresses that a row shows; the host's page has more.
+/// The number of addresses per row; the host's page has more.
 const ADDRESSES: usize = 3;
 
 fn row(asset: Asset, now: Timestamp) -> Row {
@@ -280,7 +280,7 @@ fn row(asset: Asset, now: Timestamp) -> Row {
     }
 }
 
-/// The heads of the table, each with where the list is sorted by it; a second time, the other way.
+/// The heads of the table with the links for sorting; a second click reverses the order.
 fn columns(source: Source, path: &str, wanted: &Wanted, limit: u32) -> Answer<Vec<Column>> {
     use Sorting::{
         CheckIn, CheckInDown, Name, NameDown, Revision, RevisionDown, Version, VersionDown,
@@ -317,7 +317,7 @@ fn columns(source: Source, path: &str, wanted: &Wanted, limit: u32) -> Answer<Ve
     all.into_iter().map(column).collect()
 }
 
-/// The same hosts, in an order and on a page.
+/// The same hosts in another order or on another page.
 fn link(
     path: &str,
     wanted: &Wanted,

@@ -1,4 +1,4 @@
-//! Who sits at the browser. The session is an API token that lies in a cookie.
+//! The visitor's session: an API token in a cookie.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -14,7 +14,7 @@ use crate::state::App;
 /// The prefix binds it to this host, HTTPS and all paths (RFC 6265bis, 4.1.3).
 const COOKIE: &str = "__Host-xshield";
 
-/// A person who is signed in here and has at least the role `R`.
+/// A signed-in visitor with at least the role `R`.
 #[derive(Debug)]
 pub(super) struct Visitor<R>(pub(super) By<R>);
 
@@ -38,8 +38,8 @@ fn token(headers: &HeaderMap) -> Option<&str> {
         .find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))
 }
 
-/// Has the browser keep a token for so many seconds. `Lax`: a link in a mail opens the page it names;
-/// what other sites send otherwise comes without the cookie.
+/// Stores a token in the browser for a number of seconds. `Lax`: a link in a mail opens its page; other
+/// cross-site requests arrive without the cookie.
 pub(super) fn kept(token: &str, seconds: i64) -> Answer<HeaderValue> {
     let text =
         format!("{COOKIE}={token}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax");
@@ -48,7 +48,7 @@ pub(super) fn kept(token: &str, seconds: i64) -> Answer<HeaderValue> {
     Ok(value)
 }
 
-/// Has the browser forget its token.
+/// Deletes the token in the browser.
 pub(super) fn forgotten() -> Answer<HeaderValue> {
     kept("", 0)
 }

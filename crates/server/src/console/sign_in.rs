@@ -23,7 +23,7 @@ pub(super) fn router() -> Router<App> {
     Router::new().route("/sign-in", get(ask).post(enter)).route("/sign-out", post(leave))
 }
 
-/// The sign-in page that leads on to `to`.
+/// The sign-in page that redirects to `to`.
 pub(super) fn href(to: &str) -> String {
     match local(to).as_str() {
         "/" => "/sign-in".to_owned(),
@@ -73,8 +73,8 @@ async fn leave(State(app): State<App>, Visitor(allowed): Visitor<Viewer>) -> Ans
     Ok(([(header::SET_COOKIE, forgotten()?)], Redirect::to("/sign-in")).into_response())
 }
 
-/// A place of this console as a browser will understand it; the first page for anything else. What
-/// decides is what the text means to the parser that browsers use, not what it looks like.
+/// A page of this console as a browser will interpret it; the overview for anything else. What counts is the
+/// interpretation by the URL parser that browsers use, not the look of the text.
 fn local(to: &str) -> String {
     const FIRST: &str = "/";
     let Ok(here) = url::Url::parse("https://console.invalid/") else { return FIRST.to_owned() };

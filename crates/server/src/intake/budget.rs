@@ -1,8 +1,8 @@
-//! How much one host may report over time. Pure: the time is an argument.
+//! Rate limits on the reports of a host. Pure: the time is an argument.
 //!
-//! A budget fills up steadily to its most. Whatever is taken in is charged; a report that is larger than
-//! what is left is taken in all the same, so that every report fits at some time, and leaves a debt:
-//! the next one is taken in when that is paid.
+//! A token bucket. Everything accepted is charged; a report larger than the remaining budget is accepted as
+//! well, so that every report fits at some point, and leaves a debt: the next one is accepted when that is
+//! paid off.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,26 +10,26 @@ use std::time::{Duration, Instant};
 
 use xshield_policy::AssetId;
 
-/// No host is told to wait for longer, in seconds; it is told again then.
+/// The longest wait to ask of a host, in seconds; it is told to wait again then.
 const LONGEST: u64 = 3600;
 
-/// What a budget grants.
+/// The rate and burst of a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
-    /// Each second.
+    /// Per second.
     pub per_second: u32,
-    /// At most, after a time of silence.
+    /// The maximum, after a time without reports.
     pub most: u64,
 }
 
-/// What is left of a grant at a time.
+/// The remaining budget at a time.
 #[derive(Debug, Clone, Copy)]
 struct Account {
     left: f64,
     at: Instant,
 }
 
-// Counts of items and bytes are far below what a float holds exactly.
+// Item and byte counts are far below the exact range of a float.
 #[allow(clippy::cast_precision_loss, reason = "see above")]
 impl Account {
     fn full(grant: Grant, now: Instant) -> Self {
@@ -42,7 +42,7 @@ impl Account {
         self.at = self.at.max(now);
     }
 
-    /// How long until something is left; nothing when something is.
+    /// The time until some budget is left; zero if there is some.
     fn wait(&self, grant: Grant) -> Option<Duration> {
         let debt = 1.0 - self.left;
         let seconds = debt / f64::from(grant.per_second.max(1));
@@ -50,7 +50,7 @@ impl Account {
     }
 }
 
-/// What is counted of one host.
+/// The budgets of one host.
 #[derive(Debug, Clone, Copy)]
 struct Accounts {
     items: Account,
@@ -66,16 +66,16 @@ pub struct Budgets {
 }
 
 impl Budgets {
-    /// Every host has the same.
+    /// The same rates for every host.
     #[must_use]
     pub fn new(items: Grant, bytes: Grant) -> Self {
         Self { items, bytes, hosts: Mutex::default() }
     }
 
-    /// Whether a report of this host is taken in now.
+    /// Whether a report of this host is accepted now.
     ///
     /// # Errors
-    /// In how many seconds it is.
+    /// The number of seconds to wait.
     pub fn admit(&self, asset: &AssetId, now: Instant) -> Result<(), u64> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(accounts) = hosts.get_mut(asset) else { return Ok(()) };
@@ -87,7 +87,7 @@ impl Budgets {
         }
     }
 
-    /// Charges what was taken in.
+    /// Charges what was accepted.
     #[allow(clippy::cast_precision_loss, reason = "what one report holds is exact in a float")]
     pub fn charge(&self, asset: &AssetId, items: u64, bytes: u64, now: Instant) {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);

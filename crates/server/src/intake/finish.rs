@@ -1,5 +1,5 @@
-//! What of a report replaces what was told before, or stands once for all of it; and what is forgotten
-//! after it. All of it is cut to what the platform is ready to keep.
+//! Stores the parts of a report that replace earlier reports or exist once per asset, and prunes. Everything
+//! is truncated to the platform's limits.
 
 use xshield_model::Timestamp;
 use xshield_model::live::Live;
@@ -20,17 +20,17 @@ use super::items::{Item, MAX_LINE, MAX_TEXT, Parted, short, shortened};
 use crate::host_message::strip_userinfo;
 use crate::problem::Answer;
 
-/// A table in nft's syntax is cut here, in bytes.
+/// The limit for a table in nft's syntax, in bytes.
 const MAX_TABLE: usize = 1 << 20;
-/// Rules that a host can't enforce, as far as they are kept.
+/// The limit for rules that a host can't enforce.
 const MAX_UNENFORCEABLE: usize = 2_000;
-/// Listening ports of one host that are kept.
+/// The limit for listening ports of one host.
 const MAX_PORTS: usize = 4_096;
-/// Lines of a piece of a log that are kept, in bytes.
+/// The limit for the lines of a log chunk, in bytes.
 const MAX_LOG: usize = 4 << 20;
-/// Seconds between two requests for everything.
+/// Seconds between two requests to resend everything.
 const RESEND_WITHIN: i64 = 24 * 3600;
-/// Seconds after which everything is asked for again at the earliest, whatever the host answers.
+/// The minimum number of seconds before everything is requested again, whatever the host answers.
 const RESEND_PAUSE: i64 = 3600;
 
 /// A report that is ready to be stored.
@@ -39,16 +39,16 @@ pub(super) struct Prepared {
     pub(super) rest: Rest,
 }
 
-/// What is stored with the last row.
+/// Stored together with the last row.
 pub(super) struct Rest {
     body: ReportBody,
     software: Option<Step>,
     created: Timestamp,
-    /// What was cut off here.
+    /// What was truncated here.
     pub(super) cuts: Vec<Cut>,
 }
 
-/// Does what takes time, before anything is locked.
+/// Does the slow work before anything is locked.
 pub(super) async fn prepare(store: &Store, asset: &AssetId, parted: Parted) -> Answer<Prepared> {
     let Parted { items, mut body, created, latest } = parted;
     let mut cuts = Vec::new();
@@ -73,9 +73,9 @@ pub(super) async fn prepare(store: &Store, asset: &AssetId, parted: Parted) -> A
         ReportBody::Software(report) => {
             cuts.extend(software_bounded(report, latest));
             let known = telemetry::software(&mut *store.read().await?, asset).await;
-            // What can't be read any more is as if it had never been told.
-            let known =
-                known.inspect_err(|error| tracing::error!(%error, %asset, "software is lost"));
+            // An unreadable inventory counts as never reported.
+            let known = known
+                .inspect_err(|error| tracing::error!(%error, %asset, "software inventory lost"));
             let nothing = SoftwareContents::Full { packages: Vec::new() };
             let contents = std::mem::replace(&mut report.contents, nothing);
             let SoftwareReport { taken, digest, .. } = *report;
@@ -90,7 +90,7 @@ pub(super) async fn prepare(store: &Store, asset: &AssetId, parted: Parted) -> A
     Ok(Prepared { items, rest: Rest { body, software, created, cuts } })
 }
 
-/// Cuts a table's text at the end of a line, and says there how much is missing.
+/// Truncates the text of a table at the end of a line, and adds a line with the number of missing bytes.
 fn table_cut(text: &mut String) -> Option<Cut> {
     let had = text.len();
     if had <= MAX_TABLE {
@@ -165,7 +165,7 @@ fn log_bounded(log: &mut DebugLog) {
     }
 }
 
-/// Stores what stands once.
+/// Stores the parts that exist once per asset.
 pub(super) async fn finish(
     tx: &mut Tx,
     asset: &AssetId,
@@ -210,7 +210,7 @@ pub(super) async fn finish(
     }
 }
 
-/// A step from an inventory that is not here makes the host send everything.
+/// A difference to an unknown inventory makes the host send everything.
 pub(crate) async fn ask_for_everything(
     tx: &mut Tx,
     asset: &AssetId,
@@ -233,7 +233,7 @@ pub(crate) async fn ask_for_everything(
     commands::add(tx, &job, std::iter::once(asset)).await.map(drop)
 }
 
-/// Flows of one asset that are kept, at most.
+/// The maximum number of flows kept per asset.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Keep {
     pub(super) events: i64,
@@ -241,7 +241,7 @@ pub(super) struct Keep {
     pub(super) threats: i64,
 }
 
-/// Forgets the asset's oldest flows beyond what is kept, in short transactions of their own.
+/// Deletes the asset's oldest flows beyond the limit, in separate short transactions.
 pub(super) async fn make_room(
     store: &Store,
     keep: Keep,

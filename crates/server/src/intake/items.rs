@@ -1,4 +1,4 @@
-//! The rows of a report, each of which is stored by itself.
+//! The rows of a report, each of which is stored separately.
 
 use xshield_intelligence::past::Attribution;
 use xshield_model::Timestamp;
@@ -17,19 +17,19 @@ use xshield_wire::threat::ThreatMatch;
 use super::matches;
 use crate::host_message::strip_userinfo;
 
-/// How far a host's clock may be ahead, in seconds, before its times are cut.
+/// How far a host's clock may be ahead, in seconds, before its times are clamped.
 const AHEAD: i64 = 300;
-/// Texts are cut here, in bytes as JSON writes them.
+/// The limit for texts, in bytes as JSON.
 pub(super) const MAX_TEXT: usize = 512;
-/// Lines of logs and events are cut here, in bytes as JSON writes them.
+/// The limit for lines of logs and events, in bytes as JSON.
 pub(super) const MAX_LINE: usize = 4_000;
-/// Live events of one report that are kept; they are for eyes.
+/// The limit for live events of one report; they are for display only.
 const MAX_LIVE: usize = 500;
-/// Matches of one host that the alert rules have not looked at, at most; more are counted and listed,
-/// and give no alert.
+/// The limit for matches of one host that the alert rules have not evaluated; further ones are counted and
+/// listed, but raise no alert.
 const MOST_UNJUDGED: i64 = 20_000;
 
-/// One row.
+/// A row.
 pub(super) enum Item {
     Event(FirewallEvent),
     Hits(RuleHits, Timestamp),
@@ -40,19 +40,19 @@ pub(super) enum Item {
     Outcome(CommandOutcome),
 }
 
-/// A report whose rows are apart.
+/// A report split into rows.
 pub(super) struct Parted {
     pub(super) items: Vec<Item>,
-    /// What is left of it.
+    /// The rest of it.
     pub(super) body: ReportBody,
     /// When it was made, as far as the platform believes it.
     pub(super) created: Timestamp,
-    /// No time of it is believed to be later.
+    /// Later times are not believed.
     pub(super) latest: Timestamp,
 }
 
-/// Takes the rows out of a report, with short texts and believable times, and with what the threat list
-/// said of each peer. It may take a while.
+/// Extracts the rows of a report, with truncated texts and plausible times, and looks each peer up in the
+/// threat list. May take a while.
 pub(super) fn prepare(report: Report, mut attribution: Attribution, now: Timestamp) -> Parted {
     let latest = now.plus(AHEAD);
     let created = Timestamp::from_unix(report.created).min(latest);
@@ -76,7 +76,7 @@ pub(super) fn prepare(report: Report, mut attribution: Attribution, now: Timesta
             let mut items: Vec<_> =
                 shown.map(|live| Item::Live(Box::new(live_bounded(live, latest)))).collect();
             items.extend(taken(&mut report.threats, |found| {
-                // The flow is known and alerted about now, and adds nothing to any count.
+                // The flow is known and has its alert already, and is not counted again.
                 let uncounted = ThreatMatch { packets: 0, bytes: 0, ..found };
                 Item::Threat(Box::new(matches::read(&mut attribution, uncounted, now)))
             }));
@@ -102,7 +102,7 @@ fn taken<T>(list: &mut Vec<T>, item: impl FnMut(T) -> Item) -> Vec<Item> {
     std::mem::take(list).into_iter().map(item).collect()
 }
 
-/// Shortens a list; says so when it was longer.
+/// Truncates a list; returns whether it was longer.
 pub(super) fn shortened<T>(what: &'static str, list: &mut Vec<T>, most: usize) -> Option<Cut> {
     let had = list.len();
     list.truncate(most);
@@ -156,7 +156,7 @@ pub(super) async fn room(tx: &mut Tx, asset: &AssetId, items: &[Item]) -> StoreR
 }
 
 impl Item {
-    /// Stores it.
+    /// Stores the row.
     pub(super) async fn store(
         &self,
         tx: &mut Tx,
@@ -186,7 +186,7 @@ impl Item {
     }
 }
 
-/// Forgets what is too much after these were stored, where that is cheap.
+/// Prunes after these were stored, where that is cheap.
 pub(super) async fn tidy(tx: &mut Tx, asset: &AssetId, stored: &[Item]) -> StoreResult<()> {
     let has = |wanted: fn(&Item) -> bool| stored.iter().any(wanted);
     if has(|item| matches!(item, Item::Hits(..))) {

@@ -1,4 +1,4 @@
-//! Matches with the threat list, as hosts tell them.
+//! Threat matches as reported by hosts.
 
 use xshield_alerting::matches::bounded;
 use xshield_intelligence::past::Attribution;
@@ -8,10 +8,10 @@ use xshield_store::threat_events::ThreatEvent;
 use xshield_wire::message::EventSource;
 use xshield_wire::threat::ThreatMatch;
 
-/// How far a host's clock may be ahead, in seconds, before its times are cut.
+/// How far a host's clock may be ahead, in seconds, before its times are clamped.
 const AHEAD: i64 = 300;
 
-/// A match as a host told it: bounded, with what the list said of the peer. Blocks.
+/// A match as reported by a host: within limits, with what the list says about the peer. Blocks.
 pub(super) fn read(
     attribution: &mut Attribution,
     found: ThreatMatch,

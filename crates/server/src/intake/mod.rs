@@ -2,11 +2,11 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | may this host report now? | [`budget`], [`Intake::admit`] |
-//! | unpack and read, within bounds | `unpack` |
-//! | take the rows apart, bound each | `items`, `matches` |
-//! | store them in slices | [`Intake::take`] |
-//! | store what replaces what was told before, forget what is too much | `finish` |
+//! | rate limits | [`budget`], [`Intake::admit`] |
+//! | decompress and parse, within limits | `unpack` |
+//! | split into rows, limit each | `items`, `matches` |
+//! | store them in batches | [`Intake::take`] |
+//! | store what replaces earlier reports, prune | `finish` |
 
 pub mod budget;
 mod finish;

@@ -1,5 +1,5 @@
-//! Reports on their way into the database: within each host's budget, one of a host at a time, in short
-//! transactions between which others write, and counted once however often they come.
+//! Stores reports in the database: within each host's rate limit, one per host at a time, in short
+//! transactions that let other writers in between, and counted once even when repeated.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,32 +24,32 @@ use crate::asset_locks::AssetLocks;
 use crate::problem::{Answer, Problem};
 use crate::settings::Settings;
 
-/// A transaction of a report takes about so long at most.
+/// The maximum duration of a transaction, approximately.
 const SLICE: Duration = Duration::from_millis(20);
-/// Reports of one host that are on their way at once: a cycle's, an agent's live ones, and repetitions.
+/// The number of reports of one host in progress: a cycle's, an agent's live ones, and repetitions.
 const AT_ONCE: usize = 4;
-/// A large report waits for so long for its place in memory.
+/// How long a large report waits for memory.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Takes reports in, and keeps one host's from hurting others.
+/// Accepts reports and isolates hosts from each other.
 #[derive(Debug)]
 pub struct Intake {
     store: Store,
     past: Arc<Past>,
     alerts: Arc<Wake>,
     keep: finish::Keep,
-    /// How much each host may report over time.
+    /// The rate limits per host.
     pub budgets: Budgets,
-    /// One report of a host is stored at a time.
+    /// One report per host is stored at a time.
     turns: AssetLocks,
     places: Arc<Mutex<HashMap<AssetId, usize>>>,
-    /// Small reports in memory.
+    /// Memory for small reports.
     small: Arc<Semaphore>,
-    /// Large reports in memory, from unpacking to the last row.
+    /// Memory for large reports, from decompression to the last row.
     large: Arc<Semaphore>,
 }
 
-/// A host's place among its own reports, until it is dropped.
+/// A host's slot among its own reports, until dropped.
 #[derive(Debug)]
 pub struct Place {
     asset: AssetId,
@@ -68,7 +68,7 @@ impl Drop for Place {
     }
 }
 
-/// What became of a report.
+/// The result for a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
     /// It is counted.
@@ -78,7 +78,7 @@ pub enum Taken {
 }
 
 impl Intake {
-    /// Into this database, within what the settings say.
+    /// Stores into this database, within the limits of the settings.
     #[must_use]
     pub(crate) fn new(
         store: Store,
@@ -103,10 +103,10 @@ impl Intake {
         }
     }
 
-    /// Lets a report of this host in, before it is read.
+    /// Admits a report of this host before it is read.
     ///
     /// # Errors
-    /// When the host's budget is used up, or enough of its reports are on their way.
+    /// When the host's rate limit is exceeded, or too many of its reports are in progress.
     pub fn admit(&self, asset: &AssetId) -> Answer<Place> {
         self.budgets.admit(asset, Instant::now()).map_err(|seconds| {
             metrics::counter!("xshield_refused_total", "reason" => "report-budget").increment(1);
@@ -122,10 +122,10 @@ impl Intake {
         Ok(Place { asset: asset.clone(), places: self.places.clone() })
     }
 
-    /// Unpacks and reads a report off the async threads.
+    /// Decompresses and parses a report off the async threads.
     ///
     /// # Errors
-    /// When it is damaged or too large, or there is no room for a large one now.
+    /// When it is damaged or too large, or there is no memory for a large one now.
     pub async fn read(&self, body: axum::body::Bytes) -> Answer<Received> {
         let small = self.small.clone().acquire_owned().await;
         let permit = small.map_err(|error| Problem::internal(&error))?;
@@ -149,7 +149,7 @@ impl Intake {
 
 fn busy() -> Problem {
     metrics::counter!("xshield_refused_total", "reason" => "reports-busy").increment(1);
-    let title = "The platform is busy with other reports";
+    let title = "Busy with other reports";
     let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", title)
         .detail("send the report again later");
     problem.retry_after = Some(10);
@@ -157,11 +157,10 @@ fn busy() -> Problem {
 }
 
 impl Intake {
-    /// Takes a report in, to its end, also when whoever sent it has gone away: what is begun is not begun
-    /// again for nothing.
+    /// Stores a report completely, even when the sender disconnects, so that started work is not repeated.
     ///
     /// # Errors
-    /// When the database fails. What was stored until then counts, and the same report goes on there.
+    /// When the database fails. What was stored until then counts, and the same report continues from there.
     pub async fn take(
         self: &Arc<Self>,
         place: Place,
@@ -189,7 +188,7 @@ impl Intake {
         tokio::spawn(work).await?
     }
 
-    /// Stores a report in slices; what is stored of it is written down with each.
+    /// Stores a report in batches; the progress is recorded with each.
     async fn store(&self, batch: &Batch<'_>, prepared: finish::Prepared) -> StoreResult<Taken> {
         let finish::Prepared { items, rest } = prepared;
         let mut rest = Some(rest);
@@ -226,14 +225,14 @@ impl Intake {
 struct Batch<'a> {
     asset: &'a AssetId,
     id: xshield_wire::Bytes<16>,
-    /// What was cut off.
+    /// What was truncated.
     told: &'a [message::Problem],
-    /// What the asset's last check-in told.
+    /// The problems of the asset's last check-in.
     known: &'a [message::Problem],
     now: Timestamp,
 }
 
-/// Stores items until their time is over; says how many.
+/// Stores items until the time is up; returns their number.
 async fn slice(tx: &mut Tx, batch: &Batch<'_>, left: &[Item]) -> StoreResult<usize> {
     let began = Instant::now();
     let mut room = items::room(tx, batch.asset, left).await?;

@@ -1,4 +1,4 @@
-//! A body becomes a report, in bounded time and memory.
+//! Parses a body as a report, in bounded time and memory.
 
 use std::io::Read as _;
 
@@ -11,48 +11,48 @@ use xshield_wire::message::Report;
 use crate::host_message::read_message;
 use crate::problem::Problem;
 
-/// Largest unpacked report, in bytes.
+/// The largest decompressed report, in bytes.
 pub(super) const MOST: u64 = 32 << 20;
-/// One that is larger has a place in memory of its own.
+/// Larger ones are limited separately.
 pub(super) const SMALL: u64 = 1 << 20;
-/// Nothing a host says packs better than this.
+/// No real report compresses better than this.
 const MAX_RATIO: u64 = 500;
-/// The packer's window, as a power of two: what unpacking may take besides its output.
+/// The compression window as a power of two: the memory for decompression besides its output.
 const WINDOW_LOG: u32 = 23;
-/// A Zstandard frame begins so (RFC 8878, 3.1.1).
+/// The magic number of a Zstandard frame (RFC 8878, 3.1.1).
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// A report that was read.
+/// A parsed report.
 #[derive(Debug)]
 pub struct Received {
-    /// What it says, within every bound.
+    /// Its content, within every limit.
     pub(super) report: Report,
-    /// What was cut off.
+    /// What was truncated.
     pub(super) cuts: Vec<Cut>,
-    /// Its length, unpacked.
+    /// Its decompressed length.
     pub(super) bytes: u64,
-    /// Its place in memory.
+    /// Its memory reservation.
     pub(super) _permit: OwnedSemaphorePermit,
 }
 
 impl Received {
-    /// Names it.
+    /// Its identifier.
     #[must_use]
     pub fn batch(&self) -> xshield_wire::Bytes<16> {
         self.report.batch
     }
 }
 
-/// Why a report was not read.
+/// Why a report was not parsed.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// It is larger than was allowed for.
+    /// It is larger than allowed for.
     Larger,
-    /// It will never be read.
+    /// It can never be parsed.
     Bad(Problem),
 }
 
-/// A report, unpacked.
+/// A decompressed report.
 pub(super) struct Read {
     report: Report,
     cuts: Vec<Cut>,
@@ -66,7 +66,7 @@ impl Read {
     }
 }
 
-/// Reads a report of so many bytes at most, and cuts what is too much of it.
+/// Parses a report of at most the given size, and truncates lists that are too long.
 pub(super) fn read(body: &Bytes, most: u64) -> Result<Read, Refused> {
     let unpacked;
     let text: &[u8] = if body.starts_with(&ZSTD_MAGIC) {
@@ -86,7 +86,7 @@ pub(super) fn read(body: &Bytes, most: u64) -> Result<Read, Refused> {
 
 fn unpack(body: &[u8], most: u64) -> Result<Vec<u8>, Refused> {
     let refuse = |error: std::io::Error| {
-        let title = "The body can't be unpacked";
+        let title = "Invalid compression";
         let problem = Problem::new(StatusCode::BAD_REQUEST, "invalid-zstd", title);
         Refused::Bad(problem.detail(error.to_string()))
     };
@@ -106,14 +106,12 @@ fn unpack(body: &[u8], most: u64) -> Result<Vec<u8>, Refused> {
     Err(Refused::Bad(too_large()))
 }
 
-/// A report that is never taken.
+/// A report that is never accepted.
 pub(super) fn too_large() -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The report is too large").detail(
-        format!(
-            "at most {MOST} bytes, unpacked, and {MAX_RATIO} for each that is sent; send several \
-             reports"
-        ),
-    )
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Report too large").detail(format!(
+        "at most {MOST} bytes after decompression, and a compression ratio of at most \
+             {MAX_RATIO}; send several reports"
+    ))
 }
 
 #[cfg(test)]

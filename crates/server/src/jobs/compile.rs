@@ -1,4 +1,4 @@
-//! Compiles again whenever the inventory has changed, taking changes that come together at once.
+//! Recompiles whenever the inventory has changed, combining changes that arrive together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use super::host_configuration::HostConfigurations;
 use super::pace::Pace;
 use crate::held_polls::HeldPolls;
 
-/// Runs as long as the platform does; changes that come within `least` are taken at once. What hosts are
-/// configured to use may change with the inventory, too.
+/// Runs as long as the platform does; changes that arrive within `least` are combined. Host settings may
+/// change with the inventory, too.
 pub async fn run(
     compiler: Arc<RulesetCompiler>,
     configurations: Arc<HostConfigurations>,

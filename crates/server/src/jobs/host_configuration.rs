@@ -1,4 +1,4 @@
-//! What operators configure becomes what each host should use.
+//! Derives the effective settings of each host from what operators configure.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use xshield_wire::control::HostConfiguration;
 
 use crate::held_polls::HeldPolls;
 
-/// Works out what each host should use.
+/// Computes the settings of each host.
 #[derive(Debug)]
 pub struct HostConfigurations {
     store: Store,
@@ -24,30 +24,30 @@ pub struct HostConfigurations {
 }
 
 impl HostConfigurations {
-    /// Of the hosts in `store`, by the committed policy's segments; hosts hear of it by `held_polls`.
+    /// For the hosts in `store`, by the committed policy's segments; hosts are notified through `held_polls`.
     #[must_use]
     pub fn new(store: Store, policies: Arc<ParsedPolicies>, held_polls: Arc<HeldPolls>) -> Self {
         Self { store, policies, held_polls, changed: Notify::new(), turn: Mutex::default() }
     }
 
-    /// Policy or inventory have changed: which segments an asset is in may have, too.
+    /// Policy or inventory have changed, and with them possibly the segments of assets.
     pub fn changed(&self) {
         self.changed.notify_one();
     }
 }
 
-/// Works out again what hosts should use, whenever something has changed.
+/// Recomputes the settings of hosts whenever something has changed.
 pub async fn run(configurations: Arc<HostConfigurations>) {
     loop {
         if let Err(error) = configurations.refresh().await {
-            tracing::error!(%error, "host configurations could not be worked out");
+            tracing::error!(%error, "could not compute the host configurations");
         }
         configurations.changed.notified().await;
     }
 }
 
 impl HostConfigurations {
-    /// Works out what every host should use; what differs gets a new version, and its host hears of it.
+    /// Recomputes the settings of every host; changed ones get a new version, and their host is notified.
     ///
     /// # Errors
     /// When the database fails.
@@ -76,7 +76,7 @@ impl HostConfigurations {
                 ..effective(&configured, &asset, committed.as_deref())
             };
             if known.cloned().unwrap_or_default() != wanted {
-                // By the clock, so that no number comes twice after a restore from a backup.
+                // From the clock, so that no number is reused after a restore from a backup.
                 let version = now.unix().max(version + 1);
                 changed.push((asset.id, HostConfiguration { version, ..wanted }));
             }
@@ -94,8 +94,7 @@ impl HostConfigurations {
     }
 }
 
-/// What is configured for an asset, the widest scope first, each setting by the narrowest that says
-/// it.
+/// The settings for an asset: for each setting, the value of the narrowest scope that has one.
 fn effective(
     configured: &[StoredConfiguration],
     asset: &Asset,
@@ -109,7 +108,7 @@ fn effective(
             segments.any(|known| known.name.as_str() == name && known.criteria.matches(asset))
         }),
     };
-    // Of several segments the first by name is the last to be laid over.
+    // Of several segments, the first by name is applied last.
     let rank = |scope: &Scope| match scope {
         Scope::Platform => (0, None),
         Scope::Segment(name) => (1, Some(std::cmp::Reverse(name.clone()))),
@@ -120,7 +119,7 @@ fn effective(
     holding.into_iter().fold(HostConfiguration::default(), |under, one| over(under, &one.settings))
 }
 
-/// `top` where it says something, `under` elsewhere.
+/// `top` where it has a value, `under` elsewhere.
 fn over(under: HostConfiguration, top: &HostConfiguration) -> HostConfiguration {
     HostConfiguration {
         version: 0,

@@ -1,5 +1,5 @@
-//! What has to happen every few minutes: forgetting what is too old, renewing the certificate,
-//! looking up the platform's own addresses.
+//! Periodic maintenance: deleting expired data, renewing the certificate, resolving the platform's own
+//! addresses.
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -20,12 +20,12 @@ use crate::uploads::Files;
 
 const EVERY: Duration = Duration::from_secs(300);
 const TIDY_METRICS: Duration = Duration::from_secs(5);
-/// Far more than a host that has been cut off for days delivers at once.
+/// Far more than a host that has been offline for days delivers at once.
 const BATCHES_PER_ASSET: i64 = 50_000;
 /// Longer than any window or throttle of an alert rule, in seconds.
 const QUIET: i64 = 8 * 24 * 3600;
 
-/// Runs until the platform ends.
+/// Runs until the platform shuts down.
 pub async fn run(app: App) {
     let mut tick = tokio::time::interval(EVERY);
     let mut tidy = tokio::time::interval(TIDY_METRICS);
@@ -35,20 +35,20 @@ pub async fn run(app: App) {
         tokio::select! {
             _ = tick.tick() => once(&app).await,
             _ = gathered.tick() => tell_of_refusals(&app).await,
-            // Between scrapes, measurements pile up until they are sorted into their buckets.
+            // Between scrapes, measurements accumulate until they are sorted into their buckets.
             _ = tidy.tick() => app.metrics.run_upkeep(),
         }
     }
 }
 
-/// Writes what was refused since the last time into the audit log.
+/// Writes the refusals since the last time to the audit log.
 pub async fn tell_of_refusals(app: &App) {
     let lines = app.limits.refused.lock().unwrap_or_else(PoisonError::into_inner).lines();
     if lines.is_empty() {
         return;
     }
     if let Err(error) = write_down(app, lines).await {
-        tracing::error!(%error, "refusals could not be written into the audit log");
+        tracing::error!(%error, "could not write refusals to the audit log");
     }
 }
 
@@ -66,22 +66,22 @@ async fn write_down(app: &App, lines: Vec<Line>) -> StoreResult<()> {
 async fn once(app: &App) {
     let now = Timestamp::now();
     if let Err(error) = forget(app, now).await {
-        tracing::error!(%error, "old records could not be forgotten");
+        tracing::error!(%error, "could not delete expired records");
     }
     if let Err(error) = app.tls.renew(&app.dir, now) {
-        tracing::error!(%error, "the TLS certificate could not be renewed");
+        tracing::error!(%error, "could not renew the TLS certificate");
     }
     if let Err(error) = tidy(&app.threat, now).await {
-        tracing::error!(reason = in_words(&error), "old threat lists could not be forgotten");
+        tracing::error!(reason = in_words(&error), "could not delete old threat lists");
     }
     if let Err(error) = forget_uploads(app, now).await {
-        tracing::error!(error = error.detail.as_deref(), "old uploads could not be removed");
+        tracing::error!(error = error.detail.as_deref(), "could not remove expired uploads");
     }
     app.limits.forget();
     app.intake.budgets.forget(Instant::now());
     let resolved = endpoints::resolved(&app.settings, app.listening).await;
     let known = app.endpoints.get();
-    // A resolver that fails gives fewer addresses, not other ones: keep what was known.
+    // A failing resolver returns fewer addresses, not different ones: keep the known ones.
     if !resolved.iter().all(|endpoint| known.contains(endpoint)) {
         app.endpoints.set(resolved);
         app.compiler.inventory_changed();
@@ -101,13 +101,13 @@ async fn forget(app: &App, now: Timestamp) -> StoreResult<()> {
     commit(tx).await
 }
 
-/// Removes uploads that are too old, and files of which nothing is known: a platform that ended
-/// between writing the one and the other leaves such.
+/// Removes expired uploads, and files without a record, which remain when the platform stops between writing
+/// the two.
 async fn forget_uploads(app: &App, now: Timestamp) -> Answer<()> {
     let mut tx = app.store.write().await?;
     uploads::forget(&mut tx, now.plus(-app.settings.keep_uploads_for)).await?;
     let known = uploads::ids(&mut tx).await?;
-    // Still under the write lock: an upload that begins now is not written down yet.
+    // Still under the write lock: an upload that starts now is not recorded yet.
     let files = Files::of(&app.dir);
     let removed = tokio::task::spawn_blocking(move || files.keep_only(&known)).await?;
     commit(tx).await?;

@@ -1,4 +1,4 @@
-//! What runs beside requests.
+//! Background jobs.
 
 pub mod compile;
 pub mod host_configuration;

@@ -1,33 +1,32 @@
-//! How often something is worked out again that changes ask for: soon after a single change, and
-//! rarely enough that many changes, or one host that changes all the time, do not keep the platform
-//! and all hosts busy.
+//! Rate of recomputation triggered by changes: soon after a single change, but rarely enough that many
+//! changes, or one host that changes constantly, do not keep the platform and all hosts busy.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use xshield_operations::compiler::Changes;
 
-/// At most a tenth of the time goes into the work itself.
+/// The work itself takes at most a tenth of the time.
 const SHARE: u32 = 9;
-/// What it costs the platform that a host fetches what is new for it: one fleet's fetches take at most
-/// about a third of the time.
+/// The platform's cost of a host fetching an update: the fetches of a fleet take at most about a third of the
+/// time.
 const TOLD: Duration = Duration::from_millis(10);
-/// The longest that a change of a host waits.
+/// The longest that a host's change waits.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// How long to rest after work that took so long and was news for so many hosts.
+/// How long to pause after work of this duration that concerned this many hosts.
 fn rest(took: Duration, told: u32) -> Duration {
     took.saturating_mul(SHARE).max(TOLD.saturating_mul(told)).min(LONGEST)
 }
 
-/// Whose word a change is.
+/// The origin of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum By {
     Host,
     Operator,
 }
 
-/// When the work may be done again.
+/// When the work may run again.
 #[derive(Debug)]
 pub struct Pace {
     least: Duration,
@@ -35,13 +34,13 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Changes that come within `least` are always gathered.
+    /// Changes that arrive within `least` are always combined.
     #[must_use]
     pub fn new(least: Duration) -> Self {
         Self { least, not_before: None }
     }
 
-    /// When the work for a change begins that came at `changed`.
+    /// When the work for a change made at `changed` starts.
     fn due(&self, changed: Instant, by: By) -> Instant {
         let gathered = changed + self.least;
         match (by, self.not_before) {
@@ -50,7 +49,7 @@ impl Pace {
         }
     }
 
-    /// Done when there are changes and the work is to be done.
+    /// Completes when there are changes and the work is due.
     pub async fn gather(&self, changes: &Changes) {
         let due = |by| sleep_until(self.due(Instant::now(), by));
         let by_hosts = async {
@@ -62,14 +61,14 @@ impl Pace {
             due(By::Operator).await;
         };
         tokio::select! {
-            // So that what hosts have changed until now is counted as taken along.
+            // So that all changes of hosts until now are counted as included.
             biased;
             () = by_hosts => {}
             () = by_operators => {}
         }
     }
 
-    /// The work was begun then, ended at `now`, and was news for so many hosts.
+    /// Records that the work started then, ended at `now`, and concerned this many hosts.
     pub fn worked(&mut self, begun: Instant, now: Instant, told: usize) {
         let told = u32::try_from(told).unwrap_or(u32::MAX);
         self.not_before = Some(now + rest(now.saturating_duration_since(begun), told));
@@ -112,7 +111,7 @@ mod tests {
             changes.by_operator();
         }
         pace.gather(&changes).await;
-        // At most one more: of an operator's change nobody knows whether it was taken along.
+        // At most one more: for an operator's change it is unknown whether it was included.
         let more = || tokio::time::timeout(Duration::from_millis(50), pace.gather(&changes));
         drop(more().await);
         assert!(more().await.is_err());

@@ -1,6 +1,6 @@
-//! The platform was restored from a backup: its numbers are behind those that hosts have had, and hosts
-//! take nothing older. What a host shows of what the platform signed since raises them; nothing that a
-//! host merely says does.
+//! Recovery after a restore from a backup: the platform's version numbers are behind those that hosts have
+//! seen, and hosts accept nothing older. Signed documents that a host presents raise them; unsigned claims do
+//! not.
 
 use xshield_intelligence::orders;
 use xshield_model::Timestamp;
@@ -20,8 +20,8 @@ use xshield_wire::{Envelope, RulesetVersion};
 use crate::problem::Answer;
 use crate::state::App;
 
-/// Takes what a host shows. What is not signed by this platform, or is for another asset, is left
-/// aside: the log says so.
+/// Processes what a host presents. Documents not signed by this platform, or for another asset, are ignored
+/// and logged.
 ///
 /// # Errors
 /// When the database fails.
@@ -59,8 +59,8 @@ async fn shown_sequence(app: &App, asset: &StoredAsset, order: &Envelope) -> Ans
     shown.await
 }
 
-/// Opens what a host shows, when it is for that host: for its asset, or for one that this database
-/// does not know, since the host registered after the backup.
+/// Opens a presented document if it is for that host: for its asset, or for one unknown to this database
+/// because the host registered after the backup.
 async fn shown<T>(
     app: &App,
     asset: &StoredAsset,
@@ -69,7 +69,7 @@ async fn shown<T>(
 ) -> Answer<Option<T>> {
     let refuse = |error: &EnvelopeError| {
         metrics::counter!("xshield_refused_total", "reason" => "evidence").increment(1);
-        tracing::warn!(asset = %asset.id, %error, "what a host shows of its numbers is not taken");
+        tracing::warn!(asset = %asset.id, %error, "version numbers presented by a host are not accepted");
     };
     let addressee = match addressee(envelope) {
         Ok(addressee) => addressee,
@@ -89,13 +89,14 @@ async fn shown<T>(
     }
 }
 
-/// Sees to it that the asset's ruleset is newer than one that its host has had.
+/// Makes the asset's ruleset newer than one that its host has seen.
 async fn number_above(app: &App, asset: &StoredAsset, held: RulesetVersion) -> Answer<()> {
-    // To its end, also when the host hangs up: what is committed and what is compiled from go together.
+    // Run to the end even when the host disconnects: the committed policy and the compiler's input belong
+    // together.
     let (app, asset) = (app.clone(), asset.clone());
     tokio::spawn(async move {
         if raise(&app, &asset, held).await? {
-            // Assets whose ruleset can't be compiled are named in the log, as ever.
+            // Assets whose ruleset can't be compiled are logged as usual.
             app.compiler.inventory_changed();
         }
         Ok(app.compiler.compile_one(&asset.id).await.map(drop)?)
@@ -103,7 +104,7 @@ async fn number_above(app: &App, asset: &StoredAsset, held: RulesetVersion) -> A
     .await?
 }
 
-/// Whether the numbers of all were raised.
+/// Whether the version numbers of all were raised.
 async fn raise(app: &App, asset: &StoredAsset, held: RulesetVersion) -> Answer<bool> {
     let turn = app.compiler.turn().await;
     let (policy, stored, last, inventory) = {
@@ -113,14 +114,14 @@ async fn raise(app: &App, asset: &StoredAsset, held: RulesetVersion) -> Answer<b
         let last = rulesets::last_compilation(&mut conn).await?;
         (policy, stored, last, assets::inventory(&mut conn).await?)
     };
-    // Without a policy nothing is wanted of hosts; the first one to be committed meets them again.
+    // Without a policy, nothing is desired of hosts; the first commit will meet the same situation again.
     let Some(policy) = policy else { return Ok(false) };
     if stored.is_some_and(|stored| stored.version >= held) {
         return Ok(false);
     }
     let now = Timestamp::now();
     if held <= (RulesetVersion { revision: policy.revision, compilation: last }) {
-        // Others are above already; this one is compiled again, under a new number.
+        // The others are higher already; this one is compiled again under a new number.
         let mut tx = app.store.write().await?;
         rulesets::forget_number(&mut tx, &asset.id).await?;
         commit(tx).await?;
@@ -139,19 +140,19 @@ async fn raise(app: &App, asset: &StoredAsset, held: RulesetVersion) -> Answer<b
     let raised = CommittedPolicy {
         revision,
         documents: policy.documents,
-        note: format!("restored from a backup: the policy of revision {} again", policy.revision),
+        note: format!("recommitted revision {} after a restore from a backup", policy.revision),
         committed_at: now,
         committed_by: "platform".to_owned(),
     };
     store::policy::insert_revision(&mut tx, &raised).await?;
     fresh.store(&mut tx, now).await?;
     let before = format!("revision {}", policy.revision);
-    let after = format!("revision {revision}, because the host of {} holds {held}", asset.name);
+    let after = format!("revision {revision}, because the host of {} has {held}", asset.name);
     note(&mut tx, "policy.restored", "policy", before, after, now).await?;
     commit(tx).await?;
     tracing::warn!(
         from = %policy.revision, to = %revision, asset = %asset.id, %held,
-        "restored from a backup: the policy's number is raised above what a host holds"
+        "restored from a backup: raised the policy's revision above that of a host"
     );
     fresh.digests().iter().for_each(|(asset, _)| app.held_polls.wake(asset));
     app.compiler.adopt(turn, fresh);
@@ -160,7 +161,7 @@ async fn raise(app: &App, asset: &StoredAsset, held: RulesetVersion) -> Answer<b
     Ok(true)
 }
 
-/// Writes down that a number was raised.
+/// Records that a number was raised.
 async fn note(
     conn: &mut Conn,
     action: &'static str,
@@ -173,8 +174,8 @@ async fn note(
     audit::record(conn, deed, now).await
 }
 
-/// Whether a host had an answer that this platform does not remember: it was restored from a backup
-/// since. `asset`: as it was before the check-in.
+/// Whether a host received a response that this platform does not remember: it was restored from a backup
+/// since. `asset`: as before the check-in.
 #[must_use]
 pub(crate) fn has_forgotten(asset: &StoredAsset, previous: Option<u64>) -> bool {
     asset.last_check_in.is_some() && previous.is_some_and(|previous| previous > asset.sequence)

@@ -1,5 +1,5 @@
-//! Keeps jobs running: one that panics or ends is started again, after a pause that grows while it goes
-//! on failing, and how each stands can be seen.
+//! Supervises jobs: one that panics or ends is restarted after a pause that grows with repeated failures, and
+//! the state of each is exposed.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -10,49 +10,49 @@ use tokio::task::{JoinError, JoinSet};
 use xshield_api::health::Standing;
 use xshield_model::Timestamp;
 
-/// How long a job waits before it is started again.
+/// The restart delays of a job.
 #[derive(Debug, Clone, Copy)]
 pub struct Pauses {
-    /// After the first failure; doubled after each that follows.
+    /// After the first failure; doubled after each subsequent one.
     pub first: Duration,
-    /// Never longer.
+    /// The maximum.
     pub longest: Duration,
-    /// A job that ran for so long begins at the first pause again.
+    /// A job that ran for this long starts with the first delay again.
     pub steady: Duration,
 }
 
 impl Pauses {
-    /// The platform's own.
+    /// The default.
     pub const USUAL: Self = Self {
         first: Duration::from_secs(1),
         longest: Duration::from_secs(60),
         steady: Duration::from_secs(300),
     };
 
-    /// The pause after so many failures in a row.
+    /// The delay after this many consecutive failures.
     fn after(self, failures: u32) -> Duration {
         let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
         self.first.saturating_mul(doubled).min(self.longest)
     }
 }
 
-/// How the jobs stand.
+/// The state of the jobs.
 #[derive(Debug, Default)]
 pub struct Jobs(Mutex<BTreeMap<&'static str, JobState>>);
 
-/// How a job stands.
+/// The state of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JobState {
     /// Whether it runs.
     pub standing: Standing,
-    /// How often it was started again.
+    /// How often it was restarted.
     pub restarts: u64,
-    /// Why it ended last, and when.
+    /// The reason and time of its last end.
     pub last_failure: Option<(Timestamp, String)>,
 }
 
 impl Jobs {
-    /// How each job stands, by name.
+    /// The state of each job, by name.
     #[must_use]
     pub fn states(&self) -> Vec<(&'static str, JobState)> {
         let jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,7 +67,7 @@ impl Jobs {
         metrics::gauge!("xshield_job_running", "job" => name).set(runs);
     }
 
-    /// Runs a job until this future is dropped, with which the job ends, too.
+    /// Runs a job until this future is dropped, which ends the job, too.
     pub async fn keep<F>(&self, name: &'static str, pauses: Pauses, start: impl Fn() -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -76,7 +76,7 @@ impl Jobs {
         loop {
             self.change(name, |state| state.standing = Standing::Running);
             let began = Instant::now();
-            // A set ends its tasks when it is dropped.
+            // A set aborts its tasks when it is dropped.
             let mut job = JoinSet::new();
             job.spawn(start());
             let reason = match job.join_next().await {
@@ -89,7 +89,7 @@ impl Jobs {
                 job = name,
                 reason,
                 again_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-                "a job of the platform has failed and is started again"
+                "a job failed and is restarted"
             );
             metrics::counter!("xshield_job_restarts_total", "job" => name).increment(1);
             self.change(name, |state| {
@@ -109,7 +109,7 @@ fn in_words(error: JoinError) -> String {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")

@@ -1,4 +1,4 @@
-//! The threat list is compiled again whenever something it is made of has changed.
+//! Recompiles the threat list whenever its inputs change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,23 +14,23 @@ use xshield_store::{Store, threat_lists};
 use super::pace::Pace;
 use crate::held_polls::HeldPolls;
 
-/// Entries that end by themselves leave within this time.
+/// Entries that expire are removed within this time.
 const EXPIRIES: Duration = Duration::from_secs(600);
 const RETRY: Duration = Duration::from_secs(30);
 
-/// Tells hosts until the platform ends.
+/// Notifies hosts until the platform shuts down.
 pub async fn tell_hosts(orders: Arc<Orders>, held_polls: Arc<HeldPolls>) {
     loop {
         orders.threats.wake.orders.notified().await;
         if let Err(error) = orders::sign_all(&orders, |asset| held_polls.wake(asset)).await {
-            // Hosts that check in are told anyway.
-            tracing::error!(reason = in_words(&error), "hosts could not be told about threats");
+            // Hosts learn of it at their check-in anyway.
+            tracing::error!(reason = in_words(&error), "could not notify hosts about threats");
         }
     }
 }
 
-/// Compiles whenever the inventory or the list's own sources have changed, gathering changes that come
-/// within `least`, until the platform ends.
+/// Compiles whenever the inventory or the list's own sources have changed, combining changes that arrive
+/// within `least`, until the platform shuts down.
 pub async fn run(
     threats: Arc<Threats>,
     store: Store,
@@ -54,7 +54,7 @@ pub async fn run(
     }
 }
 
-/// Done when an entry or an exception has ended, but not more often than every few minutes.
+/// Completes when an entry or an exception has expired, but not more often than every few minutes.
 async fn something_ends(threats: &Threats, store: &Store) {
     loop {
         let checked = Timestamp::now();

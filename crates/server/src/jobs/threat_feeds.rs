@@ -1,5 +1,4 @@
-//! Feeds run when they are due: their next times are stored, so that a restart neither skips nor
-//! hurries any.
+//! Runs feeds when they are due: the next times are stored, so that a restart neither skips nor hastens any.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +11,19 @@ use xshield_store::{StoreResult, threat_feeds};
 use xshield_intelligence::run::Feeds;
 use xshield_model::causes::in_words;
 
-/// Feeds that are read at a time.
+/// The number of concurrent runs.
 const AT_ONCE: usize = 3;
-/// The clock is looked at at least so often, in seconds: it may be set.
+/// The maximum number of seconds between two checks of the clock: it may be set.
 const LOOK: i64 = 30;
 
-/// Runs until the platform ends.
+/// Runs until the platform shuts down.
 pub async fn run(feeds: Arc<Feeds>) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         let wait = match start_due(&feeds, &places).await {
             Ok(seconds) => seconds,
             Err(error) => {
-                tracing::error!(%error, "threat feeds could not be looked at");
+                tracing::error!(%error, "could not read the threat feeds");
                 LOOK
             }
         };
@@ -36,7 +35,7 @@ pub async fn run(feeds: Arc<Feeds>) {
     }
 }
 
-/// Starts what is due and says in how many seconds something else is.
+/// Starts feeds that are due and returns the seconds until the next one.
 async fn start_due(feeds: &Arc<Feeds>, places: &Arc<Semaphore>) -> StoreResult<i64> {
     let now = Timestamp::now();
     let known = threat_feeds::all(&mut *feeds.threats.store.read().await?).await?;
@@ -49,7 +48,7 @@ async fn start_due(feeds: &Arc<Feeds>, places: &Arc<Semaphore>) -> StoreResult<i
             tokio::spawn(async move {
                 let _place = places.acquire_owned().await;
                 if let Err(error) = running.finish().await {
-                    tracing::error!(reason = in_words(&error), "a threat feed could not be run");
+                    tracing::error!(reason = in_words(&error), "could not run a threat feed");
                 }
             });
         }

@@ -1,4 +1,5 @@
-//! Addresses in bulk, and access logs of servers behind proxies: whom the host's firewall can't see.
+//! Looking up many addresses at once, and access logs of servers behind proxies, whose clients the host's
+//! firewall can't see.
 
 use axum::Json;
 use axum::extract::State;
@@ -17,7 +18,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(look_up)).routes(routes!(take))
 }
 
-/// Which of these addresses are on the threat list
+/// Find which of these addresses are on the threat list
 #[utoipa::path(post, path = "/api/v1/threat/look-up", tag = "threat events",
     request_body = LookUp, responses((status = 200, body = LookedUp)))]
 async fn look_up(
@@ -28,7 +29,7 @@ async fn look_up(
     Ok(Json(why::look_up(&*app, question)?))
 }
 
-/// Take in the access log of a server behind proxies
+/// Submit the access log of a server behind proxies
 #[utoipa::path(post, path = "/api/v1/threat/access-log", tag = "threat events",
     request_body = AccessLog, responses((status = 200, body = Taken)))]
 async fn take(

@@ -1,4 +1,4 @@
-//! What host programs did, denials as they happen, detailed logs, and files they collected.
+//! Agent events, live denials, detailed logs, and diagnostics that hosts collected.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -32,7 +32,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(download, remove))
 }
 
-/// What the programs of all hosts did, the last to arrive first
+/// Program events of all hosts, latest arrival first
 #[utoipa::path(get, path = "/api/v1/agent-events", tag = "agents",
     params(AgentEventQuery, PageQuery), responses((status = 200, body = Page<AgentEvent>)))]
 async fn list(
@@ -44,7 +44,7 @@ async fn list(
     Ok(Json(agent_events::list(&mut conn, None, &query, page.paging()?).await?))
 }
 
-/// What an asset's program did, the last to arrive first
+/// Program events of an asset, latest arrival first
 #[utoipa::path(get, path = "/api/v1/assets/{asset}/agent-events", tag = "agents",
     params(("asset" = String, Path, description = "id or name"), AgentEventQuery, PageQuery),
     responses((status = 200, body = Page<AgentEvent>)))]
@@ -58,7 +58,7 @@ async fn of_asset(
     Ok(Json(agent_events::list(&mut conn, Some(&asset), &query, page.paging()?).await?))
 }
 
-/// Denials and matches as they happen, in the order of their arrival; for eyes: the counts are among the events
+/// Denials and matches in real time, in order of arrival. For display only: the totals are in the flow events
 #[utoipa::path(get, path = "/api/v1/live-events", tag = "agents", params(LiveQuery),
     responses((status = 200, body = Vec<LiveEvent>)))]
 async fn live(
@@ -69,7 +69,8 @@ async fn live(
     Ok(Json(agent_events::live(&mut *app.store.read().await?, &query).await?))
 }
 
-/// An asset's detailed logs in pieces, in order; ask again after the last number until none comes
+/// The detailed log of an asset in chunks, in order; request again after the last number until none is
+/// returned
 #[utoipa::path(get, path = "/api/v1/assets/{asset}/debug-log", tag = "agents",
     params(("asset" = String, Path, description = "id or name"), LogQuery),
     responses((status = 200, body = Vec<LogPiece>)))]
@@ -83,7 +84,7 @@ async fn debug_log(
     Ok(Json(agent_events::debug_log(&mut conn, &allowed, &asset, &query).await?))
 }
 
-/// Diagnostics that hosts collected, the newest first
+/// Diagnostics that hosts collected, newest first
 #[utoipa::path(get, path = "/api/v1/diagnostics", tag = "agents",
     params(DiagnosticsQuery, PageQuery), responses((status = 200, body = Page<Diagnostics>)))]
 async fn list_diagnostics(
@@ -98,7 +99,7 @@ async fn list_diagnostics(
 
 /// Download diagnostics
 #[utoipa::path(get, path = "/api/v1/diagnostics/{id}", tag = "agents",
-    params(("id" = String, Path, description = "their id, or an asset: its newest")),
+    params(("id" = String, Path, description = "id of the diagnostics, or an asset for its latest")),
     responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream")))]
 async fn download(
     State(app): State<App>,
@@ -108,7 +109,7 @@ async fn download(
     download::diagnostics(&app, &allowed, &id).await
 }
 
-/// Remove diagnostics before their time
+/// Delete diagnostics before they expire
 #[utoipa::path(delete, path = "/api/v1/diagnostics/{id}", tag = "agents",
     params(("id" = String, Path)), responses((status = 204)))]
 async fn remove(

@@ -1,4 +1,4 @@
-//! Alert rules, and the alerts they gave.
+//! Alert rules and the alerts they raised.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -32,7 +32,7 @@ async fn list_rules(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<R
     Ok(Json(alert_rules::list(&mut *app.store.read().await?).await?))
 }
 
-/// One alert rule
+/// Get an alert rule
 #[utoipa::path(get, path = "/api/v1/alert-rules/{name}", tag = "alerts",
     params(("name" = String, Path)), responses((status = 200, body = NamedRule)))]
 async fn get_rule(
@@ -43,7 +43,7 @@ async fn get_rule(
     Ok(Json(alert_rules::get(&mut *app.store.read().await?, &name).await?))
 }
 
-/// Write an alert rule, in place of the one with its name
+/// Create or replace an alert rule
 #[utoipa::path(put, path = "/api/v1/alert-rules/{name}", tag = "alerts",
     params(("name" = String, Path)), request_body = AlertRule,
     responses((status = 200, body = NamedRule)))]
@@ -69,7 +69,7 @@ async fn delete_rule(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Alerts, the newest first
+/// List alerts, newest first
 #[utoipa::path(get, path = "/api/v1/alerts", tag = "alerts", params(AlertQuery, PageQuery),
     responses((status = 200, body = Page<NumberedAlert>)))]
 async fn list(

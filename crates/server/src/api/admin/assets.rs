@@ -1,4 +1,4 @@
-//! Assets: what they are and how they stand.
+//! Assets: their properties and state.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -39,7 +39,7 @@ async fn list(
     Ok(Json(assets::list(&app.store, &app.compiler, filter, paging, now).await?))
 }
 
-/// One asset
+/// Get an asset
 #[utoipa::path(get, path = "/api/v1/assets/{asset}", tag = "assets",
     params(("asset" = String, Path, description = "id or name")),
     responses((status = 200, body = Asset)))]
@@ -65,7 +65,7 @@ async fn change(
     Ok(Json(assets::set_tags(store, compiler, &allowed, &asset, change.tags, now).await?))
 }
 
-/// Forget an asset and everything it reported; a host that still runs registers again
+/// Delete an asset and everything it reported; a host that still runs registers again
 #[utoipa::path(delete, path = "/api/v1/assets/{asset}", tag = "assets",
     params(("asset" = String, Path, description = "id or name")),
     responses((status = 204)))]
@@ -78,7 +78,7 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Take an asset out of service: its host is refused from now on, its history stays
+/// Decommission an asset: its host is refused from now on, its history is kept
 #[utoipa::path(post, path = "/api/v1/assets/{asset}/decommission", tag = "assets",
     params(("asset" = String, Path, description = "id or name")),
     responses((status = 200, body = Asset)))]
@@ -91,7 +91,7 @@ async fn decommission(
     Ok(Json(assets::decommission(store, compiler, &*app, &allowed, &asset, now).await?))
 }
 
-/// Take an asset into service again
+/// Reinstate a decommissioned asset
 #[utoipa::path(post, path = "/api/v1/assets/{asset}/reinstate", tag = "assets",
     params(("asset" = String, Path, description = "id or name")),
     responses((status = 200, body = Asset)))]
@@ -104,7 +104,7 @@ async fn reinstate(
     Ok(Json(assets::reinstate(store, compiler, &*app, &allowed, &asset, now).await?))
 }
 
-/// What a host wanted an operator to know, also what is over; the last seen first
+/// Problems that a host reported, including resolved ones; most recently seen first
 #[utoipa::path(get, path = "/api/v1/assets/{asset}/problems", tag = "assets",
     params(("asset" = String, Path, description = "id or name")),
     responses((status = 200, body = Vec<PastProblem>)))]

@@ -1,4 +1,4 @@
-//! Channels, and the record of what was delivered over them.
+//! Notification channels and the record of their deliveries.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -35,7 +35,7 @@ async fn list(State(app): State<App>, allowed: Allowed<Viewer>) -> Answer<Json<C
     Ok(Json(channels::list(&mut conn, allowed.caller(), Timestamp::now()).await?))
 }
 
-/// One channel
+/// Get a channel
 #[utoipa::path(get, path = "/api/v1/alert-channels/{name}", tag = "alerts",
     params(("name" = String, Path)), responses((status = 200, body = Channel)))]
 async fn get(
@@ -47,7 +47,7 @@ async fn get(
     Ok(Json(channels::get(&mut conn, allowed.caller(), &name, Timestamp::now()).await?))
 }
 
-/// Write a channel, in place of the one with its name
+/// Create or replace a channel
 #[utoipa::path(put, path = "/api/v1/alert-channels/{name}", tag = "alerts",
     params(("name" = String, Path)), request_body = ChannelInput,
     responses((status = 200, body = WrittenChannel)))]
@@ -61,7 +61,7 @@ async fn put(
     Ok(Json(channels::put(&app.store, &*app, &allowed, &name, input, now).await?))
 }
 
-/// Delete a channel, what waits for it, and its record
+/// Delete a channel, its pending deliveries and its delivery record
 #[utoipa::path(delete, path = "/api/v1/alert-channels/{name}", tag = "alerts",
     params(("name" = String, Path)), responses((status = 204)))]
 async fn delete(
@@ -73,7 +73,7 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Try a channel now, once; says what the other end answered
+/// Send a test message over a channel now, once; returns what the other end answered
 #[utoipa::path(post, path = "/api/v1/alert-channels/{name}/test", tag = "alerts",
     params(("name" = String, Path)), responses((status = 200, body = Delivery)))]
 async fn test(
@@ -85,7 +85,7 @@ async fn test(
     Ok(Json(channels::test(&app.store, &*app, &allowed, &name, now).await?))
 }
 
-/// Deliveries, the newest first
+/// List deliveries, newest first
 #[utoipa::path(get, path = "/api/v1/deliveries", tag = "alerts", params(DeliveryQuery, PageQuery),
     responses((status = 200, body = Page<Delivery>)))]
 async fn list_deliveries(
@@ -98,7 +98,7 @@ async fn list_deliveries(
     Ok(Json(channels::list_deliveries(&mut conn, caller, &query, paging).await?))
 }
 
-/// One delivery, with what was sent
+/// Get a delivery, with what was sent
 #[utoipa::path(get, path = "/api/v1/deliveries/{id}", tag = "alerts",
     params(("id" = String, Path)), responses((status = 200, body = Delivery)))]
 async fn get_delivery(

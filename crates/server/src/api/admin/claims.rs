@@ -1,4 +1,4 @@
-//! What hosts say of themselves and operators decide about.
+//! What hosts claim about themselves and operators decide on.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -20,14 +20,14 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(rename))
 }
 
-/// What waits for an operator, of all assets; at most 10,000
+/// Claims of all assets that wait for an operator; at most 10,000
 #[utoipa::path(get, path = "/api/v1/claims", tag = "assets",
     responses((status = 200, body = Vec<Claim>)))]
 async fn list(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Vec<Claim>>> {
     Ok(Json(claims::list(&mut *app.store.read().await?).await?))
 }
 
-/// Hold what a host says of itself; an address is taken from the asset that has it
+/// Accept a host's claim; an address is taken from the asset that holds it
 #[utoipa::path(post, path = "/api/v1/assets/{asset}/claims/accept", tag = "assets",
     params(("asset" = String, Path, description = "id or name")), request_body = About,
     responses((status = 200, body = Named)))]
@@ -42,7 +42,7 @@ async fn accept(
     Ok(Json(Named { name }))
 }
 
-/// Do not hold what a host says of itself, whatever it says later; take an address from it
+/// Reject a host's claim permanently; an accepted address is withdrawn from it
 #[utoipa::path(post, path = "/api/v1/assets/{asset}/claims/refuse", tag = "assets",
     params(("asset" = String, Path, description = "id or name")), request_body = About,
     responses((status = 200, body = Named)))]
@@ -57,7 +57,7 @@ async fn refuse(
     Ok(Json(Named { name }))
 }
 
-/// Give an asset another name
+/// Rename an asset
 #[utoipa::path(post, path = "/api/v1/assets/{asset}/rename", tag = "assets",
     params(("asset" = String, Path, description = "id or name")), request_body = Named,
     responses((status = 200, body = Named)))]

@@ -1,4 +1,4 @@
-//! Commands to hosts: given to one asset, a list or all that match, with an outcome per asset.
+//! Commands for hosts: for one asset, a list or all that match, with an outcome per asset.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -27,7 +27,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(of_asset, give_to_asset))
 }
 
-/// Give hosts a command: they carry it out once, at once (agents) or in their next run (Spark)
+/// Send a command to hosts: each carries it out once, at once (agents) or in its next run (Spark)
 #[utoipa::path(post, path = "/api/v1/commands", tag = "commands", request_body = NewCommand,
     responses((status = 202, body = Command)))]
 async fn give(
@@ -42,7 +42,7 @@ async fn give(
     Ok((StatusCode::ACCEPTED, Json(command)))
 }
 
-/// Give one host a command
+/// Send a command to one host
 #[utoipa::path(post, path = "/api/v1/assets/{asset}/commands", tag = "commands",
     params(("asset" = String, Path, description = "id or name")), request_body = NewAssetCommand,
     responses((status = 202, body = Command)))]
@@ -61,7 +61,7 @@ async fn give_to_asset(
     Ok((StatusCode::ACCEPTED, Json(command)))
 }
 
-/// List commands, the newest first
+/// List commands, newest first
 #[utoipa::path(get, path = "/api/v1/commands", tag = "commands", params(PageQuery),
     responses((status = 200, body = Page<Command>)))]
 async fn list(
@@ -73,7 +73,7 @@ async fn list(
     Ok(Json(commands::list(&mut *app.store.read().await?, None, paging, now).await?))
 }
 
-/// The commands that an asset was given, the newest first
+/// List the commands of an asset, newest first
 #[utoipa::path(get, path = "/api/v1/assets/{asset}/commands", tag = "commands",
     params(("asset" = String, Path, description = "id or name"), PageQuery),
     responses((status = 200, body = Page<Command>)))]
@@ -89,7 +89,7 @@ async fn of_asset(
     Ok(Json(commands::list(&mut conn, Some(&asset.id), paging, now).await?))
 }
 
-/// One command
+/// Get a command
 #[utoipa::path(get, path = "/api/v1/commands/{id}", tag = "commands",
     params(("id" = String, Path)), responses((status = 200, body = Command)))]
 async fn get(
@@ -101,7 +101,7 @@ async fn get(
     Ok(Json(commands::get(&mut *app.store.read().await?, &id, now).await?))
 }
 
-/// What became of a command at each asset
+/// The outcome of a command at each asset
 #[utoipa::path(get, path = "/api/v1/commands/{id}/outcomes", tag = "commands",
     params(("id" = String, Path), OutcomeQuery, PageQuery),
     responses((status = 200, body = Page<Outcome>)))]
@@ -116,7 +116,7 @@ async fn targets(
     Ok(Json(commands::outcomes(&mut conn, &id, query.state, paging, now).await?))
 }
 
-/// Take a command back: hosts that were not told yet are not told
+/// Cancel a command for the hosts that have not received it
 #[utoipa::path(post, path = "/api/v1/commands/{id}/cancel", tag = "commands",
     params(("id" = String, Path)), responses((status = 200, body = Command)))]
 async fn cancel(

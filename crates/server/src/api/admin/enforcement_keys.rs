@@ -1,4 +1,4 @@
-//! Enforcement keys and registration tokens: made and shown once, rotated with an overlap, revoked.
+//! Enforcement keys and registration tokens: created and shown once, rotated with an overlap, revoked.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -40,7 +40,7 @@ async fn list(
     Ok(Json(enforcement_keys::list(&mut conn, paging, warning, now).await?))
 }
 
-/// One enforcement key
+/// Get an enforcement key
 #[utoipa::path(get, path = "/api/v1/enforcement-keys/{id}", tag = "enforcement keys",
     params(("id" = String, Path)), responses((status = 200, body = Key)))]
 async fn get(
@@ -65,7 +65,7 @@ async fn hosts(
     Ok(Json(enforcement_keys::hosts(&mut *app.store.read().await?, &id, paging).await?))
 }
 
-/// What makes keys of this platform.
+/// Issues keys of this platform.
 fn issuer(app: &Platform) -> Answer<Issuer<'_, Seal>> {
     let platform = PlatformAccess {
         url: app.public_url(),
@@ -78,7 +78,7 @@ fn issuer(app: &Platform) -> Answer<Issuer<'_, Seal>> {
     Ok(Issuer { seal, platform, expiry_warning })
 }
 
-/// Make an enforcement key or a registration token
+/// Create an enforcement key or a registration token
 #[utoipa::path(post, path = "/api/v1/enforcement-keys", tag = "enforcement keys",
     request_body = NewKey, responses((status = 201, body = CreatedKey)))]
 async fn create(
@@ -92,7 +92,7 @@ async fn create(
     Ok((StatusCode::CREATED, Json(created)))
 }
 
-/// Make the key that follows this one, with which hosts register for an overlap
+/// Create the successor of this key; hosts can register with both during the overlap
 #[utoipa::path(post, path = "/api/v1/enforcement-keys/{id}/rotate", tag = "enforcement keys",
     params(("id" = String, Path)), request_body = Rotation,
     responses((status = 201, body = CreatedKey)))]
@@ -107,7 +107,7 @@ async fn rotate(
     Ok((StatusCode::CREATED, Json(created)))
 }
 
-/// End a key and every session set up with it, now
+/// Revoke a key and end every session set up with it, at once
 #[utoipa::path(post, path = "/api/v1/enforcement-keys/{id}/revoke", tag = "enforcement keys",
     params(("id" = String, Path)), responses((status = 200, body = Key)))]
 async fn revoke(

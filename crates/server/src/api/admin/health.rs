@@ -1,4 +1,4 @@
-//! How the platform itself is.
+//! The health of the platform itself.
 
 use axum::Json;
 use axum::extract::State;
@@ -27,7 +27,7 @@ fn job((name, state): (&'static str, JobState)) -> Job {
     Job { name, standing: state.standing, restarts: state.restarts, failed_at, reason }
 }
 
-/// How the platform itself is: whether it can write, its jobs, records that can't be read
+/// The health of the platform: whether it can write, its jobs, unreadable records
 #[utoipa::path(get, path = "/api/v1/health", tag = "platform",
     responses((status = 200, body = Health)))]
 async fn get(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Health>> {

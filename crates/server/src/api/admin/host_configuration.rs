@@ -1,4 +1,4 @@
-//! What operators configure at hosts.
+//! Host settings that operators configure centrally.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -19,14 +19,14 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(of_asset, set_asset))
 }
 
-/// Everything that is configured: for the platform, segments and assets
+/// All configured settings: for the platform, segments and assets
 #[utoipa::path(get, path = "/api/v1/host-configuration", tag = "host configuration",
     responses((status = 200, body = Vec<Configured>)))]
 async fn list(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Vec<Configured>>> {
     Ok(Json(host_configuration::list(&mut *app.store.read().await?).await?))
 }
 
-/// Configure all hosts; what is left out becomes each host's own affair
+/// Configure all hosts; each host decides on settings that are omitted
 #[utoipa::path(put, path = "/api/v1/host-configuration", tag = "host configuration",
     request_body = HostSettings, responses((status = 200, body = HostSettings)))]
 async fn set_platform(
@@ -38,7 +38,7 @@ async fn set_platform(
     Ok(Json(host_configuration::set_for_all(store, &*app, &allowed, settings, now).await?))
 }
 
-/// Configure the hosts of a segment; what is left out is as for all
+/// Configure the hosts of a segment; omitted settings are inherited from the platform
 #[utoipa::path(put, path = "/api/v1/host-configuration/segments/{name}",
     tag = "host configuration", params(("name" = String, Path)), request_body = HostSettings,
     responses((status = 200, body = HostSettings)))]
@@ -54,7 +54,7 @@ async fn set_segment(
     Ok(Json(set.await?))
 }
 
-/// Configure one host; what is left out is as for its segments and for all
+/// Configure one host; omitted settings are inherited from its segments and the platform
 #[utoipa::path(put, path = "/api/v1/assets/{asset}/host-configuration",
     tag = "host configuration", params(("asset" = String, Path, description = "id or name")),
     request_body = HostSettings, responses((status = 200, body = HostSettings)))]
@@ -69,7 +69,7 @@ async fn set_asset(
     Ok(Json(host_configuration::set_for_asset(store, &*app, &allowed, wish, now).await?))
 }
 
-/// What an asset should use, put together from all that holds for it
+/// The effective settings of an asset, merged from all that apply to it
 #[utoipa::path(get, path = "/api/v1/assets/{asset}/host-configuration",
     tag = "host configuration", params(("asset" = String, Path, description = "id or name")),
     responses((status = 200, body = Effective)))]

@@ -1,4 +1,4 @@
-//! What assets are made of and with whom they communicate.
+//! Inventory and communication of assets.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -37,7 +37,7 @@ async fn host(
     Ok(Json(host_telemetry::host(&mut *app.store.read().await?, &asset).await?))
 }
 
-/// The software that is installed on an asset
+/// The installed software of an asset
 #[utoipa::path(get, path = "/api/v1/assets/{asset}/software", tag = "telemetry",
     params(("asset" = String, Path, description = "id or name"), SoftwareQuery),
     responses((status = 200, body = Software)))]
@@ -51,7 +51,7 @@ async fn software(
     Ok(Json(host_telemetry::software(&mut conn, &asset, query).await?))
 }
 
-/// Packages that came to an asset or went from it, the last first
+/// Packages installed on an asset or removed from it, latest first
 #[utoipa::path(get, path = "/api/v1/assets/{asset}/software/changes", tag = "telemetry",
     params(("asset" = String, Path, description = "id or name"), PageQuery),
     responses((status = 200, body = Page<SoftwareChange>)))]
@@ -65,7 +65,7 @@ async fn software_changes(
     Ok(Json(host_telemetry::software_changes(&mut conn, &asset, page.paging()?).await?))
 }
 
-/// The communication paths of an asset, the last seen first
+/// The communication paths of an asset, most recently seen first
 #[utoipa::path(get, path = "/api/v1/assets/{asset}/paths", tag = "telemetry",
     params(("asset" = String, Path, description = "id or name"), PathQuery, PageQuery),
     responses((status = 200, body = Page<CommunicationPath>)))]
@@ -79,7 +79,7 @@ async fn paths_of(
     Ok(Json(host_telemetry::paths(&mut conn, Some(&asset), query, page.paging()?).await?))
 }
 
-/// The communication paths of all assets, the last seen first
+/// The communication paths of all assets, most recently seen first
 #[utoipa::path(get, path = "/api/v1/paths", tag = "telemetry", params(PathQuery, PageQuery),
     responses((status = 200, body = Page<CommunicationPath>)))]
 async fn all_paths(

@@ -1,4 +1,4 @@
-//! Identity keys that speak in an asset's name: an operator approves or rejects each by its fingerprint.
+//! Identity keys that claim an asset's name: an operator approves or rejects each by its fingerprint.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -17,7 +17,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(approve_identity)).routes(routes!(reject_identity))
 }
 
-/// Pin an identity key by its fingerprint, e.g. after a host was installed anew
+/// Pin an identity key by its fingerprint, e.g. after a host was reinstalled
 #[utoipa::path(post, path = "/api/v1/assets/{asset}/identity/approve", tag = "assets",
     params(("asset" = String, Path, description = "id or name")), request_body = Approval,
     responses((status = 200, body = Asset)))]
@@ -32,7 +32,7 @@ async fn approve_identity(
     Ok(Json(shown))
 }
 
-/// Turn an identity key away, by its fingerprint, for good
+/// Reject an identity key permanently, by its fingerprint
 #[utoipa::path(post, path = "/api/v1/assets/{asset}/identity/reject", tag = "assets",
     params(("asset" = String, Path, description = "id or name")), request_body = Rejection,
     responses((status = 200, body = Asset)))]

@@ -1,4 +1,4 @@
-//! What operators, the console and the CLI call: `/api/v1`, described at `/api/v1/openapi.json`.
+//! The API that operators, the console and the CLI use: `/api/v1`, described at `/api/v1/openapi.json`.
 
 use axum::Router;
 use axum::response::IntoResponse as _;
@@ -42,8 +42,8 @@ mod users;
 #[openapi(
     info(
         title = "Xshield platform",
-        description = "Errors are RFC 9457 problem documents. Lists come in pages: pass `next` as \
-                       `cursor` to get the following one."
+        description = "Errors are RFC 9457 problem documents. Lists are paginated: pass `next` \
+             as `cursor` to get the next page."
     ),
     security(("token" = [])),
     modifiers(&Token),
@@ -104,8 +104,8 @@ pub(super) fn router() -> Router<App> {
     )
 }
 
-/// Gives every operation an id of its own, e.g. `get_assets_asset_ports` (generators of clients make
-/// functions of them), and the answer that all of them may give.
+/// Gives every operation a unique id, e.g. `get_assets_asset_ports` (client generators derive function names
+/// from it), and the response that all of them may return.
 fn complete(described: &mut utoipa::openapi::OpenApi) {
     for (path, item) in &mut described.paths.paths {
         let words: Vec<&str> = path
@@ -133,7 +133,7 @@ fn complete(described: &mut utoipa::openapi::OpenApi) {
 fn refusal() -> Response {
     let problem = Content::new(Some(Ref::from_schema_name("Problem")));
     ResponseBuilder::new()
-        .description("Refused, or failed: see the problem document.")
+        .description("The request was refused or failed: see the problem document.")
         .content("application/problem+json", problem)
         .build()
 }

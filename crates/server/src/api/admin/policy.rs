@@ -1,4 +1,4 @@
-//! Candidate policy, validation, synchronizing, revisions.
+//! Candidate policy, validation, commit, revisions.
 
 use axum::Json;
 use axum::body::HttpBody as _;
@@ -48,7 +48,7 @@ async fn get(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Candidat
     Ok(Json(candidate::get(&mut *app.store.read().await?).await?))
 }
 
-/// A policy in the body, not yet read: JSON, or YAML as `application/yaml`.
+/// A policy in the request body, not parsed yet: JSON, or YAML as `application/yaml`.
 struct Body {
     is_yaml: bool,
     bytes: Held,
@@ -68,7 +68,7 @@ impl Body {
     }
 }
 
-/// A policy in the body.
+/// A policy in the request body.
 struct Sent(CheckedPolicy);
 
 impl FromRequest<App> for Sent {
@@ -87,7 +87,7 @@ fn yaml(body: &[u8]) -> Answer<PolicyInput> {
     Ok(PolicyInput { documents: None, files: Some(vec![file]) })
 }
 
-/// Replace the candidate policy, whole or not at all
+/// Replace the candidate policy as a whole
 #[utoipa::path(put, path = "/api/v1/policy", tag = "policy", params(PutQuery),
     request_body(content((PolicyInput = "application/json"), (String = "application/yaml"))),
     responses((status = 200, body = CandidatePolicy)))]
@@ -106,12 +106,12 @@ async fn put(
 /// The largest policy that a viewer may have simulated, in bytes.
 const LARGEST_OF_A_VIEWER: usize = 1 << 20;
 
-/// Where a policy is tried, which changes nothing.
+/// Validates a policy without changing anything.
 pub(crate) const VALIDATE: &str = "/api/v1/policy/validate";
 
-/// Check a policy, also against the inventory, and change nothing
+/// Check a policy, also against the inventory, without changing anything
 ///
-/// One policy is checked at a time, and one of each account. It ends when the connection does.
+/// One policy is checked at a time per account. The check ends when the connection does.
 #[utoipa::path(post, path = "/api/v1/policy/validate", tag = "policy",
     request_body(content((PolicyInput = "application/json"), (String = "application/yaml"))),
     responses((status = 200, body = Validated)))]
@@ -126,9 +126,9 @@ async fn validate(
         if allowed.caller().role >= Role::Operator || bytes <= LARGEST_OF_A_VIEWER as u64 {
             return Ok(());
         }
-        let title = "The policy is too large";
+        let title = "Policy too large";
         Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", title).detail(format!(
-            "viewers may have policies of up to {LARGEST_OF_A_VIEWER} bytes checked; ask an operator"
+            "viewers can check policies of up to {LARGEST_OF_A_VIEWER} bytes; ask an operator"
         )))
     };
     bound(told)?;
@@ -144,9 +144,10 @@ async fn validate(
     Ok(Json(Validated { documents, warnings, impact }))
 }
 
-/// What committing the candidate, or restoring a revision, would do to assets; nothing is changed
+/// Preview what committing the candidate or restoring a revision would do to assets, without changing
+/// anything
 ///
-/// One policy is compiled for this at a time, and one of each account.
+/// One policy is compiled for this at a time per account.
 #[utoipa::path(get, path = "/api/v1/policy/impact", tag = "policy", params(ImpactQuery),
     responses((status = 200, body = CommitProspect)))]
 async fn impact(
@@ -161,7 +162,7 @@ async fn impact(
     Ok(Json(prospect))
 }
 
-/// What differs between two policies, by document and by line
+/// The differences between two policies, by document and line
 #[utoipa::path(get, path = "/api/v1/policy/diff", tag = "policy", params(DiffQuery),
     responses((status = 200, body = Differences)))]
 async fn diff(
@@ -173,9 +174,9 @@ async fn diff(
     Ok(Json(Differences { from, to: query.to, changes }))
 }
 
-/// Make the candidate the committed policy
+/// Commit the candidate policy
 ///
-/// Refused with status 409, and with the impact that it would have, when that is not the expected one.
+/// Refused with status 409 and the actual impact when that is not the expected one.
 #[utoipa::path(post, path = "/api/v1/policy/synchronize", tag = "policy",
     request_body = Synchronize, responses((status = 200, body = Synchronized)))]
 async fn synchronize(
@@ -187,7 +188,7 @@ async fn synchronize(
     Ok(Json(committed::synchronize(store, compiler, &*app, &allowed, wish).await?))
 }
 
-/// List revisions, the newest first
+/// List revisions, newest first
 #[utoipa::path(get, path = "/api/v1/policy/revisions", tag = "policy", params(PageQuery),
     responses((status = 200, body = Page<PolicyRevision>)))]
 async fn revisions(
@@ -199,7 +200,7 @@ async fn revisions(
     Ok(Json(candidate::revisions(&mut *app.store.read().await?, paging).await?))
 }
 
-/// One revision
+/// Get a revision
 #[utoipa::path(get, path = "/api/v1/policy/revisions/{revision}", tag = "policy",
     params(("revision" = u64, Path)), responses((status = 200, body = WholeRevision)))]
 async fn revision(
@@ -210,7 +211,7 @@ async fn revision(
     Ok(Json(candidate::revision(&mut *app.store.read().await?, &revision).await?))
 }
 
-/// Make an earlier revision the candidate, and commit it if wished
+/// Make an earlier revision the candidate, and optionally commit it
 #[utoipa::path(post, path = "/api/v1/policy/revisions/{revision}/restore", tag = "policy",
     params(("revision" = u64, Path)), request_body = Restore,
     responses((status = 200, body = Restored)))]

@@ -1,4 +1,4 @@
-//! Signing in and out, and what the platform is.
+//! Signing in and out, and information about the platform.
 
 use axum::Json;
 use axum::extract::{Extension, State};
@@ -16,7 +16,7 @@ use crate::problem::{Answer, JsonBody};
 use crate::sign_in::{Admitted, Knock, change_password, with_password};
 use crate::state::App;
 
-/// Names of sign-ins are cut here, in characters.
+/// The names of sign-ins are cut to this length, in characters.
 const LONGEST: usize = 200;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -49,14 +49,14 @@ async fn login(
     }))
 }
 
-/// End the token this is sent with
+/// Revoke the token of this request
 #[utoipa::path(post, path = "/api/v1/logout", tag = "access", responses((status = 204)))]
 async fn logout(State(app): State<App>, allowed: Allowed<Viewer>) -> Answer<StatusCode> {
     sign_in::out(&app.store, &allowed, Timestamp::now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Whose token this is
+/// The account and role of this token
 #[utoipa::path(get, path = "/api/v1/me", tag = "access", responses((status = 200, body = Me)))]
 async fn me(allowed: Allowed<Viewer>) -> Json<Me> {
     let Caller { account, role, token } = allowed.caller().clone();
@@ -76,7 +76,7 @@ async fn password(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What hosts have to know of the platform
+/// What hosts need to know about the platform
 #[utoipa::path(get, path = "/api/v1/platform", tag = "access",
     responses((status = 200, body = PlatformInfo)))]
 async fn platform(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<PlatformInfo>> {

@@ -1,4 +1,4 @@
-//! What an asset should enforce, what it enforces, and what it saw.
+//! What an asset should enforce, what it enforces, and what it observed.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -36,7 +36,7 @@ async fn ruleset(
     Ok(Json(signed_rulesets::shown(store, compiler, key, &asset).await?))
 }
 
-/// The rules that an asset's kernel returned, with hit counts
+/// The rules in an asset's kernel, with hit counts
 #[utoipa::path(get, path = "/api/v1/assets/{asset}/programmed", tag = "telemetry",
     params(("asset" = String, Path, description = "id or name")),
     responses((status = 200, body = Programmed)))]
@@ -48,7 +48,7 @@ async fn programmed(
     Ok(Json(telemetry::programmed(&mut *app.store.read().await?, &asset).await?))
 }
 
-/// Flows that an asset's firewall denied, would deny or accepted; the last seen first
+/// Flows that an asset's firewall denied, would deny or accepted; most recently seen first
 #[utoipa::path(get, path = "/api/v1/assets/{asset}/events", tag = "telemetry",
     params(("asset" = String, Path, description = "id or name"), EventQuery, PageQuery),
     responses((status = 200, body = Page<Event>)))]
@@ -62,7 +62,7 @@ async fn list_events(
     Ok(Json(telemetry::events(&mut conn, Some(&asset), query, page.paging()?).await?))
 }
 
-/// Flows that the firewalls of all assets denied, would deny or accepted; the last seen first
+/// Flows that the firewalls of all assets denied, would deny or accepted; most recently seen first
 #[utoipa::path(get, path = "/api/v1/events", tag = "telemetry", params(EventQuery, PageQuery),
     responses((status = 200, body = Page<Event>)))]
 async fn all_events(

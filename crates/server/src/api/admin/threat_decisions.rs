@@ -1,4 +1,4 @@
-//! A feed's run on demand, and decisions on listings that wait.
+//! Running a feed on demand, and decisions on held listings.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -16,7 +16,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(run)).routes(routes!(approve)).routes(routes!(reject))
 }
 
-/// Run a threat feed now; the answer comes when the run has ended, or after a minute
+/// Run a threat feed now; the response is sent when the run has ended, or after a minute
 #[utoipa::path(post, path = "/api/v1/threat/feeds/{name}/run", tag = "threats",
     params(("name" = String, Path)), responses((status = 200, body = Feed)))]
 async fn run(
@@ -28,7 +28,7 @@ async fn run(
     Ok(Json(feeds::run(&app.store, &*app, &allowed, &name, now).await?))
 }
 
-/// Let the listing that waits take effect, or the one that was turned away and that the source still gives
+/// Accept the held listing, or the rejected one that the source still delivers
 #[utoipa::path(post, path = "/api/v1/threat/feeds/{name}/approve", tag = "threats",
     params(("name" = String, Path)), responses((status = 200, body = Feed)))]
 async fn approve(
@@ -40,7 +40,7 @@ async fn approve(
     Ok(Json(held_listings::approve(&app.store, &*app, &allowed, &name, now).await?))
 }
 
-/// Turn the listing that waits away; the one in force stays, also when the feed says the same again
+/// Reject the held listing; the one in force is kept, also when the feed delivers the same again
 #[utoipa::path(post, path = "/api/v1/threat/feeds/{name}/reject", tag = "threats",
     params(("name" = String, Path)), responses((status = 200, body = Feed)))]
 async fn reject(

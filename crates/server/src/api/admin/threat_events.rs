@@ -23,7 +23,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(losses))
 }
 
-/// Traffic with listed peers, the last seen first
+/// Traffic with listed peers, most recently seen first
 #[utoipa::path(get, path = "/api/v1/threat/events", tag = "threat events",
     params(ThreatEventQuery, PageQuery), responses((status = 200, body = Page<EventView>)))]
 async fn list(
@@ -34,7 +34,7 @@ async fn list(
     Ok(Json(events::list(&app.store, &app.compiler, query, page.paging()?).await?))
 }
 
-/// An asset's traffic with listed peers, the last seen first
+/// An asset's traffic with listed peers, most recently seen first
 #[utoipa::path(get, path = "/api/v1/assets/{asset}/threat-events", tag = "threat events",
     params(("asset" = String, Path, description = "id or name"), ThreatEventQuery, PageQuery),
     responses((status = 200, body = Page<EventView>)))]
@@ -48,7 +48,7 @@ async fn of_asset(
     Ok(Json(events::list(&app.store, &app.compiler, query, page.paging()?).await?))
 }
 
-/// One address: which assets met it and when, and which feeds list it now
+/// An address: which assets communicated with it and when, and which feeds list it now
 #[utoipa::path(get, path = "/api/v1/threat/addresses/{address}", tag = "threat events",
     params(("address" = String, Path)), responses((status = 200, body = AddressView)))]
 async fn address(
@@ -59,7 +59,7 @@ async fn address(
     Ok(Json(events::address(&mut *app.store.read().await?, &*app, &address).await?))
 }
 
-/// Matches that hosts could not record, the last losses first
+/// Matches that hosts could not record, latest losses first
 #[utoipa::path(get, path = "/api/v1/threat/losses", tag = "threat events",
     responses((status = 200, body = Losses)))]
 async fn losses(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Losses>> {

@@ -1,4 +1,4 @@
-//! Addresses that are never blocked, whatever feeds say.
+//! Addresses that are never blocked, whatever feeds list.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -24,7 +24,7 @@ async fn list(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Vec<Exc
     Ok(Json(exceptions::list(&app.store, &app.compiler, Timestamp::now()).await?))
 }
 
-/// Never block these addresses, from now on
+/// Never block these addresses from now on
 #[utoipa::path(post, path = "/api/v1/threat/exceptions", tag = "threats",
     request_body = NewException, responses((status = 201, body = Exception)))]
 async fn add(
@@ -37,7 +37,7 @@ async fn add(
     Ok((StatusCode::CREATED, Json(added)))
 }
 
-/// End an exception
+/// Delete an exception
 #[utoipa::path(delete, path = "/api/v1/threat/exceptions/{id}", tag = "threats",
     params(("id" = String, Path)), responses((status = 204)))]
 async fn delete(

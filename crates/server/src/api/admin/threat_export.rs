@@ -1,4 +1,4 @@
-//! The whole list, or the whole difference of two revisions, as text: sent piece by piece.
+//! The complete list, or the complete difference of two revisions, as text, streamed.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -23,7 +23,8 @@ pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(changes))
 }
 
-/// The whole list at a revision: a prefix a line, behind a comment that names it. It can be read as a feed
+/// The complete list at a revision: one prefix per line, after a comment that identifies it. It can be read
+/// as a feed
 #[utoipa::path(get, path = "/api/v1/threat/list", tag = "threats", params(ListQuery),
     responses((status = 200, body = String, content_type = "text/plain")))]
 async fn list(
@@ -34,7 +35,7 @@ async fn list(
     Ok(text(export::list(&app.store, &*app, &query).await?))
 }
 
-/// Everything that came and went between two revisions: `+` or `-` and a prefix a line
+/// Everything that was added or removed between two revisions: `+` or `-` and a prefix per line
 #[utoipa::path(get, path = "/api/v1/threat/diff/all", tag = "threats", params(DiffQuery),
     responses((status = 200, body = String, content_type = "text/plain")))]
 async fn changes(
@@ -50,7 +51,7 @@ fn text(lines: Lines) -> Response {
     (kind, Body::new(Pieces(lines))).into_response()
 }
 
-/// Lines as a body.
+/// Lines as a response body.
 struct Pieces(Lines);
 
 impl HttpBody for Pieces {

@@ -1,4 +1,4 @@
-//! Threat feeds: what they are, how they stand, and decisions on listings that wait.
+//! Threat feeds: their configuration and state.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -45,7 +45,7 @@ async fn add(
     Ok((StatusCode::CREATED, Json(feed)))
 }
 
-/// One threat feed
+/// Get a threat feed
 #[utoipa::path(get, path = "/api/v1/threat/feeds/{name}", tag = "threats",
     params(("name" = String, Path)), responses((status = 200, body = Feed)))]
 async fn get(
@@ -73,7 +73,7 @@ async fn change(
     Ok(Json(feeds::change(&app.store, &*app, &allowed, wanted, secret, now).await?))
 }
 
-/// Remove a threat feed; its entries leave the list
+/// Delete a threat feed; its entries leave the list
 #[utoipa::path(delete, path = "/api/v1/threat/feeds/{name}", tag = "threats",
     params(("name" = String, Path)), responses((status = 204)))]
 async fn delete(

@@ -1,4 +1,4 @@
-//! What a change of the list's settings would do, before it is made.
+//! The impact of a change of the list's settings, before it is made.
 
 use axum::Json;
 use axum::extract::State;
@@ -16,7 +16,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(private_ranges))
 }
 
-/// What it would do to let feeds list private ranges
+/// The impact of letting feeds list private ranges
 #[utoipa::path(get, path = "/api/v1/threat/private-ranges/impact", tag = "threats",
     responses((status = 200, body = PrivateRangesImpact)))]
 async fn private_ranges(

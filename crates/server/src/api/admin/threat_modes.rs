@@ -1,5 +1,5 @@
-//! What becomes of traffic with listed peers: for the platform, its segments, its assets; and how
-//! much memory an asset gives the list.
+//! What is done with traffic of listed peers, for the platform, its segments and assets, and how much memory
+//! an asset may use for the list.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -20,14 +20,14 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(put_budget))
 }
 
-/// Where which mode is set
+/// Where each mode is set
 #[utoipa::path(get, path = "/api/v1/threat/modes", tag = "threats",
     responses((status = 200, body = Modes)))]
 async fn get(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Modes>> {
     Ok(Json(modes::get(&mut *app.store.read().await?).await?))
 }
 
-/// Set a mode, for the platform, a segment or an asset
+/// Set the mode for the platform, a segment or an asset
 #[utoipa::path(put, path = "/api/v1/threat/modes", tag = "threats", request_body = ModeChange,
     responses((status = 200, body = Modes)))]
 async fn put(
@@ -39,17 +39,17 @@ async fn put(
     Ok(Json(modes::set(store, compiler, &*app, &allowed, &change, now).await?))
 }
 
-/// Settings of the threat list
+/// Get the settings of the threat list
 #[utoipa::path(get, path = "/api/v1/threat/settings", tag = "threats",
     responses((status = 200, body = Settings)))]
 async fn settings(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Settings>> {
     Ok(Json(list_settings::get(&mut *app.store.read().await?).await?))
 }
 
-/// Change settings of the threat list
+/// Change the settings of the threat list
 ///
-/// Refused with status 409 when private ranges would be listed from now on, and that has not the expected
-/// impact.
+/// Refused with status 409 when private ranges would be listed from now on and the impact of that is not the
+/// expected one.
 #[utoipa::path(put, path = "/api/v1/threat/settings", tag = "threats", request_body = ChangedSettings,
     responses((status = 200, body = Settings)))]
 async fn change_settings(
@@ -61,7 +61,7 @@ async fn change_settings(
     Ok(Json(list_settings::change(store, &*app, &allowed, wanted, now).await?))
 }
 
-/// Give an asset's list so much memory
+/// Set how much memory an asset may use for the list
 #[utoipa::path(put, path = "/api/v1/assets/{asset}/threat/budget", tag = "threats",
     params(("asset" = String, Path, description = "id or name")), request_body = Budget,
     responses((status = 200, body = Budget)))]

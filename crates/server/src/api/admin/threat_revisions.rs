@@ -1,4 +1,4 @@
-//! The list at its revisions: what changed, and going back.
+//! The revisions of the list: what changed, and rolling back.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -23,7 +23,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(resume))
 }
 
-/// List revisions of the list, the newest first
+/// List revisions of the list, newest first
 #[utoipa::path(get, path = "/api/v1/threat/revisions", tag = "threats", params(PageQuery),
     responses((status = 200, body = Page<Revision>)))]
 async fn revisions(
@@ -35,7 +35,7 @@ async fn revisions(
     Ok(Json(operations::list(&mut conn, &*app, page.paging()?).await?))
 }
 
-/// What came and went between two revisions
+/// The entries added and removed between two revisions
 #[utoipa::path(get, path = "/api/v1/threat/diff", tag = "threats", params(DiffQuery),
     responses((status = 200, body = Difference)))]
 async fn diff(
@@ -46,8 +46,8 @@ async fn diff(
     Ok(Json(operations::diff(&app.store, &*app, &query).await?))
 }
 
-/// Go back to the listings of a revision, less today's exceptions and protected ranges. Feeds are
-/// still read, but count again only after 'resume'.
+/// Roll back to the listings of a revision, less the current exceptions and protected ranges. Feeds are still
+/// fetched, but take effect again only after 'resume'.
 #[utoipa::path(post, path = "/api/v1/threat/revisions/{revision}/restore", tag = "threats",
     params(("revision" = u64, Path)), responses((status = 200, body = Done)))]
 async fn restore(
@@ -59,7 +59,7 @@ async fn restore(
     Ok(Json(operations::restore(&app.store, &*app, &allowed, &revision, now).await?))
 }
 
-/// Let feeds count again
+/// Let feeds take effect again
 #[utoipa::path(post, path = "/api/v1/threat/resume", tag = "threats",
     responses((status = 200, body = Done)))]
 async fn resume(State(app): State<App>, allowed: Allowed<Operator>) -> Answer<Json<Done>> {

@@ -1,4 +1,4 @@
-//! How the list stands: on the platform, and on every host.
+//! The state of the list on the platform and on every host.
 
 use axum::Json;
 use axum::extract::State;
@@ -16,7 +16,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(status))
 }
 
-/// How the list stands, here and on the hosts
+/// The state of the list on the platform and on the hosts
 #[utoipa::path(get, path = "/api/v1/threat/status", tag = "threats",
     responses((status = 200, body = Status)))]
 async fn status(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Status>> {

@@ -1,4 +1,4 @@
-//! Why an address is blocked, or not.
+//! Why an address is blocked or not.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -15,7 +15,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(one)).routes(routes!(many))
 }
 
-/// Why an address is blocked, since when and by whom
+/// Why an address is blocked, since when and by which feeds
 #[utoipa::path(get, path = "/api/v1/threat/why/{address}", tag = "threats",
     params(("address" = String, Path)), responses((status = 200, body = Explanation)))]
 async fn one(
@@ -26,7 +26,7 @@ async fn one(
     Ok(Json(why::why(&*app, &address)?))
 }
 
-/// Which of many addresses are on the list, and why; those that are not are left out
+/// Which of many addresses are on the list, and why; addresses that are not are omitted
 #[utoipa::path(post, path = "/api/v1/threat/why", tag = "threats", request_body = Addresses,
     responses((status = 200, body = Vec<Explanation>)))]
 async fn many(

@@ -73,7 +73,7 @@ async fn delete_user(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// List tokens: all for admins, their own for others
+/// List tokens: admins see all, others their own
 #[utoipa::path(get, path = "/api/v1/tokens", tag = "access", params(PageQuery),
     responses((status = 200, body = Page<Token>)))]
 async fn list_tokens(
@@ -85,7 +85,7 @@ async fn list_tokens(
     Ok(Json(tokens::list(&mut *app.store.read().await?, &allowed, paging).await?))
 }
 
-/// Make an API token for oneself
+/// Create an API token for oneself
 #[utoipa::path(post, path = "/api/v1/tokens", tag = "access", request_body = NewToken,
     responses((status = 201, body = CreatedToken)))]
 async fn create_token(
@@ -97,7 +97,7 @@ async fn create_token(
     Ok((StatusCode::CREATED, Json(created)))
 }
 
-/// Revoke a token: any for admins, their own for others
+/// Revoke a token: admins can revoke any, others their own
 #[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "access",
     params(("id" = String, Path)), responses((status = 204)))]
 async fn revoke_token(

@@ -1,4 +1,4 @@
-//! `POST /host/v1/check-in`: how a host stands, and what is pending for it.
+//! `POST /host/v1/check-in`: the state of a host, and what is pending for it.
 
 use std::net::IpAddr;
 
@@ -30,7 +30,7 @@ use crate::jobs::recover;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 
-/// Takes a check-in; who is refused is shown to operators.
+/// Handles a check-in; refusals are shown to operators.
 pub(super) async fn check_in(
     State(app): State<App>,
     Extension(Client(from)): Extension<Client>,
@@ -56,7 +56,7 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
     let held = message.held.take();
 
     let mut tx = app.store.write().await?;
-    // As it is now: an operator may have decided something since the request arrived.
+    // Read again: an operator may have decided something since the request arrived.
     let Some(asset) = assets::by_id(&mut tx, asset.id.as_str()).await? else {
         return Err(Problem::not_found("asset", asset.name.as_str()));
     };
@@ -75,7 +75,7 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
             action: "asset.copied",
             target: asset.name.as_str(),
             before: String::new(),
-            after: "two machines have its identity key; the later one is refused".to_owned(),
+            after: "two machines have this identity key; the later one is refused".to_owned(),
         };
         audit::record(&mut tx, deed, now).await?;
     }
@@ -108,7 +108,7 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
         threat_assets::put_standing(&mut tx, &asset.id, standing, now).await?;
     }
     let commands = commands::tell(&mut tx, &asset.id, now).await?;
-    // What changes from here on is not told by this answer, or told once more.
+    // Changes after this point are missing from this response, or announced a second time.
     let told = pending::of(&mut tx, &asset.id).await?.unwrap_or_default();
     let told = app.threat.added_to(told);
     let configuration = host_configuration::of(&mut tx, &asset.id).await?;
@@ -145,19 +145,18 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
     Ok(Json(answer))
 }
 
-/// The platform was restored from a backup since it last answered this host: what the host tells only
-/// once is asked for again.
+/// The platform was restored from a backup since it last answered this host: whatever the host sends only
+/// once is requested again.
 async fn remember(tx: &mut Tx, asset: &StoredAsset, now: Timestamp) -> Answer<()> {
-    let text = "the host was answered by this platform and the platform does not remember it: it was \
-                restored from a backup. What the host told since then is lost; what it tells only \
-                when it changes is asked for again";
+    let text = "the platform was restored from a backup that is older than its last response to \
+         this host. What the host reported since then is lost; data that it only sends on change \
+         is requested again";
     let told = message::Problem { code: "answers-forgotten".to_owned(), text: text.to_owned() };
     problems::note(tx, &asset.id, &asset.problems, &[told], now).await?;
     Ok(intake::ask_for_everything(tx, &asset.id, now).await?)
 }
 
-/// What the host should have. A host that is new or has changed hears it at once, not at its next
-/// run.
+/// The desired state of the host. A new or changed host receives it at once, not at its next run.
 async fn wanted(app: &App, asset: &StoredAsset, changed: bool) -> Answer<Option<InForce>> {
     let known = rulesets::get(&mut *app.store.read().await?, &asset.id).await?;
     match known {
@@ -168,19 +167,19 @@ async fn wanted(app: &App, asset: &StoredAsset, changed: bool) -> Answer<Option<
 
 fn replayed(message: &CheckIn, last: u64) -> Problem {
     metrics::counter!("xshield_refused_total", "reason" => "replayed").increment(1);
-    Problem::new(StatusCode::CONFLICT, "replayed", "The check-in is not newer than the last one")
+    Problem::new(StatusCode::CONFLICT, "replayed", "Check-in out of order")
         .field("/sequence")
         .detail(format!(
-            "the platform has had check-in {last} of this asset; {} is not above it",
+            "the last check-in of this asset had number {last}; {} is not higher",
             message.sequence
         ))
 }
 
-/// Cuts and filters what a host could say too much of; what was cut is among its problems.
+/// Truncates and filters what a host could send in excess; the truncation is added to its problems.
 fn bounded(mut message: CheckIn) -> CheckIn {
     message.host.addresses.retain(is_own);
     for route in &mut message.routes {
-        // Ours never say a proxy's credentials; nothing that might is stored.
+        // Our hosts never send a proxy's credentials; nothing that might contain some is stored.
         if let Some((_, address)) = route.route.rsplit_once('@') {
             route.route = format!("proxy {address}");
         }
@@ -197,12 +196,12 @@ fn bounded(mut message: CheckIn) -> CheckIn {
     }
     let cuts = message.fit();
     if !cuts.is_empty() {
-        tracing::debug!(?cuts, "a check-in said too much");
+        tracing::debug!(?cuts, "a check-in was truncated");
     }
     message
 }
 
-/// Whether an address can be one host's own.
+/// Whether an address can belong to a single host.
 fn is_own(address: &IpAddr) -> bool {
     let link_local = match address {
         IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
@@ -211,13 +210,12 @@ fn is_own(address: &IpAddr) -> bool {
     !(link_local || address.is_loopback() || address.is_unspecified() || address.is_multicast())
 }
 
-/// What the host says of itself, as far as policy reads it. A name that none can be is no name: the
-/// asset keeps the one it has.
+/// The host's claims, as far as policy uses them. An invalid name is ignored: the asset keeps the one it has.
 fn said(message: &mut CheckIn, asset: &StoredAsset) -> Said {
     let name = host_name(&message.host.name).unwrap_or_else(|refused| {
         let text = format!(
-            "the host's name can't be an asset's name: {}; it is held as {} until name: in its \
-             configuration, or its system, says another",
+            "the host's name can't be used as an asset name: {}; the asset is named {} until \
+             name: in its configuration, or its system, gives a valid one",
             refused.detail.as_deref().unwrap_or_default(),
             asset.name
         );
@@ -232,8 +230,7 @@ fn said(message: &mut CheckIn, asset: &StoredAsset) -> Said {
     }
 }
 
-/// Another machine speaks with the asset's identity: it is refused, and nothing of what it said
-/// stays but that it asked.
+/// Another machine uses the asset's identity: it is refused, and only the attempt is recorded.
 async fn copy(app: &App, asset: &StoredAsset, lineage: &Lineage) -> Answer<Problem> {
     let mut tx = app.store.write().await?;
     claims::put_lineage(&mut tx, &asset.id, lineage).await?;
@@ -248,7 +245,7 @@ async fn copy(app: &App, asset: &StoredAsset, lineage: &Lineage) -> Answer<Probl
     .detail(format!("this one seems to be the copy: {}", told.text)))
 }
 
-/// `seconds` and up to a tenth more or less, so that hosts spread.
+/// `seconds` plus or minus up to a tenth, so that hosts are spread over time.
 fn jittered(seconds: u32) -> u32 {
     let span = seconds / 5;
     let random = random::<4>().map_or(0, u32::from_le_bytes);

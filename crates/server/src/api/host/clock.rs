@@ -1,5 +1,5 @@
-//! How far a host's clock is off, as an operator should know it. What a host signs says when; the
-//! signature is checked before.
+//! The clock offset of a host, as reported to operators. Every signed message carries its time; the signature
+//! is checked before.
 
 use xshield_model::Timestamp;
 use xshield_policy::AssetId;
@@ -10,17 +10,17 @@ use xshield_wire::session::MAX_CLOCK_SKEW;
 use crate::problem::Answer;
 use crate::state::App;
 
-/// A difference up to this, in seconds, is a slow network's as well.
+/// Differences up to this many seconds may come from a slow network.
 const NOTABLE: u64 = 60;
 
-/// What to tell of a host whose clock says `host` now; `None` while it is near enough.
+/// The problem text for a host whose clock shows `host` now; `None` while the difference is small.
 pub(super) fn problem(host: UnixSeconds, now: Timestamp) -> Option<message::Problem> {
     let skew = now.unix().abs_diff(host);
     if skew <= NOTABLE {
         return None;
     }
     let way = if host < now.unix() { "behind" } else { "ahead of" };
-    // In whole minutes, so that a clock that drifts does not fill the history.
+    // In whole minutes, so that a drifting clock does not fill the history.
     let text = format!(
         "the host's clock is {} min {way} the platform's, which refuses more than {} min: set it, \
          and see that a time service runs",
@@ -30,7 +30,7 @@ pub(super) fn problem(host: UnixSeconds, now: Timestamp) -> Option<message::Prob
     Some(message::Problem { code: "clock-skew".to_owned(), text })
 }
 
-/// Writes down that a registered host was refused because of its clock: it can't say so itself.
+/// Records that a registered host was refused because of its clock: it can't report this itself.
 pub(super) async fn note_refused(app: &App, asset: &AssetId, host: UnixSeconds) -> Answer<()> {
     let now = Timestamp::now();
     let Some(problem) = problem(host, now) else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! What hosts call: [`xshield_wire`]'s four exchanges.
+//! The API for hosts: the four exchanges of [`xshield_wire`].
 
 use axum::Router;
 use axum::routing::{get, post};

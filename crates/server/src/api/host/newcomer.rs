@@ -1,4 +1,4 @@
-//! A host that the platform does not know by its identity key: whether it becomes an asset.
+//! A host with an unknown identity key: whether it becomes an asset.
 
 use std::net::IpAddr;
 
@@ -22,26 +22,26 @@ use xshield_wire::message::SessionRequest;
 use super::signed::decommissioned;
 use crate::problem::{Answer, Problem};
 
-/// A host that holds an enforcement key and an identity key that is no asset's.
+/// A host with an enforcement key and an identity key that belongs to no asset.
 #[derive(Clone, Copy)]
 pub(super) struct Newcomer<'a> {
-    /// What it sent, proven.
+    /// Its verified request.
     pub(super) request: &'a SessionRequest,
     /// The name that it claims.
     pub(super) name: &'a Name,
-    /// The policies that may speak of that name.
+    /// The policies that may refer to that name.
     pub(super) policies: &'a Policies,
-    /// The other end of the connection.
+    /// The remote address of the connection.
     pub(super) from: IpAddr,
-    /// The platform's clock.
+    /// The platform's time.
     pub(super) now: Timestamp,
 }
 
 impl Newcomer<'_> {
-    /// Makes it an asset if the key lets it in and no other machine has its name.
+    /// Makes it an asset if the key allows it and no other machine has its name.
     ///
     /// # Errors
-    /// A problem that says why not.
+    /// A problem with the reason.
     pub(super) async fn enrol(self, conn: &mut Conn, key: &StoredKey) -> Answer<AssetId> {
         self.is_admitted(key)?;
         if enrolment::is_replay(conn, self.request).await? {
@@ -56,14 +56,14 @@ impl Newcomer<'_> {
         }
     }
 
-    /// Whether the key still lets hosts in, and this one.
+    /// Whether the key still accepts new hosts, and this one.
     fn is_admitted(self, key: &StoredKey) -> Answer<()> {
         let key_word = word(key.kind);
         if let Some(end) = key.expires_at.filter(|_| key.has_expired(self.now)) {
             return Err(refuse(
                 StatusCode::UNAUTHORIZED,
                 "enforcement-key-expired",
-                "The enforcement key has expired",
+                "Enforcement key expired",
                 format!(
                     "{key_word} {:?} expired at {} and registers no new host; put a current key \
                      into the host's configuration",
@@ -79,7 +79,7 @@ impl Newcomer<'_> {
             return Err(refuse(
                 StatusCode::FORBIDDEN,
                 "network-not-allowed",
-                "The enforcement key does not register hosts from here",
+                "Network not allowed for this enforcement key",
                 format!(
                     "{key_word} {:?} registers no host from {}; use a key whose networks contain \
                      it: xshield key show {}",
@@ -91,10 +91,10 @@ impl Newcomer<'_> {
             Some(name) if name != self.name => Err(refuse(
                 StatusCode::FORBIDDEN,
                 "name-not-allowed",
-                "The enforcement key registers another host",
+                "Enforcement key bound to another host",
                 format!(
-                    "{key_word} {:?} registers {name} alone, and this host says that it is {}; set \
-                     name: {name} in its configuration if it is meant",
+                    "{key_word} {:?} only registers {name}, and this host is named {}; if it is \
+                     the intended host, set name: {name} in its configuration",
                     key.id, self.name
                 ),
             )),
@@ -102,7 +102,7 @@ impl Newcomer<'_> {
         }
     }
 
-    /// The name under which it is held: an operator who bound the key to a name has given it away.
+    /// The name that the asset gets: for a key bound to a name, that name.
     async fn held_name(self, conn: &mut Conn, key: &StoredKey) -> Answer<Name> {
         match &key.admits.name {
             Some(given) if given == self.name => Ok(given.clone()),
@@ -137,7 +137,7 @@ impl Newcomer<'_> {
         Ok(id)
     }
 
-    /// Notes that it speaks in another machine's name.
+    /// Records that it claims another machine's name.
     async fn wait(
         self,
         conn: &mut Conn,
@@ -168,19 +168,19 @@ impl Newcomer<'_> {
         Ok(self.name_taken(noted))
     }
 
-    /// What it hears whose name another machine has. It names no command that would give the asset
-    /// away: who asks for it compares fingerprints first.
+    /// The refusal for a host whose name belongs to another machine. It names no command that would hand over
+    /// the asset: the operator has to compare fingerprints first.
     fn name_taken(self, noted: Noted) -> Problem {
         let (name, fingerprint) = (self.name, self.fingerprint());
         let another = format!(
-            "another machine is registered as {name}. If this is a different machine, set name: in \
-             its configuration to a name of its own"
+            "another machine is registered as {name}. If this is a different machine, set a name \
+             of its own with name: in its configuration"
         );
         let (slug, what_next) = match noted {
             Noted::New | Noted::Waiting => (
                 "identity-changed",
                 format!(
-                    "If it is the same machine, installed anew, an operator can approve its new \
+                    "If it is the same machine, reinstalled, an operator can approve its new \
                      identity key by its fingerprint, {fingerprint}: xshield asset show {name}"
                 ),
             ),
@@ -193,13 +193,13 @@ impl Newcomer<'_> {
             Noted::NoRoom => (
                 "identity-changed",
                 format!(
-                    "Too many identity keys wait for that name already, so this one, fingerprint \
-                     {fingerprint}, is not kept; an operator must reject some: xshield asset show \
-                     {name}"
+                    "Too many identity keys are pending for that name already, so this one, \
+                     fingerprint {fingerprint}, is not recorded; an operator must reject some: \
+                     xshield asset show {name}"
                 ),
             ),
         };
-        let title = "Another machine is registered under this name";
+        let title = "Name already registered by another machine";
         refuse(StatusCode::FORBIDDEN, slug, title, format!("{another}. {what_next}"))
     }
 
@@ -218,16 +218,16 @@ fn word(kind: KeyKind) -> &'static str {
 fn used_up(key: &StoredKey) -> Problem {
     let detail = match key.kind {
         KeyKind::Token => format!(
-            "registration token {:?} has registered its host already and registers no other; make \
-             one for this host: xshield key token",
+            "registration token {:?} has already been used for its host; create one for this \
+             host: xshield key token",
             key.id
         ),
         KeyKind::Key => format!(
-            "as many hosts have registered with enforcement key {:?} as may; use another key",
+            "enforcement key {:?} has registered as many hosts as it may; use another key",
             key.id
         ),
     };
-    let title = "No more hosts can register with this key";
+    let title = "Enforcement key used up";
     refuse(StatusCode::FORBIDDEN, "enforcement-key-used-up", title, detail)
 }
 
@@ -235,9 +235,9 @@ fn replayed() -> Problem {
     refuse(
         StatusCode::CONFLICT,
         "registration-replayed",
-        "The request was made before the asset was deleted",
-        "the platform has had this request, or a later one, of a host whose asset was deleted \
-         since; a new request registers the host"
+        "Request older than the asset's deletion",
+        "the platform has already seen this request, or a later one, from a host whose asset was \
+         deleted since; a new request registers the host"
             .to_owned(),
     )
 }

@@ -1,4 +1,4 @@
-//! `GET /host/v1/notify`: held open until something is pending that the host has not heard of.
+//! `GET /host/v1/notify`: held open until something is pending that the host does not know yet.
 
 use axum::Json;
 use axum::extract::State;
@@ -25,7 +25,7 @@ pub(super) async fn wait(State(app): State<App>, request: FromHost) -> Answer<Re
     let Query { seen } = serde_urlencoded::from_str(&request.query)
         .map_err(|error| Problem::invalid("?seen", error.to_string()))?;
     let id = request.asset.id.clone();
-    // Thousands wait: each keeps as little as it can.
+    // Thousands of polls are open: each keeps as little memory as possible.
     drop(request);
     let seat = app.held_polls.seat(&id);
     let until = Instant::now() + Duration::from_secs(NOTIFY_HOLD);
@@ -48,8 +48,8 @@ pub(super) async fn wait(State(app): State<App>, request: FromHost) -> Answer<Re
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Deleted or decommissioned while it waited; the next request says which.
+/// Deleted or decommissioned while the poll was open; the next request tells which.
 fn gone() -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, "asset-unknown", "The asset is not known")
-        .detail("the asset was deleted or decommissioned; check in to learn which")
+    Problem::new(StatusCode::UNAUTHORIZED, "asset-unknown", "Unknown asset")
+        .detail("the asset was deleted or decommissioned; check in for details")
 }

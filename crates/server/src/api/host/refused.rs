@@ -1,4 +1,4 @@
-//! Check-ins that are refused, as an operator should know of them.
+//! Refused check-ins, as shown to operators.
 
 use axum::http::StatusCode;
 use xshield_model::Timestamp;
@@ -9,8 +9,7 @@ use xshield_wire::message;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 
-/// Refusals that are no trouble: the host goes on by itself, or an operator wanted it so and is told
-/// in other words.
+/// Expected refusals: the host recovers by itself, or an operator caused it and is informed otherwise.
 const ORDINARY: [&str; 6] = [
     "session-expired",
     "session-unknown",
@@ -20,8 +19,8 @@ const ORDINARY: [&str; 6] = [
     "broken-body",
 ];
 
-/// Writes a refused check-in of an asset down. That it can't be written down does not change the
-/// answer; the log has it.
+/// Records a refused check-in of an asset. Failing to record it does not change the response; the error is
+/// logged.
 pub(super) async fn note(app: &App, asset: &AssetId, refusal: &Problem) {
     let reason = refusal.slug();
     if refusal.status == StatusCode::TOO_MANY_REQUESTS || ORDINARY.contains(&reason) {
@@ -29,7 +28,7 @@ pub(super) async fn note(app: &App, asset: &AssetId, refusal: &Problem) {
     }
     metrics::counter!("xshield_check_ins_refused_total", "reason" => reason.to_owned())
         .increment(1);
-    // The problem is in the log by now.
+    // Already logged.
     drop(write_down(app, asset, reason, refusal).await);
 }
 
@@ -42,7 +41,7 @@ async fn write_down(app: &App, asset: &AssetId, reason: &str, refusal: &Problem)
     let mut tx = app.store.write().await?;
     let Some(asset) = assets::by_id(&mut tx, asset.as_str()).await? else { return Ok(()) };
     refusals::note(&mut tx, &asset.id, reason, &detail, now).await?;
-    // In words that stay the same from one check-in to the next.
+    // The text is the same from one check-in to the next.
     let text = format!("the platform refused a check-in: {}", refusal.title);
     let told = message::Problem { code: "check-in-refused".to_owned(), text };
     problems::note(&mut tx, &asset.id, &asset.problems, &[told], now).await?;

@@ -1,5 +1,5 @@
-//! `POST /host/v1/reports`: what a host saw. Acknowledged once it is on disk, counted once however
-//! often it comes.
+//! `POST /host/v1/reports`: what a host observed. Acknowledged once it is on disk, counted once even when
+//! repeated.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -13,8 +13,7 @@ use crate::intake::{Place, Taken};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 
-/// Evidence that the host whose session this is may report now: looked at before anything of the body is
-/// read.
+/// Proof that the host of this session may report now; obtained before any of the body is read.
 pub(super) struct Admitted(Place);
 
 impl FromRequestParts<App> for Admitted {
@@ -33,7 +32,7 @@ pub(super) async fn take(
 ) -> Answer<Json<ReportAnswer>> {
     let FromHost { asset, body, now, .. } = request;
     let received = app.intake.read(Bytes::clone(&body)).await?;
-    // Its room is for others now.
+    // Releases its memory for others.
     drop(body);
     let acknowledged = received.batch();
     let outcome = match app.intake.take(place, received, asset.problems, now).await? {

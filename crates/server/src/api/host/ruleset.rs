@@ -1,4 +1,4 @@
-//! `GET /host/v1/ruleset`: the signed ruleset, or nothing when the host has it.
+//! `GET /host/v1/ruleset`: the signed ruleset, or 304 when the host has it.
 
 use std::io;
 
@@ -14,12 +14,12 @@ use super::signed::FromHost;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 
-/// Below this size, in bytes, compressing saves no packet.
+/// Below this size, in bytes, compression saves no packet.
 const WORTH_COMPRESSING: usize = 1200;
 
 pub(super) async fn get(State(app): State<App>, request: FromHost) -> Answer<Response> {
     let no_policy = || {
-        Problem::new(StatusCode::NOT_FOUND, "no-policy", "There is no ruleset yet")
+        Problem::new(StatusCode::NOT_FOUND, "no-policy", "No ruleset yet")
             .detail("no policy is committed; 'xshield policy synchronize' commits one")
     };
     let stored = rulesets::get(&mut *app.store.read().await?, &request.asset.id).await?;
@@ -51,7 +51,7 @@ fn etag(digest: Digest) -> Answer<HeaderValue> {
         .map_err(|error| Problem::internal(&error))
 }
 
-/// Whether the caller says that it has the content with this tag.
+/// Whether the client already has the content with this tag.
 pub(super) fn has(headers: &HeaderMap, digest: &str) -> bool {
     let tags =
         headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());

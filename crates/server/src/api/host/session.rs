@@ -1,5 +1,5 @@
-//! `POST /host/v1/session`: an enforcement key and an identity become a session, and a host that is
-//! new becomes an asset.
+//! `POST /host/v1/session`: sets up a session from an enforcement key and an identity, and registers new
+//! hosts as assets.
 
 use std::net::IpAddr;
 
@@ -81,7 +81,7 @@ pub(super) async fn set_up(
         enforcement_keys::touch(&mut tx, &stored.id, from.ip(), now).await?;
         enrolment::note_session(&mut tx, asset, &request, from.ip(), now).await?;
     }
-    // Another identity is remembered although it is refused.
+    // The other identity is recorded although it is refused.
     commit(tx).await?;
     let (asset, new) = who.inspect_err(|refusal| tell(Some(&stored), refusal))?;
     vouch(&mut connection, Party::Host(asset.clone()))?;
@@ -92,14 +92,15 @@ pub(super) async fn set_up(
     answer(&app, &proven, asset, now).map(Json)
 }
 
-/// Whether it is not known by its identity key and says that it is another host.
+/// Whether it has an unknown identity key and claims the name of another host.
 async fn has_a_taken_name(app: &App, request: &SessionRequest) -> Answer<bool> {
     let mut conn = app.store.read().await?;
     let is_known = assets::by_identity(&mut conn, request.identity).await?.is_some();
     Ok(!is_known && assets::by_name(&mut conn, &request.host_name).await?.is_some())
 }
 
-/// Shows the clock of a host that is refused because of it; its request is proven but for the time.
+/// Shows the clock offset of a host that is refused because of it; its request is verified except for the
+/// time.
 async fn note_skew(app: &App, request: &SessionRequest, host: UnixSeconds) -> Answer<()> {
     let asset = assets::by_identity(&mut *app.store.read().await?, request.identity).await?;
     match asset {
@@ -108,8 +109,8 @@ async fn note_skew(app: &App, request: &SessionRequest, host: UnixSeconds) -> An
     }
 }
 
-/// Shows that a host that is registered can't even begin to check in. Only for requests that its
-/// identity key has signed.
+/// Records that a registered host can't set up a session. Only for requests that are signed with its identity
+/// key.
 async fn note_refused(app: &App, request: &SessionRequest, refusal: &Problem) -> Answer<()> {
     let asset = assets::by_identity(&mut *app.store.read().await?, request.identity).await?;
     if let Some(asset) = asset.filter(|asset| asset.decommissioned_at.is_none()) {
@@ -135,15 +136,15 @@ fn refuse(error: &SessionError) -> Problem {
             (StatusCode::BAD_REQUEST, "version-unsupported", "Unsupported protocol version")
         }
         SessionError::ClockSkew { .. } => {
-            (StatusCode::UNAUTHORIZED, "clock-skew", "The clocks are too far apart")
+            (StatusCode::UNAUTHORIZED, "clock-skew", "Clock difference too large")
         }
         SessionError::RequestSignature => {
-            (StatusCode::UNAUTHORIZED, "identity-wrong", "The identity is not proven")
+            (StatusCode::UNAUTHORIZED, "identity-wrong", "Invalid proof of identity")
         }
         SessionError::WeakEphemeral => {
-            (StatusCode::BAD_REQUEST, "ephemeral-key-weak", "The ephemeral key is not good")
+            (StatusCode::BAD_REQUEST, "ephemeral-key-weak", "Invalid ephemeral key")
         }
-        _ => (StatusCode::UNAUTHORIZED, "enforcement-key-wrong", "The enforcement key is wrong"),
+        _ => (StatusCode::UNAUTHORIZED, "enforcement-key-wrong", "Wrong enforcement key"),
     };
     metrics::counter!("xshield_refused_total", "reason" => slug).increment(1);
     Problem::new(status, slug, title).detail(error.to_string())
@@ -152,14 +153,14 @@ fn refuse(error: &SessionError) -> Problem {
 /// The name under which a host registers.
 ///
 /// # Errors
-/// When it is none that policy can name.
+/// When policy can't refer to such a name.
 pub(super) fn host_name(text: &str) -> Answer<Name> {
     text.parse::<Name>().map_err(|error| Problem::invalid("/host_name", error.to_string()))
 }
 
-/// Which asset this is, and whether it is new. A host that is registered is known by its identity key,
-/// whatever becomes of the enforcement key's term and of its name; all others have to be let in by
-/// that key, under a name that can be one.
+/// The asset of this host, and whether it is new. A registered host is recognized by its identity key,
+/// whatever the term of the enforcement key or its name; any other host must be admitted by that key, under a
+/// valid name.
 async fn who(
     app: &App,
     conn: &mut Conn,
@@ -198,7 +199,7 @@ fn answer(
             session_key: WireBytes(*key.expose_secret()),
             expires: expires.0,
         };
-        // An empty token is refused by `accept`.
+        // `accept` rejects an empty token.
         app.keys.seal.session(&session).unwrap_or_default()
     });
     match sealed {

@@ -1,4 +1,4 @@
-//! The request of a host that has a session: who it is, and a body that is what it signed.
+//! Authenticates a request of a host with a session: the host, and the body as it was signed.
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode};
@@ -19,34 +19,34 @@ use crate::problem::{Answer, Problem};
 use crate::sealed::{HostSession, SealError};
 use crate::state::App;
 
-/// Where reports go.
+/// The path of reports.
 pub(super) const REPORTS: &str = "/host/v1/reports";
-/// Largest body of other requests: of check-ins, and pieces of files. In bytes.
+/// The largest body of other requests (check-ins and upload chunks), in bytes.
 const MAX_OTHERS: usize = bounds::CHECK_IN_BYTES;
 
-/// Evidence that a known host with a good session sent exactly this.
+/// Proof that a known host with a valid session sent exactly this.
 #[derive(Debug)]
 pub(super) struct FromHost {
-    /// The asset, as it was stored before this request.
+    /// The asset, as stored before this request.
     pub(super) asset: StoredAsset,
     /// The request's headers.
     pub(super) headers: HeaderMap,
-    /// The signed query; empty when there is none.
+    /// The signed query; empty if there is none.
     pub(super) query: String,
-    /// The body, as sent.
+    /// The body as sent.
     pub(super) body: Held,
-    /// When it arrived.
+    /// The time of arrival.
     pub(super) now: Timestamp,
-    /// When it was signed, by the host's clock.
+    /// The time of the signature, by the host's clock.
     pub(super) signed_at: UnixSeconds,
 }
 
-/// A request that is refused, and whose it is as far as its session says.
+/// A refused request, with its asset as far as the session identifies it.
 #[derive(Debug)]
 pub(super) struct TurnedAway {
-    /// Whose session it is.
+    /// The asset of the session.
     pub(super) asset: Option<AssetId>,
-    /// Why.
+    /// The reason.
     pub(super) problem: Problem,
 }
 
@@ -120,7 +120,7 @@ pub(super) fn session_of(app: &App, headers: &HeaderMap, now: Timestamp) -> Answ
             SealError::Expired => "session-expired",
             SealError::Foreign | SealError::Sealing => "session-unknown",
         };
-        Problem::new(StatusCode::UNAUTHORIZED, slug, "The session is not good")
+        Problem::new(StatusCode::UNAUTHORIZED, slug, "Invalid session")
             .detail(format!("{error}; set up a new session"))
     })
 }
@@ -128,12 +128,12 @@ pub(super) fn session_of(app: &App, headers: &HeaderMap, now: Timestamp) -> Answ
 fn refuse_signature(error: &SignatureError) -> Problem {
     let (status, slug, title) = match error {
         SignatureError::Clock { .. } => {
-            (StatusCode::UNAUTHORIZED, "clock-skew", "The clocks are too far apart")
+            (StatusCode::UNAUTHORIZED, "clock-skew", "Clock difference too large")
         }
         SignatureError::Missing { .. } | SignatureError::Malformed { .. } => {
-            (StatusCode::UNAUTHORIZED, "signature-malformed", "The request is not signed properly")
+            (StatusCode::UNAUTHORIZED, "signature-malformed", "Malformed request signature")
         }
-        _ => (StatusCode::UNAUTHORIZED, "signature-wrong", "The signature is wrong"),
+        _ => (StatusCode::UNAUTHORIZED, "signature-wrong", "Wrong request signature"),
     };
     metrics::counter!("xshield_refused_total", "reason" => slug).increment(1);
     Problem::new(status, slug, title).detail(error.to_string())
@@ -142,16 +142,12 @@ fn refuse_signature(error: &SignatureError) -> Problem {
 async fn known_asset(app: &App, session: &HostSession) -> Answer<StoredAsset> {
     let mut conn = app.store.read().await?;
     let asset = assets::by_id(&mut conn, session.asset.as_str()).await?.ok_or_else(|| {
-        Problem::new(StatusCode::UNAUTHORIZED, "asset-unknown", "The asset is not known")
+        Problem::new(StatusCode::UNAUTHORIZED, "asset-unknown", "Unknown asset")
             .detail("the asset was deleted; set up a new session to register again")
     })?;
     if asset.identity != session.identity {
-        return Err(Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "session-unknown",
-            "The session is not good",
-        )
-        .detail("another identity key is pinned for this asset since; set up a new session"));
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, "session-unknown", "Invalid session")
+            .detail("another identity key has been pinned for this asset; set up a new session"));
     }
     if asset.decommissioned_at.is_some() {
         return Err(decommissioned(asset.name.as_str()));
@@ -161,39 +157,36 @@ async fn known_asset(app: &App, session: &HostSession) -> Answer<StoredAsset> {
     Ok(asset)
 }
 
-/// What a host hears whose asset an operator has taken out of service.
+/// The refusal for a host whose asset was decommissioned.
 pub(super) fn decommissioned(name: &str) -> Problem {
     metrics::counter!("xshield_refused_total", "reason" => "asset-decommissioned").increment(1);
-    Problem::new(
-        StatusCode::FORBIDDEN,
-        "asset-decommissioned",
-        "The asset has been taken out of service",
+    Problem::new(StatusCode::FORBIDDEN, "asset-decommissioned", "Asset decommissioned").detail(
+        format!(
+            "an operator has decommissioned {name}; remove the program from the host, or reinstate \
+         the asset: xshield asset reinstate {name}"
+        ),
     )
-    .detail(format!(
-        "an operator has decommissioned {name}; remove the program from the host, or take the asset \
-         into service again: xshield asset reinstate {name}"
-    ))
 }
 
-/// Whether hosts that are registered may use an enforcement key: whether it is there and not revoked.
-/// Its term and its other limits concern registrations.
+/// Whether registered hosts may use an enforcement key, i.e. whether it exists and is not revoked. Its term
+/// and other limits only apply to registrations.
 ///
 /// # Errors
-/// A problem that says why not.
+/// A problem with the reason.
 pub(super) fn usable(key: Option<&StoredKey>, id: &str) -> Answer<()> {
     let refuse = |slug: &str, title: &str, detail: String| {
         metrics::counter!("xshield_refused_total", "reason" => slug.to_owned()).increment(1);
         Err(Problem::new(StatusCode::UNAUTHORIZED, slug, title)
-            .detail(format!("{detail}; put a current key into the host's configuration"))
+            .detail(format!("{detail}; configure the host with a valid key"))
             .field("/key_id"))
     };
     let Some(key) = key else {
         let detail = format!("the platform has no enforcement key {id:?}");
-        return refuse("enforcement-key-unknown", "The enforcement key is not known", detail);
+        return refuse("enforcement-key-unknown", "Unknown enforcement key", detail);
     };
     if let Some(since) = key.revoked_at {
         let detail = format!("enforcement key {id:?} was revoked at {}", since.to_rfc3339());
-        return refuse("enforcement-key-revoked", "The enforcement key is revoked", detail);
+        return refuse("enforcement-key-revoked", "Enforcement key revoked", detail);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `GET /host/v1/threat/…`: a host's order, the way to its list, and the files on that way.
+//! `GET /host/v1/threat/…`: a host's order, the update path to its list, and the files on that path.
 
 use axum::Json;
 use axum::body::Body;
@@ -40,7 +40,7 @@ pub(super) async fn order(State(app): State<App>, request: FromHost) -> Answer<R
 async fn ordered(app: &App, request: &FromHost) -> Answer<SignedOrder> {
     let stored = threat_assets::get(&mut *app.store.read().await?, &request.asset.id).await?;
     stored.order.ok_or_else(|| {
-        Problem::new(StatusCode::NOT_FOUND, "no-threat-order", "There is no threat order yet")
+        Problem::new(StatusCode::NOT_FOUND, "no-threat-order", "No threat order yet")
             .detail("no threat feed has given a list; 'xshield threat feed add' adds one")
     })
 }
@@ -83,7 +83,7 @@ pub(super) async fn file(
 ) -> Answer<Response> {
     let missing = || {
         Problem::not_found("threat file", &name).detail(
-            "it is not kept any more, or never was there; ask for the path to the list again",
+            "the file does not exist or is no longer kept; request the path to the list again",
         )
     };
     let parsed: FileName = name.parse().map_err(|_| missing())?;
@@ -94,22 +94,22 @@ pub(super) async fn file(
     let found = tokio::task::spawn_blocking(move || worker.threat.files.open_whole(parsed)).await?;
     let (file, length) = match found {
         Ok(Some(found)) => found,
-        // Whoever asks for the path again is led around it, or gets it made anew.
+        // A client that requests the path again is routed around the file, or the file is rebuilt.
         Ok(None) => {
             app.threat.paths.forget(&[parsed].into());
             return Err(missing());
         }
         Err(error @ FileError::Damaged { .. }) => {
-            tracing::error!(%error, "a threat file is damaged; it is left out from now on");
+            tracing::error!(%error, "a threat file is damaged; it is not used any more");
             app.threat.paths.forget(&[parsed].into());
             app.threat.files.remove(parsed).map_err(|error| Problem::internal(&error))?;
             return Err(missing());
         }
         Err(error) => return Err(Problem::internal(&error)),
     };
-    // Hosts alone are told digests, and fetch what may be large on connections of their own.
+    // Only hosts know the digests, and they download large files on separate connections.
     vouch(request.extensions_mut(), Party::Reader(client.ip().into()))?;
-    // The name is the content's: whoever has it has it for good.
+    // The name is the content's digest, so it can be cached forever.
     let kept = HeaderValue::from_static("public, max-age=31536000, immutable");
     let kept = [(header::ETAG, etag), (header::CACHE_CONTROL, kept)];
     if has(request.headers(), &name) {

@@ -1,5 +1,6 @@
-//! `GET /host/v1/trust`: whom hosts of this platform trust. Nothing in it is secret, and nobody is to
-//! believe it for having it from here: deployment keys carry its digest.
+//! `GET /host/v1/trust`: the keys and certificates that hosts of this platform trust. Nothing in it is
+//! secret, and a client must not trust it merely because this server sent it: deployment keys carry its
+//! digest.
 
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -14,15 +15,15 @@ use crate::client::Client;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 
-/// It changes with the platform's keys alone.
+/// It only changes with the platform's keys.
 const KEPT: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
-/// Described beside what operators call, since it needs no signature.
+/// Documented together with the operator API, since it needs no signature.
 pub(in crate::api) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(get))
 }
 
-/// Whom hosts of this platform trust: public, to be believed by its digest in a deployment key alone
+/// The trust information for hosts of this platform: public; verify it by the digest in a deployment key
 #[utoipa::path(get, path = "/host/v1/trust", tag = "hosts", security(()),
     responses((status = 200, body = PublicTrust)))]
 async fn get(

@@ -1,5 +1,5 @@
-//! `…/host/v1/uploads/ID`: a file that a command asked for, in pieces. A piece is acknowledged when it
-//! is on disk; the file counts when it is what the host announced.
+//! `…/host/v1/uploads/ID`: chunked upload of a file that a command requested. A chunk is acknowledged when it
+//! is on disk; the file counts when it matches what the host announced.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -26,7 +26,7 @@ struct Query {
     sha256: String,
 }
 
-/// A file as a host announces it.
+/// A file as announced by a host.
 struct Announced {
     command: String,
     total: u64,
@@ -41,7 +41,7 @@ fn standing(received: u64, progress: Progress) -> Json<UploadStanding> {
     Json(UploadStanding { version: VERSION, received, state })
 }
 
-/// How much is here.
+/// How much has been received.
 pub(super) async fn look(
     State(app): State<App>,
     Path(command): Path<String>,
@@ -53,7 +53,7 @@ pub(super) async fn look(
         .map_or(standing(0, Progress::Partial), |known| standing(known.received, known.progress)))
 }
 
-/// Takes a piece.
+/// Stores a chunk.
 pub(super) async fn take(
     State(app): State<App>,
     Path(command): Path<String>,
@@ -63,7 +63,7 @@ pub(super) async fn take(
     let query: Query = serde_urlencoded::from_str(&query)
         .map_err(|error| Problem::invalid("?offset", error.to_string()))?;
     let announced = announced(command, &query)?;
-    // One piece at a time: two of one upload would write over each other.
+    // One chunk at a time: two of one upload would overwrite each other.
     let _turn = app.limits.uploads.lock(&asset.id).await;
     let Some(upload) = open(&app, &asset.id, announced, now).await? else {
         return Ok(standing(0, Progress::Partial));
@@ -76,9 +76,9 @@ pub(super) async fn take(
         return Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too-large",
-            "The piece is too large",
+            "Upload chunk too large",
         )
-        .detail(format!("at most {UPLOAD_PIECE} bytes at once, {} in all", upload.total)));
+        .detail(format!("at most {UPLOAD_PIECE} bytes per chunk, {} in total", upload.total)));
     }
     let is_next = query.offset == upload.received && !body.is_empty();
     if !is_next && upload.received < upload.total {
@@ -103,13 +103,9 @@ pub(super) async fn take(
 
 fn announced(command: String, query: &Query) -> Answer<Announced> {
     if query.total == 0 || query.total > UPLOAD_MAX {
-        return Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too-large",
-            "The file is too large",
-        )
-        .field("?total")
-        .detail(format!("{} is not between 1 and {UPLOAD_MAX}", query.total)));
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "File too large")
+            .field("?total")
+            .detail(format!("{} is not between 1 and {UPLOAD_MAX}", query.total)));
     }
     let digest = from_hex(&query.sha256)
         .ok_or_else(|| Problem::invalid("?sha256", "expected 64 hexadecimal digits"))?;
@@ -118,7 +114,7 @@ fn announced(command: String, query: &Query) -> Answer<Announced> {
 
 fn from_hex(text: &str) -> Option<Bytes<32>> {
     let mut bytes = [0; 32];
-    // A sign is a digit to the standard library's reader, but not here.
+    // The standard library accepts a sign as part of a number; this does not.
     if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
@@ -128,8 +124,8 @@ fn from_hex(text: &str) -> Option<Bytes<32>> {
     Some(Bytes(bytes))
 }
 
-/// The record of this upload, made when there is none. `None`: the host had announced another file
-/// and begins anew.
+/// The record of this upload, created if missing. `None`: the host had announced another file and starts
+/// over.
 async fn open(
     app: &App,
     asset: &AssetId,
@@ -139,12 +135,10 @@ async fn open(
     let Announced { command, total, digest } = announced;
     let mut tx = app.store.write().await?;
     if commands::told(&mut tx, asset, &command).await? != Some(CommandKind::Diagnostics) {
-        return Err(Problem::new(
-            StatusCode::NOT_FOUND,
-            "upload-not-asked",
-            "Nobody has asked for this file",
-        )
-        .detail(format!("this host was told no command {command:?} that asks for a file")));
+        return Err(Problem::new(StatusCode::NOT_FOUND, "upload-not-asked", "File not requested")
+            .detail(format!(
+                "this host has received no command {command:?} that requests a file"
+            )));
     }
     let known = uploads::of_command(&mut tx, asset, &command).await?;
     let replaced = match known {
@@ -156,12 +150,9 @@ async fn open(
     let others = others.saturating_sub(replaced.as_ref().map_or(0, |replaced| replaced.total));
     if others.saturating_add(total) > app.settings.uploads_total {
         metrics::counter!("xshield_refused_total", "reason" => "uploads-full").increment(1);
-        let mut problem = Problem::new(
-            StatusCode::INSUFFICIENT_STORAGE,
-            "uploads-full",
-            "There is no room for the file",
-        )
-        .detail("the platform keeps as many uploads as it may; try again later");
+        let mut problem =
+            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "uploads-full", "No space for the file")
+                .detail("the platform's space for uploads is used up; try again later");
         problem.retry_after = Some(600);
         return Err(problem);
     }
@@ -197,7 +188,7 @@ async fn forget(app: &App, upload: &Upload) -> Answer<()> {
     Ok(commit(tx).await?)
 }
 
-/// All bytes are there: either it is the file that was announced, or the host begins anew.
+/// All bytes are there: either the file matches the announcement, or the host starts over.
 async fn finish(app: &App, upload: Upload) -> Answer<Json<UploadStanding>> {
     let (files, id, digest) = (Files::of(&app.dir), upload.id.clone(), upload.digest);
     let checked = kept(tokio::task::spawn_blocking(move || files.finish(&id, digest)).await?)?;
@@ -213,10 +204,10 @@ async fn finish(app: &App, upload: Upload) -> Answer<Json<UploadStanding>> {
             Err(Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "digest-wrong",
-                "The file is not what was announced",
+                "Upload does not match its announcement",
             )
             .field("?sha256")
-            .detail("its bytes have another SHA-256; they are forgotten: begin at offset 0"))
+            .detail("the SHA-256 differs; the data was discarded: start again at offset 0"))
         }
     }
 }

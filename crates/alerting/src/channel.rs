@@ -1,4 +1,4 @@
-//! What an operator says about a channel is checked: what types alone can't say.
+//! Validates channel settings beyond what the types express.
 
 use lettre::message::Mailbox;
 use rustls::pki_types::CertificateDer;
@@ -8,7 +8,7 @@ use xshield_model::channel::{
     ChannelSettings, MailSecurity, MailSettings, SyslogSettings, SyslogTransport, WebhookSettings,
 };
 
-/// Checks what types alone can't say.
+/// Validates what the types can't express.
 ///
 /// # Errors
 /// Names the field.
@@ -27,20 +27,20 @@ fn check_mail(mail: &MailSettings) -> Result<(), RuleError> {
         if !mail.allow_unencrypted {
             return refuse(
                 "/settings/security",
-                "plain mail can be read and changed on its way: \
+                "unencrypted mail can be read and changed in transit: \
                                use starttls or tls, or set allow_unencrypted",
             );
         }
         if mail.username.is_some() {
             return refuse(
                 "/settings/username",
-                "no password is sent over a plain connection: \
+                "a password is not sent over an unencrypted connection: \
                                use starttls or tls",
             );
         }
     }
     if mail.to.is_empty() || mail.to.len() > 50 {
-        return refuse("/settings/to", "name 1 to 50 recipients");
+        return refuse("/settings/to", "expected 1 to 50 recipients");
     }
     mailbox("/settings/from", &mail.from)?;
     mail.to.iter().try_for_each(|to| mailbox("/settings/to", to))
@@ -53,8 +53,7 @@ fn check_webhook(webhook: &WebhookSettings) -> Result<(), RuleError> {
     if !webhook.url.username().is_empty() || webhook.url.password().is_some() {
         return refuse(
             "/settings/url",
-            "the URL holds a password, and URLs are shown; deliveries \
-                           are signed instead",
+            "the URL contains a password, and URLs are shown; deliveries are signed instead",
         );
     }
     ca(webhook.ca.as_deref())
@@ -65,12 +64,12 @@ fn check_syslog(syslog: &SyslogSettings) -> Result<(), RuleError> {
     if syslog.transport != SyslogTransport::Tls && !syslog.allow_unencrypted {
         return refuse(
             "/settings/transport",
-            "this can be read and changed on its way: use tls, \
+            "messages can be read and changed in transit: use tls, \
                            or set allow_unencrypted",
         );
     }
     if syslog.facility > 23 {
-        return refuse("/settings/facility", "not between 0 and 23");
+        return refuse("/settings/facility", "expected a number from 0 to 23");
     }
     ca(syslog.ca.as_deref())
 }
@@ -91,8 +90,10 @@ fn host(field: &'static str, host: &str) -> Result<(), RuleError> {
 fn mailbox(field: &'static str, text: &str) -> Result<(), RuleError> {
     match text.parse::<Mailbox>() {
         Ok(_) if !text.contains(char::is_control) => Ok(()),
-        Ok(_) => refuse(field, "an address holds no control characters"),
-        Err(error) => Err(RuleError { field, reason: format!("{text:?} is no address: {error}") }),
+        Ok(_) => refuse(field, "control characters are not allowed in an address"),
+        Err(error) => {
+            Err(RuleError { field, reason: format!("{text:?} is not a mail address: {error}") })
+        }
     }
 }
 
@@ -101,5 +102,5 @@ fn ca(pem: Option<&str>) -> Result<(), RuleError> {
     let mut certificates = CertificateDer::pem_slice_iter(pem.as_bytes());
     let fine = certificates.next().is_some_and(|first| first.is_ok())
         && certificates.all(|one| one.is_ok());
-    if fine { Ok(()) } else { refuse("/settings/ca", "this is no PEM text of certificates") }
+    if fine { Ok(()) } else { refuse("/settings/ca", "expected certificates in PEM format") }
 }

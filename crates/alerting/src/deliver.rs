@@ -1,8 +1,8 @@
-//! Delivers alerts over channels, each channel on its own, until the other end has taken them.
+//! Delivers alerts over channels, independently for each channel, until the receiver has accepted them.
 //!
-//! An attempt is written down before it is made, and its outcome after it: whenever the platform ends
-//! in between, the same payload goes out again under the same id. A channel that fails is left alone
-//! for longer and longer; what gathers meanwhile leaves as one digest.
+//! An attempt is recorded before it is made, and its outcome after it: when the platform stops in between,
+//! the same payload is sent again with the same id. A failing channel is retried after growing delays; alerts
+//! that accumulate meanwhile are sent as one digest.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,31 +24,31 @@ use crate::payload::{self, About};
 use crate::send::{send, shortened};
 use crate::wake::Wake;
 
-/// At the latest, channels are looked at again.
+/// The maximum time between two checks of the channels.
 const EVERY: Duration = Duration::from_secs(5);
-/// More alerts than these leave as one digest.
+/// More alerts than these are sent as one digest.
 const ONE_BY_ONE: u64 = 3;
-/// No failing channel is left alone for longer, in seconds.
+/// The longest delay for a failing channel, in seconds.
 const LONGEST_PAUSE: i64 = 3600;
-/// A delivery that fails for so long is given up, in seconds.
+/// A delivery that fails for this long is given up, in seconds.
 const GIVE_UP_AFTER: i64 = 7 * 24 * 3600;
 
 /// Delivers over channels.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// Channels, what waits for them, and what came of it.
+    /// Channels, pending alerts and deliveries.
     pub store: Store,
-    /// By which it is woken.
+    /// Wakes the delivery.
     pub wake: Arc<Wake>,
     /// Opens the channels' secrets.
     pub secrets: Arc<dyn Secrets>,
     /// The platform's URL, for people.
     pub platform: String,
-    /// Seconds until a failed delivery is tried again for the first time.
+    /// Seconds until the first retry of a failed delivery.
     pub retry_first: i64,
 }
 
-/// Runs until the platform ends.
+/// Runs until the platform shuts down.
 pub async fn run(delivery: Delivery) {
     let mut working = JoinSet::new();
     let mut busy = HashSet::new();
@@ -61,7 +61,7 @@ pub async fn run(delivery: Delivery) {
                     }
                 }
             }
-            Err(error) => tracing::error!(%error, "channels could not be looked at"),
+            Err(error) => tracing::error!(%error, "could not read the alert channels"),
         }
         tokio::select! {
             () = delivery.wake.due.notified() => {}
@@ -70,9 +70,9 @@ pub async fn run(delivery: Delivery) {
                 Ok(id) => {
                     busy.remove(&id);
                 }
-                // A channel whose work panicked: its id is lost, so all are looked at again.
+                // The work on a channel panicked: its id is lost, so all are checked again.
                 Err(error) => {
-                    tracing::error!(%error, "a delivery ended badly");
+                    tracing::error!(%error, "a delivery task failed");
                     working.abort_all();
                     while working.join_next().await.is_some() {}
                     busy.clear();
@@ -82,7 +82,7 @@ pub async fn run(delivery: Delivery) {
     }
 }
 
-/// Channels that may be tried and have something to do.
+/// Channels that are due and have something to deliver.
 async fn due_channels(by: &Delivery) -> StoreResult<Vec<StoredChannel>> {
     let now = Timestamp::now();
     let mut conn = by.store.read().await?;
@@ -99,14 +99,14 @@ async fn due_channels(by: &Delivery) -> StoreResult<Vec<StoredChannel>> {
     Ok(due)
 }
 
-/// Delivers what a channel has to, until nothing is left or an attempt fails. Gives the channel's id.
+/// Delivers what is due on a channel, until nothing is left or an attempt fails. Returns the channel's id.
 async fn work(by: Delivery, channel: StoredChannel) -> String {
     loop {
         match deliver_next(&by, &channel).await {
             Ok(Outcome::Delivered) => {}
             Ok(Outcome::Nothing | Outcome::Failed) => break,
             Err(error) => {
-                tracing::error!(%error, channel.name, "a delivery could not be written down");
+                tracing::error!(%error, channel.name, "could not record a delivery");
                 break;
             }
         }
@@ -136,7 +136,7 @@ async fn deliver_next(by: &Delivery, channel: &StoredChannel) -> StoreResult<Out
     record(by, channel, &delivery, sent).await
 }
 
-/// Makes the next delivery of what is due.
+/// Creates the next delivery from what is due.
 async fn form(by: &Delivery, channel: &StoredChannel) -> StoreResult<Option<StoredDelivery>> {
     let now = Timestamp::now();
     let mut tx = by.store.write().await?;
@@ -145,7 +145,7 @@ async fn form(by: &Delivery, channel: &StoredChannel) -> StoreResult<Option<Stor
     let most = if together { channel.settings.alerts_at_once() } else { 1 };
     let due = deliveries::take_due(&mut tx, &channel.id, now, most).await?;
     if due.is_empty() {
-        // Damaged ones may have been taken away.
+        // Damaged ones may have been removed.
         commit(tx).await?;
         return Ok(None);
     }
@@ -187,7 +187,7 @@ async fn try_once(
     send(&channel.settings, &out).await
 }
 
-/// What a channel's secret is bound to.
+/// The context that a channel's secret is bound to.
 #[must_use]
 pub fn sealed_for(channel: &str) -> String {
     format!("alert channel {channel}")
@@ -211,17 +211,17 @@ async fn record(
             let answer = shortened(&error.to_string());
             let over = delivery.created_at.plus(GIVE_UP_AFTER) <= now;
             if error.is_final() || over {
-                tracing::error!(channel.name, delivery.id, answer, "a delivery is given up");
+                tracing::error!(channel.name, delivery.id, answer, "giving up a delivery");
                 deliveries::settle(&mut tx, &delivery.id, DeliveryState::GivenUp, &answer).await?;
             } else {
                 tracing::warn!(channel.name, delivery.id, answer, "a delivery failed");
                 deliveries::settle(&mut tx, &delivery.id, DeliveryState::Waiting, &answer).await?;
             }
             if error.is_final() {
-                // The channel itself is not at fault.
+                // The channel itself works.
                 Outcome::Delivered
             } else {
-                // What failed since the work began is known to the database alone.
+                // Only the database knows about failures since the work began.
                 let failures = deliveries::channel(&mut tx, &channel.name).await?;
                 let failures = failures.map_or(0, |channel| channel.failures);
                 let pause = pause(by.retry_first, failures);
@@ -237,21 +237,21 @@ async fn record(
     Ok(outcome)
 }
 
-/// Seconds until a channel is tried again: twice as long after each failure, a quarter more or less.
+/// Seconds until the next attempt: doubled after each failure, plus or minus a quarter.
 fn pause(first: i64, failures: u32) -> i64 {
     let doubled = first.saturating_mul(1 << failures.min(20)).clamp(1, LONGEST_PAUSE);
-    // Without random bytes it is just not spread.
+    // Without random bytes the delay is not randomized.
     let spread = random::<2>().map_or(0, |bytes| i64::from(u16::from_le_bytes(bytes)));
     let half = doubled / 2;
     doubled - half / 2 + spread % (half + 1)
 }
 
-/// Seconds for which a receiver asks to be left alone; not for longer than a failing one is anyway.
+/// The delay that a receiver asks for, in seconds, at most that of a failing one.
 fn asked_to_wait(said: Option<u64>) -> i64 {
     said.map_or(0, |seconds| i64::try_from(seconds).unwrap_or(i64::MAX).min(LONGEST_PAUSE))
 }
 
-/// An alert with which a channel is tried.
+/// The alert for testing a channel.
 fn test_alert(channel: &str, now: Timestamp) -> Alert {
     Alert {
         name: format!("Test of {NAME}"),
@@ -259,17 +259,17 @@ fn test_alert(channel: &str, now: Timestamp) -> Alert {
         severity: Severity::Low,
         rule: "test".to_owned(),
         at: now,
-        summary: format!("Test of the channel {channel}: alerts arrive here"),
+        summary: format!("Test of the channel {channel}: alerts will arrive here"),
         withheld: 0,
         counted: None,
         event: None,
     }
 }
 
-/// Tries a channel now, once, and keeps a record of it.
+/// Tests a channel now, once, and records the delivery.
 ///
 /// # Errors
-/// When the database fails. That the channel doesn't work is no error.
+/// When the database fails. A channel that doesn't work is not an error.
 pub async fn test(by: &Delivery, channel: &StoredChannel) -> StoreResult<StoredDelivery> {
     let now = Timestamp::now();
     let id = delivery_id()?;
@@ -279,7 +279,7 @@ pub async fn test(by: &Delivery, channel: &StoredChannel) -> StoreResult<StoredD
     let kind = DeliveryKind::Test;
     let new = NewDelivery { id: &id, channel: &channel.id, kind, alerts: 0, payload: &payload };
     let mut tx = by.store.write().await?;
-    // Not waiting: nobody else shall try it, and it is not tried again.
+    // Not pending: nothing else should try it, and it is not retried.
     deliveries::insert(&mut tx, &new, DeliveryState::GivenUp, now).await?;
     deliveries::attempt(&mut tx, &id, now).await?;
     commit(tx).await?;
@@ -290,7 +290,7 @@ pub async fn test(by: &Delivery, channel: &StoredChannel) -> StoreResult<StoredD
     match sent {
         Ok(answer) => {
             deliveries::settle(&mut tx, &id, DeliveryState::Delivered, &answer).await?;
-            // What waits need not wait any longer.
+            // Pending alerts need not wait any longer.
             deliveries::channel_works(&mut tx, &channel.id, &answer, Timestamp::now()).await?;
         }
         Err(error) => {

@@ -1,5 +1,5 @@
-//! Judges matches as they come in, and the platform's own state every few seconds, by the alert rules.
-//! What the rules make of a match, and that it was looked at, is written in one transaction.
+//! Evaluates the alert rules: matches as they arrive, and the platform's own state every few seconds. The
+//! result for a match, and that it was evaluated, are written in one transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -22,27 +22,27 @@ use crate::matches;
 use crate::rule::{concerns, subject_of, weight};
 use crate::wake::Wake;
 
-/// Between two looks at the platform's own state; also when judging failed.
+/// The interval between two checks of the platform's own state; also after errors.
 const EVERY: Duration = Duration::from_secs(15);
-/// Matches judged in one transaction.
+/// Matches evaluated in one transaction.
 const BATCH: u32 = 500;
-/// A rule gives no more alerts in an hour; what is beyond is withheld and counted.
+/// The maximum number of alerts of a rule per hour; further ones are withheld and counted.
 const MOST_AN_HOUR: u64 = 1000;
-/// What a rule remembers of itself.
+/// The key of a rule's own state.
 const ITSELF: &str = "";
 
-/// Judges by the alert rules.
+/// Evaluates the alert rules.
 #[derive(Debug, Clone)]
 pub struct Judge {
-    /// Rules, matches, and the alerts that come of them.
+    /// Rules, matches and the resulting alerts.
     pub store: Store,
-    /// By which it is woken, and wakes those who deliver.
+    /// Wakes this job, and is used to wake delivery.
     pub wake: Arc<Wake>,
-    /// Flows with listed peers kept of one asset, at most.
+    /// Maximum number of flows with listed peers kept per asset.
     pub keep: i64,
 }
 
-/// Runs until the platform ends.
+/// Runs until the platform shuts down.
 pub async fn run(judge: Judge) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -51,7 +51,7 @@ pub async fn run(judge: Judge) {
             () = judge.wake.fresh.notified() => {}
             _ = tick.tick() => {
                 if let Err(error) = alarms(&judge).await {
-                    tracing::error!(%error, "the platform's own state could not be judged");
+                    tracing::error!(%error, "could not evaluate the alert rules about the platform");
                 }
             }
         }
@@ -60,7 +60,7 @@ pub async fn run(judge: Judge) {
                 Ok(Left::More) => {}
                 Ok(Left::Nothing) => break,
                 Err(error) => {
-                    tracing::error!(%error, "matches could not be judged; they stay in the queue");
+                    tracing::error!(%error, "could not evaluate matches; they stay in the queue");
                     break;
                 }
             }
@@ -68,7 +68,7 @@ pub async fn run(judge: Judge) {
     }
 }
 
-/// Whether there is more to judge.
+/// Whether there is more to evaluate.
 #[derive(Debug, PartialEq, Eq)]
 enum Left {
     More,
@@ -102,7 +102,7 @@ async fn judged(judge: &Judge) -> StoreResult<Left> {
     }
     round.end(&mut tx).await?;
     threat_events::looked_at(&mut tx, last).await?;
-    // What was in the queue could not be forgotten before.
+    // What was in the queue could not be pruned before.
     let assets: BTreeSet<&AssetId> = fresh.iter().map(|one| &one.flow.asset_id).collect();
     for asset in assets {
         matches::make_room(judge.keep, &mut tx, asset).await?;
@@ -112,7 +112,7 @@ async fn judged(judge: &Judge) -> StoreResult<Left> {
     Ok(Left::More)
 }
 
-/// What one transaction needs and changes.
+/// What one transaction reads and changes.
 struct Round {
     rules: Vec<StoredRule>,
     kept: Vec<StoredRule>,
@@ -221,14 +221,18 @@ impl Round {
                 Some(channel) => {
                     deliveries::notify(tx, channel, id, due(rule.delivery, self.now)).await?;
                 }
-                None => tracing::error!(channel, alert.rule, "an alert rule names a lost channel"),
+                None => tracing::error!(
+                    channel,
+                    alert.rule,
+                    "an alert rule refers to a missing channel"
+                ),
             }
         }
         Ok(())
     }
 }
 
-/// When an alert of now is due. Digests of one interval are due together.
+/// When an alert raised now is due. Digests of one interval are due together.
 fn due(delivery: Delivery, now: Timestamp) -> Timestamp {
     match delivery {
         Delivery::Immediate => now,
@@ -239,14 +243,14 @@ fn due(delivery: Delivery, now: Timestamp) -> Timestamp {
     }
 }
 
-/// Something about the platform's own state.
+/// A condition of the platform itself.
 struct Alarm {
     kind: AlertKind,
     name: &'static str,
     /// A feed or an asset.
     subject: String,
     summary: String,
-    /// It is told again when this changes.
+    /// An alert is raised again when this changes.
     mark: u64,
 }
 
@@ -285,8 +289,8 @@ async fn losses(tx: &mut Tx, since: Timestamp) -> StoreResult<Vec<Alarm>> {
         kind: AlertKind::RecorderLosses,
         name: "Threat matches not recorded",
         summary: format!(
-            "{}: {} packets of listed peers could not be recorded so far; the recorder is full, or \
-             the host too busy",
+            "{}: {} packets of listed peers could not be recorded so far; the recorder is full \
+             or the host too busy",
             loss.asset, loss.lost
         ),
         subject: loss.asset,
@@ -295,7 +299,7 @@ async fn losses(tx: &mut Tx, since: Timestamp) -> StoreResult<Vec<Alarm>> {
     Ok(found.into_iter().map(alarm).collect())
 }
 
-/// Feeds that should have been read long ago; told again after each good run that is too old.
+/// Feeds whose last fetch is too old; raised again after each successful run that becomes too old.
 async fn stale_feeds(tx: &mut Tx, now: Timestamp) -> StoreResult<Vec<Alarm>> {
     let mut feeds = threat_feeds::all(tx).await?;
     feeds.retain(|feed| feed.is_stale(now));
@@ -307,8 +311,8 @@ async fn stale_feeds(tx: &mut Tx, now: Timestamp) -> StoreResult<Vec<Alarm>> {
             kind: AlertKind::FeedStale,
             name: "Threat feed is stale",
             summary: format!(
-                "Threat feed {} could not be read for too long ({told}): its entries may be out of \
-                 date. See 'xshield threat feed show {}'",
+                "Threat feed {} has not been fetched for too long ({told}); its entries may be \
+                 out of date. See 'xshield threat feed show {}'",
                 feed.id, feed.id
             ),
             subject: feed.id.to_string(),
@@ -318,15 +322,16 @@ async fn stale_feeds(tx: &mut Tx, now: Timestamp) -> StoreResult<Vec<Alarm>> {
     Ok(feeds.into_iter().map(alarm).collect())
 }
 
-/// Feeds with a listing that waits for an operator; told again for each such listing.
+/// Feeds with a held listing; raised once for each such listing.
 async fn held_feeds(tx: &mut Tx) -> StoreResult<Vec<Alarm>> {
     let alarm = |feed: StoredFeed| {
         let held = feed.state.held?;
         Some(Alarm {
             kind: AlertKind::FeedHeld,
-            name: "Threat feed waits for an operator",
+            name: "Threat feed listing held",
             summary: format!(
-                "Threat feed {} waits for an operator, the listing before stays in force: {}",
+                "A listing of threat feed {} is held for an operator's decision, the previous \
+                 one stays in force: {}",
                 feed.id,
                 held.reasons.join("; ")
             ),
@@ -345,7 +350,7 @@ impl Round {
             return Ok(());
         }
         let Decision::Tell { .. } = memory.decide(stored.rule.throttle_seconds, now) else {
-            // Not told: it is looked at again, so it is not withheld for good.
+            // No alert was raised: it is evaluated again, so it is not withheld permanently.
             memory.withheld = 0;
             return Ok(());
         };

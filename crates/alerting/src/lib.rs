@@ -1,14 +1,13 @@
-//! "Malicious IP Match": from what hosts and access logs tell to what people are told.
+//! "Malicious IP Match": from reports of hosts and access logs to alerts.
 //!
 //! | step | module |
 //! |---|---|
-//! | count once, queue | [`mod@matches`] |
-//! | judge: which rules concern a match, and is it time to tell? | [`rule`], [`xshield_model::alert_memory`], [`judge`](mod@judge) |
-//! | write it down, for people and channels | [`xshield_model::alert`], [`mod@payload`] (by [`mail_text`], [`cef`], [`ocsf`]) |
-//! | deliver, until it is taken | [`send`], [`deliver`] |
+//! | deduplicate, queue | [`mod@matches`] |
+//! | evaluate: which rules apply to a match, and is an alert due? | [`rule`], [`xshield_model::alert_memory`], [`judge`](mod@judge) |
+//! | format it for people and channels | [`xshield_model::alert`], [`mod@payload`] (by [`mail_text`], [`cef`], [`ocsf`]) |
+//! | deliver, with retries | [`send`], [`deliver`] |
 //!
-//! Each step ends in a transaction: a sudden end repeats at most the sending of one payload under
-//! the same id.
+//! Each step ends in a transaction: after a crash, at most one payload is sent again, with the same id.
 
 pub mod cef;
 pub mod channel;

@@ -14,10 +14,10 @@ use xshield_model::channel::{MailSecurity, MailSettings};
 use crate::outgoing::{Outgoing, Secret, SendError, reach};
 use crate::place::Place;
 
-/// The server answers each command within this time.
+/// The timeout for each command.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 
-/// Sends a mail; gives the server's answer.
+/// Sends a mail; returns the server's answer.
 pub(crate) async fn send(
     settings: &MailSettings,
     out: &Outgoing<'_>,
@@ -58,7 +58,7 @@ fn mailbox(text: &str) -> Result<Mailbox, SendError> {
     text.parse().map_err(|error| SendError::of("read a mail address", &error))
 }
 
-/// The address of the server: one that may be reached, and that answers if there are several.
+/// The address of the server: one that is allowed, and that answers if there are several.
 async fn server(settings: &MailSettings) -> Result<IpAddr, SendError> {
     let reach = reach(settings.allow_private);
     let place = Place { host: &settings.host, port: settings.port(), reach };
@@ -102,7 +102,7 @@ fn transport(
 }
 
 fn parameters(settings: &MailSettings) -> Result<TlsParameters, SendError> {
-    let failed = |error: lettre::transport::smtp::Error| SendError::of("set TLS up", &error);
+    let failed = |error: lettre::transport::smtp::Error| SendError::of("set up TLS", &error);
     let mut builder = TlsParameters::builder(settings.host.clone());
     if let Some(ca) = &settings.ca {
         builder = builder.certificate_store(CertificateStore::None);
@@ -112,7 +112,7 @@ fn parameters(settings: &MailSettings) -> Result<TlsParameters, SendError> {
     builder.build_rustls().map_err(failed)
 }
 
-/// So that no vacation notice comes back (RFC 3834).
+/// Suppresses automatic replies (RFC 3834).
 #[derive(Debug, Clone)]
 struct AutoSubmitted;
 

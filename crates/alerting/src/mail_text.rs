@@ -1,5 +1,5 @@
-//! Alerts as mail. Names that hosts chose end up in subjects and texts: what could break a line, or
-//! steer a terminal, is replaced.
+//! Alerts as mail. Names that hosts chose occur in subjects and texts: characters that could break a line, or
+//! control a terminal, are replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -7,12 +7,12 @@ use std::fmt::Write as _;
 use xshield_model::alert::{Alert, EventView, FirstSeen};
 use xshield_store::alerts::StoredAlert;
 
-/// Characters of a subject, at most.
+/// The maximum length of a subject, in characters.
 const MAX_SUBJECT: usize = 160;
-/// Rows of a digest's table, at most.
+/// The maximum number of rows in a digest's table.
 const MAX_ROWS: usize = 100;
 
-/// Subject and text about one alert.
+/// Subject and text for one alert.
 #[must_use]
 pub fn one(alert: &Alert, platform: &str) -> (String, String) {
     let subject = subject(&format!("[Xshield] {}", alert.summary));
@@ -32,7 +32,7 @@ pub fn one(alert: &Alert, platform: &str) -> (String, String) {
         }
     }
     if alert.withheld > 0 {
-        fact("Withheld", format!("{} of the same since the last alert", alert.withheld));
+        fact("Withheld", format!("{} similar alerts since the last one", alert.withheld));
     }
     text.push_str(&footer(platform));
     (subject, text)
@@ -48,8 +48,8 @@ fn facts(event: &EventView) -> Vec<(&'static str, String)> {
         facts.push((
             "Via proxy",
             format!(
-                "{via}; the host's firewall sees only this address, so it \
-                                          can't block the peer: block it at the proxy"
+                "{via}; the host's firewall only sees this address and can't block the peer: \
+                 block it at the proxy"
             ),
         ));
     }
@@ -93,7 +93,7 @@ fn facts(event: &EventView) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// Subject and text about many alerts: one row for each rule, asset and peer, the most frequent first.
+/// Subject and text for many alerts: one row for each rule, asset and peer, the most frequent first.
 #[must_use]
 pub fn digest(alerts: &[StoredAlert], platform: &str) -> (String, String) {
     let mut groups: BTreeMap<(String, String), (u64, &Alert)> = BTreeMap::new();
@@ -130,7 +130,7 @@ pub fn digest(alerts: &[StoredAlert], platform: &str) -> (String, String) {
     );
     if withheld > 0 {
         // Writing to a string can't fail.
-        let _ = writeln!(text, "{withheld} more of the same were withheld.");
+        let _ = writeln!(text, "{withheld} more similar alerts were withheld.");
     }
     text.push('\n');
     let mut rows: Vec<_> = groups.into_iter().collect();
@@ -164,7 +164,7 @@ fn word(value: &impl serde::Serialize) -> String {
     }
 }
 
-/// A text on one line, without characters that steer.
+/// A text on one line, without control characters.
 #[must_use]
 pub fn line(text: &str) -> String {
     let steers = |c: char| {

@@ -1,4 +1,4 @@
-//! Matches on their way in: counted once (batches are known by their ids) and queued for the alert rules.
+//! Incoming matches: deduplicated (batches have ids) and queued for the alert rules.
 
 use xshield_model::Timestamp;
 use xshield_model::threat_match::ReadFrom;
@@ -7,10 +7,10 @@ use xshield_store::threat_events::{Judging, ThreatEvent};
 use xshield_store::{StoreResult, Tx, threat_events};
 use xshield_wire::bounds;
 
-/// Names of programs and services are cut here, in bytes as JSON writes them.
+/// The limit for names of programs and services, in bytes as JSON.
 const MAX_NAME: usize = 512;
 
-/// Stores events of one asset, of which so many flows are kept.
+/// Stores events of one asset, with a limit on the number of flows kept.
 ///
 /// # Errors
 /// When the database fails.
@@ -29,7 +29,7 @@ pub async fn take(
     make_room(keep, tx, asset).await
 }
 
-/// Forgets an asset's oldest flows beyond the `keep` that are kept.
+/// Deletes an asset's oldest flows beyond the limit `keep`.
 ///
 /// # Errors
 /// When the database fails.
@@ -41,7 +41,7 @@ pub async fn make_room(keep: i64, tx: &mut Tx, asset: &AssetId) -> StoreResult<(
     Ok(())
 }
 
-/// A text that is short enough to keep.
+/// A text truncated to the limit.
 #[must_use]
 pub fn bounded(mut text: String) -> String {
     bounds::text(&mut text, MAX_NAME);

@@ -1,7 +1,7 @@
 //! OCSF 1.3.0, class 2004 Detection Finding.
 //!
-//! Not 4001 Network Activity: that class is for flows, one record each, and has no place for what was
-//! found and why. A match is a finding (the list's rule said so), with the flow as its evidence.
+//! Not 4001 Network Activity: that class is for flows, one record each, and has no fields for what was found
+//! and why. A match is a finding (the list's rule said so), with the flow as its evidence.
 
 use std::net::IpAddr;
 
@@ -64,8 +64,8 @@ pub fn finding(alert: &Alert, number: i64) -> Value {
     finding
 }
 
-/// The finding as JSON, of at most `most` bytes: where there are too many feeds, the last ones are left
-/// out, and counted.
+/// The finding as JSON, of at most `most` bytes: if there are too many feeds, the last ones are omitted, and
+/// counted.
 #[must_use]
 pub fn text(alert: &Alert, number: i64, most: usize) -> String {
     let mut finding = finding(alert, number);
@@ -101,13 +101,13 @@ fn add_event(finding: &mut Map<String, Value>, event: &EventView) {
             finding["finding_info"]["first_seen_time"] = json!(milliseconds(at));
             at
         }
-        // A span of time begins then; the first packet came later.
+        // A time span begins then; the first packet came later.
         FirstSeen::Since(since) => since,
     };
     finding["finding_info"]["last_seen_time"] = json!(milliseconds(event.last_seen));
     finding.insert("start_time".to_owned(), json!(milliseconds(first_seen)));
     finding.insert("end_time".to_owned(), json!(milliseconds(event.last_seen)));
-    // Beside `long_t`, of eight bytes, `integer_t` is taken to have four.
+    // Since `long_t` has eight bytes, `integer_t` is assumed to have four.
     finding.insert("count".to_owned(), json!(i32::try_from(event.packets).unwrap_or(i32::MAX)));
     if let Some(confidence) = event.confidence {
         finding.insert("confidence_score".to_owned(), json!(confidence.percent()));
@@ -191,7 +191,7 @@ fn evidence(event: &EventView) -> Value {
         "dst_endpoint": destination,
         "connection_info": connection,
     });
-    // Not as a `process`: that takes a number of the process, which nobody knows any more.
+    // Not as a `process`: that requires a process id, which is not known any more.
     for (name, value) in [("process", &event.process), ("service", &event.service)] {
         if let Some(value) = value {
             evidence["data"][name] = json!(value);
@@ -200,8 +200,7 @@ fn evidence(event: &EventView) -> Value {
     evidence
 }
 
-/// Whether a name is what the schema takes for the name of a host: labels of letters, digits and inner
-/// hyphens.
+/// Whether a name is valid as a host name in the schema: labels of letters, digits and inner hyphens.
 fn is_host_name(name: &str) -> bool {
     name.split('.').all(|label| {
         !label.is_empty()

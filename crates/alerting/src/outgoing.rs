@@ -1,4 +1,4 @@
-//! One delivery on its way, and what keeps it from arriving.
+//! One delivery attempt, and its errors.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,38 +12,41 @@ use xshield_wire::foreign::without_userinfo;
 
 use xshield_http_client::guard::Reach;
 
-/// An attempt takes no longer.
+/// The timeout of an attempt.
 pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 
 /// Why something was not delivered.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// The other end could not be reached, or said no.
+    /// The receiver could not be reached, or refused.
     #[error("could not {action}: {reason}")]
     Failed {
-        /// What was tried.
+        /// The failed action.
         action: &'static str,
-        /// What was said, or went wrong.
+        /// The answer or the error.
         reason: String,
     },
-    /// The other end is asked too often, or down for a while, and says when to come again.
+    /// The receiver is rate limiting or unavailable, and says when to retry.
     #[error("{reason}, and to wait for {seconds} s")]
     Later {
-        /// What was said.
+        /// The answer.
         reason: String,
-        /// In how many seconds.
+        /// The delay in seconds.
         seconds: u64,
     },
-    /// It took too long.
+    /// It timed out.
     #[error("it took longer than {} s", WITHIN.as_secs())]
     TooSlow,
-    /// The payload was made for a channel of another kind.
-    #[error("the channel was changed to another kind; what was made for the old one can't be sent")]
+    /// The payload was created for a channel of another kind.
+    #[error(
+        "the channel was changed to another kind; this payload was created for the old kind \
+         and can't be sent"
+    )]
     OtherKind,
-    /// The payload can't be read any more.
-    #[error("what was to be sent is damaged in the database")]
+    /// The stored payload is unreadable.
+    #[error("the stored payload is damaged")]
     Damaged,
-    /// The channel's secret can't be used.
+    /// The channel's secret is unusable.
     #[error("the channel's secret can't be read; set it again")]
     Secret,
 }
@@ -64,7 +67,7 @@ impl SendError {
         Self::Failed { action, reason: without_userinfo(&reason).into_owned() }
     }
 
-    /// In how many seconds the other end wants to be asked again, if it says so.
+    /// The delay in seconds that the receiver asks for, if any.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self {
@@ -73,14 +76,14 @@ impl SendError {
         }
     }
 
-    /// Whether no attempt can succeed.
+    /// Whether retrying is pointless.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Self::OtherKind | Self::Damaged)
     }
 }
 
-/// A secret in the clear, for as long as it is used.
+/// A decrypted secret, while it is used.
 pub struct Secret(pub Vec<u8>);
 
 impl std::fmt::Debug for Secret {
@@ -89,14 +92,14 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// One delivery on its way.
+/// A delivery attempt.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
-    /// Its id, the same at every attempt.
+    /// The delivery's id, the same for every attempt.
     pub id: &'a str,
     /// When it was made.
     pub created_at: Timestamp,
-    /// What is sent.
+    /// The payload.
     pub payload: &'a Payload,
     /// The channel's secret.
     pub secret: Option<&'a Secret>,
@@ -104,12 +107,12 @@ pub struct Outgoing<'a> {
     pub platform: &'a str,
 }
 
-/// Which addresses may be reached.
+/// The addresses that may be connected to.
 pub(crate) fn reach(allow_private: bool) -> Reach {
     if allow_private { Reach::Private } else { Reach::Internet }
 }
 
-/// TLS that trusts these authorities, or the system's: companies add their own there.
+/// A TLS configuration that trusts these authorities, or the system's, which companies extend with their own.
 pub(crate) fn tls(ca: Option<&str>) -> Result<Arc<ClientConfig>, SendError> {
     let action = "read the certificate authorities";
     let mut roots = RootCertStore::empty();
@@ -125,13 +128,14 @@ pub(crate) fn tls(ca: Option<&str>) -> Result<Arc<ClientConfig>, SendError> {
         }
     }
     if roots.is_empty() {
-        let reason = "there are none: install ca-certificates, or give the channel a CA".to_owned();
+        let reason =
+            "there are none: install ca-certificates, or configure a CA for the channel".to_owned();
         return Err(SendError::Failed { action, reason });
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| SendError::of("set TLS up", &error))?
+        .map_err(|error| SendError::of("set up TLS", &error))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(config))

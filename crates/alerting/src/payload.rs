@@ -1,4 +1,4 @@
-//! What a delivery sends: made once, from alerts, for one channel. Pure: every attempt sends the same.
+//! The payload of a delivery: created once, from alerts, for one channel. Pure: every attempt sends the same.
 
 use serde_json::json;
 use xshield_model::Timestamp;
@@ -11,12 +11,12 @@ use xshield_store::alerts::StoredAlert;
 
 use crate::{cef, mail_text, ocsf};
 
-/// About a delivery.
+/// Properties of a delivery.
 #[derive(Debug, Clone, Copy)]
 pub struct About<'a> {
     /// Its id.
     pub id: &'a str,
-    /// Why.
+    /// The reason.
     pub kind: DeliveryKind,
     /// When it was made.
     pub at: Timestamp,
@@ -24,10 +24,10 @@ pub struct About<'a> {
     pub platform: &'a str,
 }
 
-/// Bytes of a syslog message, at most: what RFC 5425 (4.3.1) asks receivers to take.
+/// The maximum size of a syslog message in bytes: what RFC 5425 (4.3.1) asks receivers to support.
 const MAX_MESSAGE: usize = 8192;
 
-/// What is sent of these alerts.
+/// The payload for these alerts.
 #[must_use]
 pub fn of(alerts: &[StoredAlert], channel: &ChannelSettings, about: About<'_>) -> Payload {
     match channel {
@@ -69,8 +69,8 @@ fn webhook_body(alerts: &[StoredAlert], format: WebhookFormat, about: About<'_>)
     body.to_string()
 }
 
-/// A message as RFC 5424 (6) lays down. Its text is without a byte order mark, which CEF readers
-/// trip over, so it is formally MSG-ANY.
+/// A message according to RFC 5424 (6). The text has no byte order mark, which CEF parsers don't expect, so
+/// it is formally MSG-ANY.
 fn syslog_message(one: &StoredAlert, settings: &SyslogSettings, platform: &str) -> String {
     let alert: &Alert = &one.alert;
     let severity = match alert.severity {
@@ -88,7 +88,7 @@ fn syslog_message(one: &StoredAlert, settings: &SyslogSettings, platform: &str) 
     );
     message.push_str(&match settings.format {
         SyslogFormat::Cef => cef::line(alert, one.id),
-        // Half of a JSON text is none.
+        // A truncated JSON text would be invalid.
         SyslogFormat::Ocsf => ocsf::text(alert, one.id, MAX_MESSAGE.saturating_sub(message.len())),
     });
     if message.len() > MAX_MESSAGE {

@@ -1,4 +1,4 @@
-//! Where mail and syslog channels may lead: the same places as feeds and webhooks.
+//! The addresses that mail and syslog channels may use: the same as for feeds and webhooks.
 
 use std::net::SocketAddr;
 
@@ -16,8 +16,7 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Its addresses, each of which may be connected to. What is connected to must be one of them: the
-    /// name may lead elsewhere when it is asked again.
+    /// Its allowed addresses. Connect to one of these: resolving the name again may give others.
     pub(crate) async fn addresses(&self) -> Result<Vec<SocketAddr>, SendError> {
         const ACTION: &str = "find the receiver";
         let found = lookup_host((self.host, self.port)).await;
@@ -33,7 +32,7 @@ impl Place<'_> {
         Ok(found)
     }
 
-    /// A connection to it.
+    /// Connects to it.
     pub(crate) async fn connect(&self) -> Result<TcpStream, SendError> {
         let addresses = self.addresses().await?;
         let stream = TcpStream::connect(addresses.as_slice()).await;

@@ -1,4 +1,4 @@
-//! Which matches an alert rule is about, and what it remembers them under.
+//! Which matches an alert rule applies to, and the key of its state for each.
 
 use xshield_model::alert_rule::{AlertRule, Condition, Counted, Per, Scope};
 use xshield_model::threat_match::ViaProxy;
@@ -6,7 +6,7 @@ use xshield_policy::inventory::Asset;
 use xshield_store::threat_events::{Fresh, Novelty};
 use xshield_threat::FeedId;
 
-/// Whether the rule is about this match.
+/// Whether the rule applies to this match.
 #[must_use]
 pub fn concerns(rule: &AlertRule, fresh: &Fresh, asset: Option<&Asset>) -> bool {
     let event = &fresh.flow.event;
@@ -28,7 +28,7 @@ pub fn concerns(rule: &AlertRule, fresh: &Fresh, asset: Option<&Asset>) -> bool 
             .is_none_or(|criteria| asset.is_some_and(|asset| criteria.matches(asset)))
 }
 
-/// Whether its condition may hold for this match; thresholds are counted elsewhere.
+/// Whether its condition may hold for this match; thresholds are checked elsewhere.
 fn may_hold(condition: Condition, fresh: &Fresh) -> bool {
     match condition {
         Condition::AnyMatch => fresh.novelty > Novelty::Told,
@@ -39,7 +39,7 @@ fn may_hold(condition: Condition, fresh: &Fresh) -> bool {
     }
 }
 
-/// What throttle and threshold remember the match under.
+/// The key of a match for throttling and thresholds.
 #[must_use]
 pub fn subject_of(rule: &AlertRule, fresh: &Fresh) -> String {
     let (asset, remote) = (&fresh.flow.asset_id, fresh.flow.event.remote);
@@ -51,7 +51,7 @@ pub fn subject_of(rule: &AlertRule, fresh: &Fresh) -> String {
     }
 }
 
-/// How much a match adds to a threshold. What an agent tells at once is counted later.
+/// How much a match counts for a threshold. Live events of agents are counted later.
 #[must_use]
 pub fn weight(condition: Condition, fresh: &Fresh) -> u64 {
     match condition {

@@ -5,10 +5,10 @@ use xshield_model::channel::{ChannelSettings, Payload};
 use crate::outgoing::{Outgoing, SendError, WITHIN};
 use crate::{mail, syslog, webhook};
 
-/// Characters of an answer that are kept.
+/// The number of characters kept of an answer.
 const MAX_ANSWER: usize = 500;
 
-/// Sends, and gives what the other end answered.
+/// Sends the payload, and returns the receiver's answer.
 ///
 /// # Errors
 /// See [`SendError`].
@@ -31,7 +31,7 @@ pub async fn send(channel: &ChannelSettings, out: &Outgoing<'_>) -> Result<Strin
     Ok(shortened(&answer))
 }
 
-/// An answer that is short enough to keep.
+/// An answer truncated to the limit.
 #[must_use]
 pub fn shortened(answer: &str) -> String {
     let line = crate::mail_text::line(answer);

@@ -12,7 +12,7 @@ use xshield_model::channel::{SyslogSettings, SyslogTransport};
 use crate::outgoing::{SendError, reach, tls};
 use crate::place::Place;
 
-/// A receiver that was told of the end closes, mostly; it need not.
+/// Most receivers close the connection after the end is signaled; they need not.
 const CLOSES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Sends messages; syslog has no answer.
@@ -59,8 +59,8 @@ async fn bind_for(addresses: &[SocketAddr]) -> std::io::Result<UdpSocket> {
     Err(last)
 }
 
-/// Writes each message behind its length, tells of the end, and waits for the receiver to close: what
-/// it refused by then comes back as an error instead of being lost unseen.
+/// Writes each message with its length, signals the end, and waits for the receiver to close: what it refused
+/// by then comes back as an error instead of being lost unnoticed.
 async fn write(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     messages: &[String],

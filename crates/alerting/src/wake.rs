@@ -1,11 +1,11 @@
-//! What those who judge and deliver wait for.
+//! Wake-up signals for rule evaluation and delivery.
 
 use tokio::sync::Notify;
 
-/// Wakes those who judge matches and deliver alerts.
+/// Wakes rule evaluation and delivery.
 #[derive(Debug, Default)]
 pub struct Wake {
-    /// There are matches to be judged.
+    /// There are matches to be evaluated.
     pub fresh: Notify,
     /// There is something to be delivered.
     pub due: Notify,

@@ -1,5 +1,5 @@
-//! HTTPS POST, signed as Standard Webhooks lays down (<https://www.standardwebhooks.com>): HMAC-SHA256
-//! over `id.timestamp.body`, in `webhook-signature`. The id is the same at every attempt.
+//! HTTPS POST, signed according to Standard Webhooks (<https://www.standardwebhooks.com>): HMAC-SHA256 over
+//! `id.timestamp.body`, in `webhook-signature`. The id is the same at every attempt.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,13 +18,13 @@ use xshield_model::channel::WebhookSettings;
 
 use crate::outgoing::{Outgoing, Secret, SendError, reach};
 
-/// The receiver answers within this time.
+/// The timeout for the answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
-/// Bytes of an answer that are read.
+/// The number of bytes read of an answer.
 const MAX_ANSWER: u64 = 2048;
 const ACTION: &str = "call the webhook";
 
-/// Posts a body; gives the receiver's answer.
+/// Posts a body; returns the receiver's answer.
 pub(crate) async fn send(
     settings: &WebhookSettings,
     out: &Outgoing<'_>,
@@ -68,7 +68,7 @@ fn ask(agent: &Agent, request: http::Request<String>) -> Result<String, SendErro
     Err(SendError::Failed { action: ACTION, reason: format!("the answer is {said}{hint}") })
 }
 
-/// Connects to addresses that were looked at, and to no other server than the one named.
+/// Connects only to the checked addresses, and only to the named server.
 fn agent(settings: &WebhookSettings) -> Result<Agent, SendError> {
     let tls = TlsConfig::builder()
         .root_certs(roots(settings.ca.as_deref())?)
@@ -103,7 +103,8 @@ fn roots(ca: Option<&str>) -> Result<RootCerts, SendError> {
             .collect(),
     };
     if certificates.is_empty() {
-        let reason = "there are none: install ca-certificates, or give the channel a CA".to_owned();
+        let reason =
+            "there are none: install ca-certificates, or configure a CA for the channel".to_owned();
         return Err(SendError::Failed { action: "read the certificate authorities", reason });
     }
     Ok(RootCerts::new_with_certs(&certificates))

@@ -1,4 +1,4 @@
-//! What keeps the platform from doing what hosts and feeds need of it.
+//! Errors of threat intelligence.
 
 use xshield_model::secrets::SecretError;
 use xshield_store::StoreError;
@@ -6,7 +6,7 @@ use xshield_wire::envelope;
 
 use crate::files::FileError;
 
-/// Why it was not done. Callers can't change any of it.
+/// An internal failure that callers can't do anything about.
 #[derive(Debug, thiserror::Error)]
 pub enum ThreatError {
     /// The database.
@@ -23,17 +23,17 @@ pub enum ThreatError {
     Secret {
         /// The feed.
         feed: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: SecretError,
     },
-    /// A feed's secret that was sealed is no text.
+    /// A feed's secret is not text after opening.
     #[error("the stored secret of feed {feed} is damaged; set it again")]
     SecretNotText {
         /// The feed.
         feed: String,
     },
-    /// A thread.
-    #[error("the work broke off")]
+    /// A background task.
+    #[error("a background task failed")]
     Broken(#[from] tokio::task::JoinError),
 }

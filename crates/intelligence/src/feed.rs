@@ -1,9 +1,9 @@
-//! What an operator says about a feed is checked: what can't work or must not be is refused.
+//! Validates feed settings.
 
 use xshield_model::feed::{Allow, Exchange, FeedSettings, Source, UrlSource};
 use xshield_threat::feed::{Format, Levels};
 
-/// A setting that can't work or must not be.
+/// An invalid setting.
 #[derive(Debug, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct InvalidSetting {
@@ -13,15 +13,14 @@ pub struct InvalidSetting {
     pub reason: String,
 }
 
-/// No feed is asked more often, in seconds.
+/// The shortest interval of a feed, in seconds.
 pub const SHORTEST_EVERY: u32 = 10;
-/// Bytes that no setting goes beyond: what is unpacked passes through memory in pieces, but takes its
-/// time.
+/// The highest byte limit: decompressed data is streamed, but takes time.
 const MOST_BYTES: u64 = 4 << 30;
-/// What the platform's memory holds of one feed.
+/// The maximum number of entries of a feed, limited by the platform's memory.
 const MOST_ENTRIES: u64 = 16_000_000;
 
-/// Refuses what can't work or must not be.
+/// Validates the settings.
 ///
 /// # Errors
 /// Names the setting.
@@ -47,7 +46,7 @@ pub fn checked(settings: FeedSettings) -> Result<FeedSettings, InvalidSetting> {
     };
     if !format {
         let reason =
-            "TAXII gives STIX; CrowdSec's stream and MISP's feeds have formats of their own";
+            "TAXII delivers STIX; CrowdSec's stream and MISP's feeds have their own formats";
         let reason = reason.to_owned();
         return refuse("/format", reason);
     }
@@ -81,19 +80,19 @@ fn check_source(source: &UrlSource) -> Result<(), InvalidSetting> {
         "https" => {}
         "http" if source.allow.contains(&Allow::Http) => {}
         "http" => {
-            let reason = "plain HTTP can be changed on its way; use https, or allow http";
+            let reason = "plain HTTP can be changed in transit; use https, or allow http";
             return refuse("/source/url/url", reason);
         }
         _ => return refuse("/source/url/url", "expected an https URL"),
     }
     if !source.url.username().is_empty() || source.url.password().is_some() {
-        let reason = "the URL holds a password, and URLs are shown; use the header instead";
+        let reason = "the URL contains a password, and URLs are shown; use the header instead";
         return refuse("/source/url/url", reason);
     }
     if let Some(header) = &source.header {
         let name = ureq::http::HeaderName::try_from(header.as_str());
         if name.is_err() {
-            return refuse("/source/url/header", "this is no name of a header");
+            return refuse("/source/url/header", "this is not a valid header name");
         }
     }
     if let Some(proxy) = &source.proxy {
@@ -107,7 +106,7 @@ fn check_source(source: &UrlSource) -> Result<(), InvalidSetting> {
     if let Some(ca) = &source.ca
         && xshield_http_client::fetch::certificates(ca).is_err()
     {
-        return refuse("/source/url/ca", "this holds no certificate (PEM)");
+        return refuse("/source/url/ca", "expected a certificate in PEM format");
     }
     Ok(())
 }

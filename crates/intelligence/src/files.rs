@@ -1,5 +1,5 @@
-//! Files named by the SHA-256 of their bytes: written beside, made durable, then renamed, so that a
-//! name always stands for the whole of what it names.
+//! Files named by the SHA-256 of their content: written to a temporary file, synced, then renamed, so that a
+//! name always refers to the complete content.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -12,24 +12,24 @@ use ring::digest::{self, SHA256};
 use xshield_model::file_name::FileName;
 use xshield_threat::Digest;
 
-/// What could not be done with a file.
+/// A failed file operation.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The system refused.
+    /// The system call failed.
     #[error("could not {action} {path}; is the disk full or its owner another user?")]
     Io {
-        /// What was tried.
+        /// The failed action.
         action: &'static str,
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The bytes are not what the name says.
-    #[error("{path} is damaged; it is fetched or made again")]
+    /// The content does not match the name.
+    #[error("{path} is damaged; it is fetched or created again")]
     Damaged {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
 }
@@ -44,8 +44,7 @@ pub struct Files {
 const UNFINISHED: &str = "new-";
 
 impl Files {
-    /// Makes the directory (mode 0700) if there is none, and removes what a sudden end left half
-    /// written.
+    /// Creates the directory (mode 0700) if missing, and removes incomplete files left by a crash.
     ///
     /// # Errors
     /// When that fails.
@@ -61,13 +60,13 @@ impl Files {
         Ok(files)
     }
 
-    /// Writes the bytes, durably, and gives their name. Blocks.
+    /// Writes the bytes durably and returns their name. Blocks.
     ///
     /// # Errors
     /// When the disk is full or fails; then there is no such file.
     pub fn put(&self, bytes: &[u8]) -> Result<FileName, FileError> {
         let name = FileName::of(bytes);
-        // What is there under the name may be damaged, and is written anew then.
+        // An existing file may be damaged, and is rewritten then.
         if matches!(self.get(name), Ok(Some(_))) {
             return Ok(name);
         }
@@ -84,17 +83,17 @@ impl Files {
             File::open(&self.dir)?.sync_all()
         };
         write().map_err(|source| {
-            // Half a file helps nobody, least of all on a full disk.
+            // A partial file is useless, least of all on a full disk.
             drop(fs::remove_file(&beside));
             failed("write", &path)(source)
         })?;
         Ok(name)
     }
 
-    /// The bytes; nothing when there is no such file. Blocks.
+    /// The content; `None` if there is no such file. Blocks.
     ///
     /// # Errors
-    /// When it can't be read, or is not what its name says.
+    /// When it can't be read, or does not match its name.
     pub fn get(&self, name: FileName) -> Result<Option<Vec<u8>>, FileError> {
         let path = self.path(name);
         let bytes = match fs::read(&path) {
@@ -109,8 +108,8 @@ impl Files {
         }
     }
 
-    /// The file, open at its beginning, and its length; nothing when there is no such file. Blocks.
-    /// However large it is, little of it is in memory.
+    /// The file, open at its beginning, and its length; `None` if there is no such file. Blocks. Memory use
+    /// is small even for large files.
     ///
     /// # Errors
     /// As [`Files::get`].
@@ -129,7 +128,7 @@ impl Files {
         Ok(Some((file, length)))
     }
 
-    /// Removes a file, also one that is not there.
+    /// Removes a file if it exists.
     ///
     /// # Errors
     /// When that fails.
@@ -143,7 +142,7 @@ impl Files {
         }
     }
 
-    /// The files that are older than `age`. Younger ones may be about to be named by the database.
+    /// The files that are older than `age`. Younger ones may not be referenced by the database yet.
     ///
     /// # Errors
     /// When the directory can't be read.

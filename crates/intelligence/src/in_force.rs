@@ -1,4 +1,4 @@
-//! The list in force, and the parts of it that hosts with little memory get.
+//! The list in force, and the parts of it for hosts with little memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -13,34 +13,34 @@ use crate::parts::{Part, kernel_bytes, rounded_down};
 /// The list in force.
 #[derive(Debug)]
 pub struct Current {
-    /// The list, with everything that it came from.
+    /// The list, with its sources.
     pub list: Arc<ThreatList>,
-    /// Its name; nothing before there ever was a feed.
+    /// Its revision; `None` before there ever was a feed.
     pub revision: Option<RevisionName>,
     pub(crate) parts: Parts,
 }
 
-/// Parts by budget: what was worked out for one host holds for all like it.
+/// Parts by budget: one computed for a host is reused for similar hosts.
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
     whole_bytes: Mutex<Option<u64>>,
     by_budget: Mutex<BTreeMap<u64, Option<Part>>>,
 }
 
-/// Names the list at a revision.
+/// Identifies the list at a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RevisionName {
     /// Its number.
     pub revision: u64,
     /// Digest of its addresses.
     pub digest: xshield_threat::Digest,
-    /// Its prefixes.
+    /// The number of prefixes.
     pub entries: u64,
 }
 
 impl Current {
-    /// The part of the list that `budget` bytes hold; the whole list without a budget. Nothing when
-    /// not even the surest entries fit. Blocks, some seconds for a new budget and a large list.
+    /// The part of the list that fits into `budget` bytes; the whole list without a budget. `None` when not
+    /// even the entries of highest confidence fit. Blocks for some seconds for a new budget and a large list.
     ///
     /// # Errors
     /// When a part's snapshot can't be written.
@@ -56,7 +56,7 @@ impl Current {
             return Ok(Some(whole));
         };
         let budget = rounded_down(budget);
-        // Whoever comes while it is worked out for another host waits for that.
+        // Other callers wait while it is computed.
         let mut known = self.parts.by_budget.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(part) = known.get(&budget) {
             return Ok(part.clone());
@@ -85,7 +85,7 @@ impl Current {
         Ok(part)
     }
 
-    /// What a host's kernel takes for the whole list.
+    /// The memory that the whole list needs in a host's kernel.
     pub fn whole_bytes(&self) -> u64 {
         *self
             .parts
@@ -96,7 +96,7 @@ impl Current {
     }
 }
 
-/// The list in force, which is replaced as a whole; clones are of the same.
+/// The list in force, which is replaced atomically; clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct InForce(Arc<RwLock<Arc<Current>>>);
 

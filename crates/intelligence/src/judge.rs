@@ -1,4 +1,4 @@
-//! Whether what a feed says may take effect by itself.
+//! Decides whether a feed's listing may take effect automatically.
 
 use std::sync::Arc;
 
@@ -17,14 +17,14 @@ use crate::list::{differences, exceptions};
 use crate::listings::Listings;
 use crate::state::Threats;
 
-/// Flows seen within so many seconds make their peers recent.
+/// Peers of flows seen within this many seconds count as recent.
 const RECENT: i64 = 7 * 24 * 3600;
-/// Attackers come in, so that a feed names some recent peers is its purpose. More than so many, and
-/// more than a share of all, is a feed gone wrong.
+/// Attackers open connections, so a feed is expected to list some recent peers. More than this number, and
+/// more than a share of all, indicates a broken feed.
 const INBOUND_PEERS: usize = 20;
 const INBOUND_SHARE_PERCENT: usize = 5;
 
-/// What a listing is held against.
+/// What a listing is checked against.
 pub(crate) struct Judges {
     own_assets: ThreatSet,
     outbound: ThreatSet,
@@ -32,7 +32,7 @@ pub(crate) struct Judges {
     kept_off: ThreatSet,
 }
 
-/// Reads what listings are held against.
+/// Reads what listings are checked against.
 pub(crate) async fn judges(threats: &Threats, now: Timestamp) -> StoreResult<Judges> {
     let mut conn = threats.store.read().await?;
     let policy = threats.surroundings.committed(&mut conn).await?;
@@ -57,7 +57,7 @@ pub(crate) async fn judges(threats: &Threats, now: Timestamp) -> StoreResult<Jud
     })
 }
 
-/// A listing with what an operator would want to know before deciding on it.
+/// A listing with the information that an operator needs to decide on it.
 pub(crate) struct Judged {
     pub(crate) name: FileName,
     pub(crate) entries: u64,
@@ -67,17 +67,17 @@ pub(crate) struct Judged {
 }
 
 pub(crate) enum Verdict {
-    /// It is what is in force.
+    /// It equals the one in force.
     Same,
     /// It takes effect.
     Pass,
-    /// An operator turned it away before.
+    /// An operator rejected it before.
     TurnedAway(Vec<String>),
-    /// It waits.
+    /// It is held.
     Hold(Vec<String>),
 }
 
-/// Stores a listing and says whether it may take effect. Blocks.
+/// Stores a listing and decides whether it may take effect. Blocks.
 pub(crate) fn judge(
     listings: &Listings,
     feed: &StoredFeed,
@@ -87,7 +87,7 @@ pub(crate) fn judge(
 ) -> Result<Judged, FileError> {
     let load = |name: Option<FileName>| name.and_then(|name| listings.load(name));
     let before: Option<Arc<Listing>> = load(feed.listing);
-    // What waits keeps its age, too.
+    // A held listing keeps its age, too.
     let aged = load(feed.held);
     let dated = listing.since_of(before.as_deref(), now.unix());
     let dated = match &aged {
@@ -117,7 +117,7 @@ pub(crate) fn judge(
     Ok(Judged { name, entries, added, removed, verdict })
 }
 
-/// Names what is listed, however long it has been.
+/// Identifies the content, regardless of its age.
 #[must_use]
 pub fn content_name(listing: &Listing) -> String {
     let mut text = Vec::new();

@@ -1,16 +1,16 @@
-//! Threat intelligence on the platform: feeds in, one exact list out, and what each host needs of it.
+//! Threat intelligence on the platform: compiles feeds into one list and derives what each host needs of it.
 //!
 //! | step | module |
 //! |---|---|
-//! | a feed is fetched, within bounds and not from where it must not be | [`xshield_http_client`] |
-//! | it is read, judged against what is one's own, stored | [`read`], [`judge`], [`run`] |
-//! | listings become the list, at a revision | [`list`] |
-//! | a match is put down to the feeds of its revision | [`past`] |
-//! | each host is told which list or part, in which modes | [`orders`], [`parts`], [`modes`] |
-//! | a host gets there in the fewest bytes | [`paths`] |
+//! | a feed is fetched, within limits and only from allowed addresses | [`xshield_http_client`] |
+//! | it is parsed, checked against the organization's own addresses, stored | [`read`], [`judge`], [`run`] |
+//! | listings are compiled into a revision of the list | [`list`] |
+//! | a match is attributed to the feeds of its revision | [`past`] |
+//! | each host is told which list or part to use, in which modes | [`orders`], [`parts`], [`modes`] |
+//! | a host gets there with the fewest bytes | [`paths`] |
 //!
-//! The list in force lives in memory, with its feeds; it is compiled again from the stored listings
-//! at start, before anyone is served.
+//! The list in force lives in memory, with its feeds; it is compiled again from the stored listings at start,
+//! before anyone is served.
 
 pub mod error;
 pub mod feed;

@@ -1,4 +1,4 @@
-//! Listings, exceptions and protected ranges become the list, at a revision.
+//! Compiles listings, exceptions and protected ranges into a revision of the list.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,27 +33,26 @@ pub enum ListError {
     /// A file.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A feed's stored listing.
-    #[error("the stored listing of feed {feed} is gone or damaged; run the feed again")]
+    /// The stored listing of a feed.
+    #[error("the stored listing of feed {feed} is missing or damaged; run the feed again")]
     Listing {
         /// The feed.
         feed: FeedId,
     },
-    /// A revision that was restored.
-    #[error("revision {0} is not kept any more; resume compiling, or restore another one")]
+    /// A restored revision.
+    #[error("revision {0} is no longer kept; resume compiling, or restore another one")]
     Pinned(u64),
-    /// A thread.
-    #[error("the compilation broke off")]
+    /// A background task.
+    #[error("the compilation was aborted")]
     Broken(#[from] tokio::task::JoinError),
 }
 
 impl Threats {
-    /// Compiles the list and makes it the one in force, as a new revision when its addresses have
-    /// changed; then hosts are told, in the background. What goes wrong is in the log, and is the list's
-    /// [`trouble`](Threats::trouble).
+    /// Compiles the list and puts it in force, as a new revision if its addresses have changed; hosts are
+    /// then notified in the background. Errors are logged, and are the list's [`trouble`](Threats::trouble).
     ///
     /// # Errors
-    /// When something it is made of is missing; the list in force stays.
+    /// When an input is missing; the list in force is kept.
     pub async fn compile(self: &Arc<Self>) -> Result<(), ListError> {
         let turn = self.compiling.lock().await;
         let done = compile_in_turn(self).await;
@@ -61,10 +60,7 @@ impl Threats {
         metrics::gauge!("xshield_threat_compile_failed")
             .set(f64::from(u8::from(trouble.is_some())));
         if let Some(reason) = &trouble {
-            tracing::error!(
-                reason,
-                "the threat list could not be compiled; the one of before stays"
-            );
+            tracing::error!(reason, "could not compile the threat list; the previous one stays");
         }
         self.note_trouble(trouble);
         drop(turn);
@@ -131,8 +127,8 @@ async fn compile_in_turn(threats: &Arc<Threats>) -> Result<(), ListError> {
         None => match &inputs.latest {
             Some(latest) => {
                 let revision = latest.revision;
-                // The same addresses, listed by others or with another confidence: whoever asks about
-                // this revision later is to hear of these.
+                // The same addresses, listed by other feeds or with another confidence: later look-ups of
+                // this revision should return these.
                 if latest.sources != sources {
                     let mut tx = threats.store.write().await?;
                     threat_lists::set_sources(&mut tx, revision, &sources).await?;
@@ -147,7 +143,7 @@ async fn compile_in_turn(threats: &Arc<Threats>) -> Result<(), ListError> {
     Ok(())
 }
 
-/// Reads who is in which mode again.
+/// Rereads which modes apply to whom.
 ///
 /// # Errors
 /// When the database fails.
@@ -166,8 +162,8 @@ pub async fn reload_rules(threats: &Threats) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What the list is made of: the feeds' listings, or those of the revision that was restored; less
-/// the exceptions of today, and those of that revision.
+/// The inputs of the list: the feeds' listings, or those of the restored revision; less the current
+/// exceptions, and those of that revision.
 fn sources(inputs: &Inputs, now: Timestamp) -> Sources {
     let policy = inputs.policy.as_deref();
     let mut exceptions = exceptions(&inputs.exceptions, policy, now);
@@ -190,8 +186,8 @@ fn sources(inputs: &Inputs, now: Timestamp) -> Sources {
     Sources { feeds, exceptions }
 }
 
-/// The exceptions that hold at `now`, as prefixes. A named network that is not in the policy any more
-/// takes nothing off.
+/// The exceptions in force at `now`, as prefixes. A named network that is no longer in the policy excepts
+/// nothing.
 #[must_use]
 pub fn exceptions(
     stored: &[StoredException],
@@ -219,7 +215,7 @@ fn network_prefixes(policy: Option<&Policy>, network: &str) -> Vec<Prefix> {
     cidrs.filter_map(|cidr| Prefix::try_from(cidr.0).ok()).collect()
 }
 
-/// The addresses of the last revision. No address that was protected then is among them.
+/// The addresses of the last revision. It contains no address that was protected then.
 async fn listed_before(
     threats: &Arc<Threats>,
     latest: Option<&StoredRevision>,
@@ -231,8 +227,8 @@ async fn listed_before(
     Ok(set.unwrap_or_default())
 }
 
-/// An asset's addresses are what its host says. One that is on the list already stays there: a host
-/// that an attacker holds must not take the attacker's addresses off everyone's list.
+/// The addresses of assets come from their hosts. An address that is already listed stays: a host controlled
+/// by an attacker must not be able to remove the attacker's addresses from everyone's list.
 fn protected(threats: &Threats, inputs: &Inputs, listed_before: &ThreatSet) -> Vec<Protected> {
     let listed = inputs.settings.private_ranges == PrivateRanges::Listed;
     let mut protected = special_ranges();
@@ -259,13 +255,13 @@ fn protected(threats: &Threats, inputs: &Inputs, listed_before: &ThreatSet) -> V
 struct Compiled {
     list: ThreatList,
     name: RevisionName,
-    /// Nothing when the addresses are those of the last revision.
+    /// `None` when the addresses equal those of the last revision.
     change: Option<ChangedList>,
 }
 
 struct ChangedList {
     snapshot: StoredFile,
-    /// From the last revision, when that is still there.
+    /// From the last revision, if that is still available.
     delta: Option<StoredFile>,
     added: u64,
     removed: u64,
@@ -317,7 +313,7 @@ fn compile_blocking(
     Ok(Compiled { list, name, change: Some(ChangedList { snapshot, delta, added, removed }) })
 }
 
-/// Prefixes that came and went, in normal form.
+/// Added and removed prefixes, in normal form.
 #[must_use]
 pub fn differences(before: &ThreatSet, after: &ThreatSet) -> (u64, u64) {
     (after.difference(before).len() as u64, before.difference(after).len() as u64)
@@ -367,7 +363,7 @@ async fn add_revision(
     Ok(name)
 }
 
-/// Why the list is another one than before, as far as its sources tell.
+/// Why the list differs from the previous one, as far as its sources show.
 fn reason(inputs: &Inputs, now: &Sources) -> String {
     if let Some(pinned) = &inputs.pinned {
         return format!("restored from revision {}", pinned.revision);
@@ -382,7 +378,7 @@ fn reason(inputs: &Inputs, now: &Sources) -> String {
         changes.push("exceptions".to_owned());
     }
     if changes.is_empty() {
-        return "protected ranges, or entries that ended".to_owned();
+        return "protected ranges or expired entries".to_owned();
     }
     changes.join(", ")
 }

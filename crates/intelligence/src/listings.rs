@@ -1,4 +1,4 @@
-//! Listings of feeds: files named by their digest, and those in use in memory.
+//! The listings of feeds: files named by their digest, and a cache of those in use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,9 +12,9 @@ use crate::files::Files;
 /// The listings.
 #[derive(Debug)]
 pub struct Listings {
-    /// All that are stored.
+    /// All stored ones.
     pub(crate) files: Files,
-    /// Those in use.
+    /// Those in use, decoded.
     decoded: Mutex<BTreeMap<FileName, Arc<Listing>>>,
 }
 
@@ -23,25 +23,25 @@ impl Listings {
         Self { files, decoded: Mutex::default() }
     }
 
-    /// A feed's listing; nothing when its file is gone or damaged. Blocks.
+    /// A feed's listing; `None` if its file is missing or damaged. Blocks.
     pub fn load(&self, name: FileName) -> Option<Arc<Listing>> {
         let listing = self.read(name)?;
         self.decoded().insert(name, listing.clone());
         Some(listing)
     }
 
-    /// The same, but it does not stay in memory when it was not there.
+    /// The same without adding it to the cache.
     pub fn read(&self, name: FileName) -> Option<Arc<Listing>> {
         if let Some(known) = self.decoded().get(&name) {
             return Some(known.clone());
         }
         let bytes = self.files.get(name).inspect_err(|error| {
-            tracing::error!(%error, "a stored listing can't be used");
+            tracing::error!(%error, "a stored listing is unusable");
         });
         Some(Arc::new(store::decode(&bytes.ok()??).ok()?))
     }
 
-    /// Forgets, in memory, what is not in use any more.
+    /// Drops listings from the cache that are no longer in use.
     pub(crate) fn keep_decoded(&self, used: &BTreeSet<FileName>) {
         self.decoded().retain(|name, _| used.contains(name));
     }

@@ -1,4 +1,4 @@
-//! Figures for `/metrics`, read when they are asked for.
+//! Gauges for `/metrics`, updated on request.
 
 use xshield_model::Timestamp;
 use xshield_store::{Conn, StoreResult, threat_assets, threat_feeds};
@@ -9,7 +9,7 @@ use crate::state::Threats;
 ///
 /// # Errors
 /// When the database fails.
-// Counts and times are far below what a float holds exactly.
+// Counts and times are far below the exact range of a float.
 #[allow(clippy::cast_precision_loss, reason = "see above")]
 pub async fn measure(threats: &Threats, conn: &mut Conn, now: Timestamp) -> StoreResult<()> {
     let flag = |on: bool| if on { 1.0 } else { 0.0 };

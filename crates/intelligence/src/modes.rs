@@ -1,5 +1,5 @@
-//! What becomes of traffic with listed peers, and for whom: an asset's own mode beats those of its
-//! segments, which beat the platform's. Of several segments the strictest counts.
+//! The modes for traffic with listed peers: an asset's own mode overrides those of its segments, which
+//! override the platform's. Of several segments the strictest applies.
 
 use serde::Serialize;
 use xshield_model::threat_settings::{ThreatSettings, Wish};
@@ -10,29 +10,29 @@ use xshield_threat::ThreatMode;
 /// The modes of one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Modes {
-    /// For flows that peers open.
+    /// For flows opened by peers.
     pub inbound: ThreatMode,
-    /// For flows that the host opens.
+    /// For flows opened by the host.
     pub outbound: ThreatMode,
 }
 
-/// Everything that says something about modes, but for the wishes for single assets.
+/// All mode settings except those of single assets.
 #[derive(Debug, Clone, Default)]
 pub struct ModeRules {
-    /// For the platform as a whole.
+    /// For the whole platform.
     pub settings: ThreatSettings,
-    /// For segments of the committed policy. One that is not in it any more has no members.
+    /// For segments of the committed policy. One that is no longer in it has no members.
     pub segments: Vec<SegmentModes>,
 }
 
-/// What an operator wants of the members of a segment.
+/// The modes that an operator set for a segment.
 #[derive(Debug, Clone)]
 pub struct SegmentModes {
     /// The segment.
     pub name: String,
-    /// Who is in it.
+    /// Its members.
     pub criteria: Criteria,
-    /// What is wanted.
+    /// The modes.
     pub wish: Wish,
 }
 

@@ -1,4 +1,4 @@
-//! What one host is told: signed anew only when it says something new.
+//! The orders to hosts: signed again only when their content changes.
 
 use std::sync::Arc;
 
@@ -18,17 +18,17 @@ use crate::error::ThreatError;
 use crate::parts::Part;
 use crate::state::Threats;
 
-/// Tells each host which list or part it should have, in which modes.
+/// Determines which list or part each host should use, in which modes.
 #[derive(Debug)]
 pub struct Orders {
     /// The list in force, and the modes.
     pub threats: Arc<Threats>,
-    /// Signs.
+    /// The signing key.
     pub key: Arc<PolicyKey>,
 }
 
-/// The order that an asset should have by now; nothing before there ever was a list, and for a
-/// program that knows none.
+/// The order that an asset should have now; `None` before there ever was a list, and for a program that does
+/// not support lists.
 ///
 /// # Errors
 /// When database or disk fail.
@@ -66,11 +66,10 @@ fn describe(asset: &StoredAsset, tags: Tags) -> Asset {
     }
 }
 
-/// Orders signed in one transaction.
+/// The number of orders signed in one transaction.
 const AT_ONCE: usize = 200;
 
-/// Signs the orders of all assets for which there is something new. `told` hears of each once it is
-/// stored.
+/// Signs the orders of all assets whose content changed. `told` is called for each once it is stored.
 ///
 /// # Errors
 /// When database or disk fail.
@@ -98,18 +97,18 @@ pub async fn sign_all(orders: &Orders, told: impl Fn(&AssetId)) -> Result<(), Th
         signed.iter().for_each(&told);
     }
     if all > 0 {
-        tracing::info!(assets = all, "hosts are told about threats");
+        tracing::info!(assets = all, "notified hosts about threats");
     }
     Ok(())
 }
 
-/// An order that is not signed yet, with the part of the list that it names.
+/// An unsigned order, with the part of the list that it refers to.
 struct NewOrder {
     order: ThreatOrder,
     part: Option<Part>,
 }
 
-/// What an asset should be told that it was not told yet.
+/// The order for an asset, if it differs from its last one.
 async fn new_order(
     orders: &Orders,
     asset: &Asset,
@@ -126,7 +125,7 @@ async fn new_order(
     let rules = orders.threats.rules();
     let modes = rules.of(asset, stored.wish);
     let list = match (current.revision, &part) {
-        // An empty list is no list: the host takes its table out.
+        // An empty list counts as none: the host removes its table.
         (Some(whole), Some(part)) if part.entries > 0 => Some(ListName {
             revision: whole.revision,
             digest: Bytes(part.digest.0),
@@ -134,8 +133,8 @@ async fn new_order(
             least_confidence: part.least_confidence,
             whole_entries: whole.entries,
         }),
-        // There was a list, and it could not be compiled since the platform started: that takes
-        // nothing from hosts.
+        // There was a list, but it could not be compiled since the platform started: hosts keep what they
+        // have.
         (None, _) => stored.order.as_ref().and_then(|known| known.order.list.clone()),
         _ => None,
     };
@@ -151,8 +150,8 @@ async fn new_order(
     Ok((!is_known).then_some(NewOrder { order, part }))
 }
 
-/// Numbers an asset's orders above one that its host has had and this platform does not remember: it
-/// was restored from a backup. What is ordered stays the same.
+/// Raises the number of an asset's orders above one that its host has seen and this platform does not
+/// remember after a restore from a backup. The content stays the same.
 ///
 /// # Errors
 /// When the database fails.
@@ -175,7 +174,7 @@ pub async fn number_above(
         None => threat_assets::put_sequence(&mut tx, &asset.id, held).await?,
     }
     let before = format!("order {}", stored.sequence);
-    let after = format!("above order {held}, which its host holds");
+    let after = format!("above order {held}, which its host has");
     let target = asset.name.as_str();
     let deed = Deed { actor: "platform", action: "threat.restored", target, before, after };
     audit::record(&mut tx, deed, now).await?;
@@ -193,7 +192,7 @@ fn seal(orders: &Orders, order: ThreatOrder, now: Timestamp) -> Result<SignedOrd
     })
 }
 
-/// Signs and stores an order, unless the asset was told the same or something newer meanwhile.
+/// Signs and stores an order, unless the asset received the same or something newer meanwhile.
 async fn sign(
     orders: &Orders,
     tx: &mut Tx,

@@ -1,4 +1,4 @@
-//! The most confident part of the list that fits a host's memory.
+//! The part of the list with the highest confidence that fits into a host's memory.
 
 use std::sync::Arc;
 
@@ -6,32 +6,32 @@ use xshield_store::threat_lists::StoredFile;
 use xshield_threat::plan::{Costs, Counts, Expansion};
 use xshield_threat::{Digest, ThreatSet};
 
-/// What of the list one host gets.
+/// The part of the list for a host.
 #[derive(Debug, Clone)]
 pub struct Part {
     /// Digest of its addresses.
     pub digest: Digest,
-    /// Its prefixes.
+    /// The number of prefixes.
     pub entries: u64,
-    /// Entries below this confidence (percent) are left out; 0 for the whole list.
+    /// Entries below this confidence (percent) are omitted; 0 for the whole list.
     pub least_confidence: u8,
-    /// Its snapshot, when it is not the whole list.
+    /// Its snapshot, if it is not the whole list.
     pub snapshot: Option<StoredFile>,
 }
 
-/// What a host's kernel takes for a list.
+/// The memory that a list needs in a host's kernel.
 #[must_use]
 pub fn kernel_bytes(set: &ThreatSet) -> u64 {
     Counts::of(set, Expansion::cheapest(set, Costs::KERNEL)).bytes(Costs::KERNEL)
 }
 
-/// At most a sixteenth less: hosts whose memory differs by some pages share a part.
+/// Rounds down by at most a sixteenth: hosts whose memory differs by some pages share a part.
 pub(crate) fn rounded_down(budget: u64) -> u64 {
     let low_bits = (u64::BITS - budget.leading_zeros()).saturating_sub(5);
     budget >> low_bits << low_bits
 }
 
-/// For the paths: a part's set is decoded from its snapshot when a delta is made.
+/// For the paths: a part's set is decoded from its snapshot when a delta is created.
 pub type SharedSet = Arc<ThreatSet>;
 
 #[cfg(test)]

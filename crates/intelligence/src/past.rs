@@ -1,5 +1,5 @@
-//! What the list said of an address at the revision that a host reports. That may be an older one than
-//! the list in force: the host was away, or a feed dropped the address a moment ago.
+//! What the list contained for an address at the revision that a host reports. That may be older than the
+//! list in force: the host was offline, or a feed dropped the address a moment ago.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -19,20 +19,20 @@ use crate::listings::Listings;
 use crate::parts::SharedSet;
 use crate::paths::Paths;
 
-/// Revisions of which one report may tell and that are looked up; a host has one list at a time, so more
-/// are a claim that costs much to look into.
+/// The maximum number of revisions looked up per report; a host has one list at a time, so more would be a
+/// claim that is expensive to check.
 const MOST_IN_A_REPORT: usize = 4;
-/// Past revisions that stay decoded.
+/// The number of decoded past revisions to cache.
 const DECODED: usize = 2;
 
-/// Looks up what past revisions said; those that were looked up lately stay decoded.
+/// Looks up past revisions, with a cache of recent ones.
 #[derive(Debug)]
 pub struct Past {
     store: Store,
     listings: Arc<Listings>,
     paths: Arc<Paths>,
     in_force: InForce,
-    /// The last one first.
+    /// Most recently used first.
     decoded: Mutex<Vec<Arc<AtRevision>>>,
 }
 
@@ -46,7 +46,7 @@ impl Past {
         Self { store, listings, paths, in_force, decoded: Mutex::default() }
     }
 
-    /// The revision, decoded. One is decoded at a time. Blocks.
+    /// The decoded revision. One is decoded at a time. Blocks.
     fn get(&self, stored: &StoredRevision) -> Arc<AtRevision> {
         let mut decoded = self.decoded();
         let is_this = |known: &Arc<AtRevision>| {
@@ -63,7 +63,7 @@ impl Past {
 
     fn load(&self, stored: &StoredRevision) -> AtRevision {
         let set = self.paths.set(stored.digest).unwrap_or_else(|error| {
-            tracing::error!(%error, revision = stored.revision, "a past threat list can't be read");
+            tracing::error!(%error, revision = stored.revision, "could not read a past threat list");
             None
         });
         let listing = |name: &String| self.listings.read(name.parse().ok()?);
@@ -76,7 +76,7 @@ impl Past {
         }
     }
 
-    /// Gives the memory back.
+    /// Frees the cache.
     pub fn forget(&self) {
         self.decoded().clear();
     }
@@ -85,7 +85,7 @@ impl Past {
         self.decoded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks for the revisions of which a report tells.
+    /// Loads the revisions that a report refers to.
     ///
     /// # Errors
     /// When the database fails.
@@ -110,15 +110,15 @@ impl Past {
     }
 }
 
-/// A revision, as far as it takes to say who listed an address.
+/// A revision, as far as needed to tell which feeds listed an address.
 #[derive(Debug)]
 struct AtRevision {
     revision: u64,
     since: Timestamp,
     sources: Sources,
-    /// The addresses; nothing when their file is lost.
+    /// The addresses; `None` if their file is missing.
     set: Option<SharedSet>,
-    /// The feeds' listings, in the order of the sources; nothing for one that is lost.
+    /// The feeds' listings, in the order of the sources; `None` for a missing one.
     listings: Vec<Option<Arc<Listing>>>,
 }
 
@@ -152,8 +152,8 @@ pub struct Attribution {
 }
 
 impl Attribution {
-    /// What the list said of a peer at the revision that the host reports. Of a revision that is not
-    /// kept: what feeds list now and listed already when the peer was last seen. Blocks.
+    /// What the list contained for a peer at the revision that the host reports. For a revision that is no
+    /// longer kept: what feeds list now and already listed when the peer was last seen. Blocks.
     pub fn of(&mut self, revision: u64, address: IpAddr, seen: Timestamp) -> Intelligence {
         if let Some(known) = self.known.get(&(revision, address)) {
             return known.clone();
@@ -171,7 +171,7 @@ impl Attribution {
     }
 }
 
-/// What feeds list now and listed at `seen` already.
+/// What feeds list now and already listed at `seen`.
 fn since_before(list: &ThreatList, address: IpAddr, seen: Timestamp) -> Intelligence {
     let mut why = list.why(address);
     why.listed.retain(|listed| listed.since.is_some_and(|since| since <= seen.unix()));

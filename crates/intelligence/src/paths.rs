@@ -1,8 +1,7 @@
-//! How a host gets from the list it holds to the one it should have, in the fewest bytes.
+//! The update path from the list that a host has to the desired one, with the fewest bytes.
 //!
-//! Snapshots are there for every kept revision and for every part that hosts are told to hold; so is
-//! the delta from each revision to the next. Any other delta is made when the first host asks for
-//! it, and kept.
+//! Snapshots exist for every kept revision and for every part assigned to hosts, and deltas from each
+//! revision to the next. Any other delta is created when the first host requests it, and kept.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -19,14 +18,14 @@ use crate::files::{FileError, Files};
 use crate::in_force::InForce;
 use crate::parts::SharedSet;
 
-/// The files that there are.
+/// The available files.
 #[derive(Debug)]
 pub struct Paths {
     store: Store,
     files: Arc<Files>,
     in_force: InForce,
     known: RwLock<Vec<StoredFile>>,
-    /// One delta is made at a time: ten thousand hosts that ask for the same one wait for it.
+    /// One delta is created at a time: ten thousand hosts that request the same one wait for it.
     making: tokio::sync::Mutex<()>,
 }
 
@@ -36,7 +35,7 @@ impl Paths {
         Self { store, files, in_force, known: RwLock::default(), making }
     }
 
-    /// Takes up the files that the database knows.
+    /// Loads the files that the database knows.
     ///
     /// # Errors
     /// When the database fails.
@@ -54,7 +53,7 @@ impl Paths {
         }
     }
 
-    /// Files that are gone are on no way any more.
+    /// Removes deleted files from all paths.
     pub fn forget(&self, names: &BTreeSet<FileName>) {
         let mut files = self.known.write().unwrap_or_else(PoisonError::into_inner);
         files.retain(|known| !names.contains(&known.name));
@@ -69,7 +68,7 @@ impl Paths {
         files.iter().find(|file| file.base == base && file.target == target).copied()
     }
 
-    /// The list with this digest; nothing when its snapshot is not kept or is damaged. Blocks.
+    /// The list with this digest; `None` if its snapshot is not kept or is damaged. Blocks.
     ///
     /// # Errors
     /// When the disk fails.
@@ -121,7 +120,7 @@ impl Paths {
         };
         let edges: Vec<_> = known.iter().map(edge).collect();
         let path = cheapest(from, to, &edges).ok_or_else(|| {
-            tracing::error!(%to, "no file leads to a list that a host should have");
+            tracing::error!(%to, "there is no update path to a list that a host should have");
             FileError::Damaged { path: to.to_string().into() }
         })?;
         let file = |step: File<Digest>| match step {
@@ -141,7 +140,7 @@ impl Paths {
         self.keep(made).await
     }
 
-    /// Makes a snapshot that was lost again, as long as its list is in memory.
+    /// Recreates a lost snapshot if its list is in memory.
     async fn make_snapshot(self: &Arc<Self>, of: Digest) -> Result<(), ThreatError> {
         let _turn = self.making.lock().await;
         let worker = self.clone();
@@ -158,13 +157,13 @@ impl Paths {
         Ok(())
     }
 
-    /// The snapshot of a list; nothing when the list is not in memory.
+    /// The snapshot of a list; `None` if the list is not in memory.
     fn snapshot(&self, of: Digest) -> Result<Option<StoredFile>, FileError> {
         let Some(set) = self.set(of)? else { return Ok(None) };
         self.written(None, of, &codec::snapshot(&set)).map(Some)
     }
 
-    /// The delta between two lists; nothing when one of them is not kept.
+    /// The delta between two lists; `None` if one of them is not kept.
     fn delta(&self, from: Digest, to: Digest) -> Result<Option<StoredFile>, FileError> {
         let (Some(base), Some(target)) = (self.set(from)?, self.set(to)?) else { return Ok(None) };
         self.written(Some(from), to, &codec::delta(&base, &target)).map(Some)

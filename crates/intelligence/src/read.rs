@@ -1,4 +1,4 @@
-//! What a feed says now: asked for in its way, read within its bounds. Blocks.
+//! Reads a feed: requested in its protocol, parsed within its limits. Blocks.
 
 mod events;
 mod local;
@@ -20,11 +20,11 @@ use xshield_http_client::fetch::{Answer, fetch};
 pub use events::Events;
 pub use visit::{Outcome, Read, ReadError, Visit};
 
-/// After this, feeds that send changes are asked for everything again, so that no slip stays.
+/// The interval at which feeds that send changes are requested completely, so that errors do not persist.
 const WHOLE_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 impl Visit {
-    /// Goes there and reads.
+    /// Requests and parses the feed.
     ///
     /// # Errors
     /// See [`ReadError`]; then nothing of what was read counts.
@@ -107,7 +107,7 @@ impl Visit {
     }
 
     fn contents_within(&self, answer: Answer, limits: Limits) -> Result<Contents, ReadError> {
-        // The limit of our own is told apart from that of the body's reader.
+        // Our limit is distinguished from that of the body's reader.
         let whole = answer.body.into_with_config().limit(u64::MAX).reader();
         let bytes = unpacked(whole, self.settings.max_bytes).map_err(ReadError::Body)?;
         let FeedSettings { format, confidence, .. } = &self.settings;

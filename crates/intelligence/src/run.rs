@@ -1,5 +1,5 @@
-//! A feed's run: read it, judge what it says, store that. Whatever fails, the last good listing stays
-//! in force.
+//! A run of a feed: read it, check the listing, store it. On any failure, the last good listing stays in
+//! force.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,23 +26,23 @@ use crate::state::Threats;
 use xshield_http_client::fetch::Secret;
 use xshield_model::causes::in_words;
 
-/// The first wait after a failure, in seconds; it doubles with each.
+/// The first delay after a failure, in seconds; doubled after each.
 const FIRST_RETRY: i64 = 60;
-/// No server keeps the platform from asking for longer, in seconds.
+/// The longest delay that a server may ask for, in seconds.
 const LONGEST_WAIT: i64 = 24 * 3600;
 
-/// Fetches feeds, and keeps what they list.
+/// Fetches feeds and stores their listings.
 #[derive(Debug)]
 pub struct Feeds {
-    /// Where listings are kept, and the list that is made of them.
+    /// The listings, and the list compiled from them.
     pub threats: Arc<Threats>,
     /// Seals and opens the feeds' secrets.
     pub secrets: Arc<dyn Secrets>,
-    /// Files in here are not read as feeds.
+    /// Files in this directory are not read as feeds.
     pub data_dir: PathBuf,
 }
 
-/// A run that has begun; ends when it is dropped.
+/// A run in progress; ends when dropped.
 #[derive(Debug)]
 pub struct Running {
     feeds: Arc<Feeds>,
@@ -50,7 +50,7 @@ pub struct Running {
 }
 
 impl Feeds {
-    /// Begins a run, unless one is on its way.
+    /// Starts a run, unless one is in progress.
     #[must_use]
     pub fn begin_run(self: &Arc<Self>, feed: &FeedId) -> Option<Running> {
         let begun = self.threats.begins(feed);
@@ -60,7 +60,7 @@ impl Feeds {
     /// Seals a feed's secret for the database.
     ///
     /// # Errors
-    /// When the system gives no random bytes.
+    /// When the system provides no random bytes.
     pub fn seal(&self, feed: &FeedId, secret: &str) -> Result<String, ThreatError> {
         let sealed = self.secrets.seal(&secret_name(feed), secret.as_bytes());
         sealed.map_err(|source| ThreatError::Secret { feed: feed.to_string(), source })
@@ -82,7 +82,7 @@ impl Drop for Running {
 }
 
 impl Running {
-    /// Runs to its end. What came of it is in the database.
+    /// Runs to the end. The result is in the database.
     ///
     /// # Errors
     /// When the database fails.
@@ -109,8 +109,8 @@ impl Running {
     }
 }
 
-/// A server that counts what it has told must be asked for everything again if this run's answer is
-/// lost on its way into the database.
+/// A server that tracks what it has sent must be asked for everything again if this run's result does not
+/// reach the database.
 async fn out_of_step(feeds: &Feeds, feed: &StoredFeed) -> Result<(), ThreatError> {
     let mut tx = feeds.threats.store.write().await?;
     if let Some(mut stored) = threat_feeds::get(&mut tx, feed.id.as_str()).await? {
@@ -138,14 +138,14 @@ async fn visit(
     Ok(tokio::task::spawn_blocking(work).await?)
 }
 
-/// What was read of a MISP feed's events; what is lost is read again. Blocks.
+/// The cached events of a MISP feed; missing ones are read again. Blocks.
 fn events(listings: &Listings, state: &FeedState) -> Events {
     let name = state.events.as_ref().and_then(|name| name.parse().ok());
     let bytes = name.and_then(|name| listings.files.get(name).ok().flatten());
     bytes.and_then(|bytes| Events::decode(&bytes)).unwrap_or_default()
 }
 
-/// Under what name a feed's secret is sealed: that of another feed does not open.
+/// The context of a feed's sealed secret: that of another feed does not open.
 fn secret_name(feed: &FeedId) -> String {
     format!("threat feed {feed}")
 }
@@ -213,13 +213,13 @@ async fn store_success(
     commit(tx).await?;
     metrics::counter!("xshield_threat_feed_runs_total", "outcome" => "good").increment(1);
     if changed {
-        // What goes wrong is in the log by then.
+        // Errors are logged already.
         drop(feeds.threats.compile().await);
     }
     Ok(())
 }
 
-/// Says whether the listing in force has changed.
+/// Returns whether the listing in force has changed.
 fn apply(feed: &mut StoredFeed, judged: Judged, now: Timestamp) -> bool {
     let Judged { name, entries, added, removed, verdict } = judged;
     let turned_away = feed.state.differs.take();
@@ -262,7 +262,7 @@ async fn fail(
     now: Timestamp,
 ) -> Result<(), ThreatError> {
     let reason = without_userinfo(&in_words(error)).into_owned();
-    tracing::warn!(feed = %visited.id, reason, "a threat feed could not be read; its last listing stays");
+    tracing::warn!(feed = %visited.id, reason, "could not read a threat feed; its last listing stays");
     let progress = match error.progress() {
         Some((events, fresh)) => {
             let (listings, bytes) = (feeds.threats.listings.clone(), events.encode());
@@ -292,14 +292,14 @@ async fn fail(
     Ok(())
 }
 
-/// What makes a run fail.
+/// Errors that fail a run.
 trait Failing: std::error::Error {
-    /// The HTTP status, when there was one.
+    /// The HTTP status, if there was one.
     fn status(&self) -> Option<u16> {
         None
     }
 
-    /// In how many seconds the server wants to be asked again, if it says so.
+    /// The delay in seconds that the server asks for, if any.
     fn retry_after(&self) -> Option<u64> {
         None
     }
@@ -325,8 +325,8 @@ impl Failing for ReadError {
 }
 impl Failing for FileError {}
 
-/// The feed as it is stored now; nothing when operators removed or changed it meanwhile: then what
-/// was read was not what they want.
+/// The feed as stored now; `None` if operators deleted or changed it meanwhile, which makes the result
+/// obsolete.
 async fn unchanged(
     conn: &mut xshield_store::Conn,
     visited: &StoredFeed,
@@ -343,23 +343,23 @@ async fn unchanged(
     Ok(stored.filter(same))
 }
 
-/// How long to wait after a failure: as the server says, within bounds, and not shorter than the `pause`
-/// of our own. Never earlier than it says, and up to a minute later: it has said so to others, too.
+/// The delay after a failure: as the server asks, within limits, and not shorter than our own `pause`. Never
+/// earlier, and up to a minute later: the server may have told others the same.
 fn wait_for(said: Option<u64>, pause: i64) -> i64 {
     let Some(said) = said else { return pause };
     let said = i64::try_from(said).unwrap_or(i64::MAX).min(LONGEST_WAIT);
     pause.max(said.saturating_add(spread(60)))
 }
 
-/// Somewhere from nothing to `most`.
+/// A random number from zero to `most`.
 fn spread(most: i64) -> i64 {
     let mut drawn = [0; 4];
-    // Without random bytes it is just not spread.
+    // Without random bytes it is not randomized.
     let drawn = SystemRandom::new().fill(&mut drawn).map_or(0, |()| u32::from_le_bytes(drawn));
     i64::from(drawn) % (most + 1)
 }
 
-/// Up to a tenth more or less, so that feeds and platforms spread.
+/// Plus or minus up to a tenth, so that feeds and platforms are spread over time.
 fn jittered(seconds: i64) -> i64 {
     (seconds - seconds / 10 + spread(seconds / 5)).max(1)
 }

@@ -1,4 +1,4 @@
-//! What threat intelligence asks of the rest of the platform.
+//! What threat intelligence needs from the rest of the platform.
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
@@ -8,10 +8,10 @@ use std::sync::Arc;
 use xshield_policy::document::Policy;
 use xshield_store::{Conn, StoreResult};
 
-/// An answer that has to be waited for.
+/// A future result.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What the list has to know that is decided elsewhere.
+/// Inputs of the list that are decided elsewhere.
 pub trait Surroundings: Debug + Send + Sync {
     /// The committed policy, whose named networks may be exceptions and whose management sources are
     /// protected; `None` while there is none.

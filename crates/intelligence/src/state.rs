@@ -1,4 +1,4 @@
-//! What is known about threats by now.
+//! The shared state of threat intelligence.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ use crate::paths::Paths;
 use crate::seams::Surroundings;
 use crate::wake::Wake;
 
-/// Listings of feeds, the list that is made of them, and the files by which hosts get it.
+/// Listings of feeds, the list compiled from them, and the files for hosts.
 #[derive(Debug)]
 pub struct Threats {
     /// Feeds, exceptions, settings, revisions and assets.
@@ -31,11 +31,11 @@ pub struct Threats {
     pub listings: Arc<Listings>,
     /// Snapshots and deltas for hosts.
     pub files: Arc<Files>,
-    /// How hosts get from list to list.
+    /// Update paths between lists.
     pub paths: Arc<Paths>,
-    /// What past lists said.
+    /// Past revisions.
     pub past: Arc<Past>,
-    /// One compilation at a time.
+    /// Serializes compilations.
     pub(crate) compiling: tokio::sync::Mutex<()>,
     running: Mutex<BTreeSet<FeedId>>,
     /// Why the last compilation failed.
@@ -45,10 +45,10 @@ pub struct Threats {
 }
 
 impl Threats {
-    /// Without a list yet, and with the files for hosts that the database knows. Files live in `dir`.
+    /// Starts without a list. Files live in `dir`.
     ///
     /// # Errors
-    /// When the directories can't be made.
+    /// When the directories can't be created.
     pub fn open(
         dir: &Path,
         store: Store,
@@ -76,7 +76,7 @@ impl Threats {
         })
     }
 
-    /// Takes up the files for hosts that the database knows.
+    /// Loads the files for hosts that the database knows.
     ///
     /// # Errors
     /// When the database fails.
@@ -90,31 +90,31 @@ impl Threats {
         self.in_force.get()
     }
 
-    /// The list in force, with everything that it came from.
+    /// The list in force, with its sources.
     #[must_use]
     pub fn list(&self) -> Arc<ThreatList> {
         self.current().list.clone()
     }
 
-    /// Whether and why `address` is on the list, by now. Takes some microseconds.
+    /// Whether and why `address` is currently on the list. Takes some microseconds.
     #[must_use]
     pub fn why(&self, address: IpAddr) -> Why {
         self.list().why(address)
     }
 
-    /// What the list in force says of an address, as it is stored with a match.
+    /// What the list in force contains for an address, as stored with a match.
     #[must_use]
     pub fn intelligence(&self, address: IpAddr) -> Intelligence {
         Intelligence::from(&self.why(address))
     }
 
-    /// What holds for whom.
+    /// The mode settings.
     #[must_use]
     pub fn rules(&self) -> Arc<ModeRules> {
         self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What an asset has to hear of, with the list and the modes that hold for all.
+    /// Adds an asset's own settings to the list and modes that apply to all.
     #[must_use]
     pub fn added_to(&self, mut pending: Pending) -> Pending {
         let (list, rules) = (self.current().revision, self.rules());
@@ -122,18 +122,17 @@ impl Threats {
         pending
     }
 
-    /// Something that the list is made of has changed: it is compiled again, soon and in the
-    /// background.
+    /// An input of the list has changed: it is recompiled soon, in the background.
     pub fn changed(&self) {
         self.wake.sources.notify_one();
     }
 
-    /// Hosts are told what is new for them, in the background.
+    /// Notifies hosts of what is new for them, in the background.
     pub fn tell_hosts(&self) {
         self.wake.orders.notify_one();
     }
 
-    /// Why the list could not be compiled when it last should have been; the one of before stays.
+    /// Why the last compilation failed; the previous list stays in force.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -149,7 +148,7 @@ impl Threats {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).contains(feed)
     }
 
-    /// Notes that a feed is being fetched; says whether it was not before.
+    /// Records that a feed is being fetched; returns whether it was not before.
     pub(crate) fn begins(&self, feed: &FeedId) -> bool {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(feed.clone())
     }

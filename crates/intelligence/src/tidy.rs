@@ -1,4 +1,4 @@
-//! Forgets revisions and files that nobody needs any more.
+//! Deletes revisions and files that are no longer needed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use xshield_threat::Digest;
 use crate::list::ListError;
 use crate::state::Threats;
 
-/// Revisions that are kept, in number and in seconds.
+/// The number of revisions to keep, and for how many seconds.
 const REVISIONS: i64 = 50;
 const REVISIONS_FOR: i64 = 60 * 24 * 3600;
-/// Beyond these, revisions that hosts hold are kept, up to so many: their matches are yet to come.
+/// Older revisions that hosts still use are kept up to this number: their matches may still be reported.
 const REVISIONS_OF_HOSTS: usize = 200;
-/// A host was told of a file a moment ago, and fetches it yet.
+/// A host may have been told of a file a moment ago and not fetched it yet.
 const FILES_FOR: i64 = 24 * 3600;
-/// The database names a file a moment after it was written.
+/// The database references a file a moment after it was written.
 const UNNAMED_FOR: Duration = Duration::from_secs(3600);
 
-/// Forgets what is too old: revisions, then the files that led to them, then their bytes.
+/// Deletes old data: revisions, then the files that led to them, then their content.
 ///
 /// # Errors
 /// When database or disk fail.
@@ -85,8 +85,8 @@ pub async fn tidy(threats: &Threats, now: Timestamp) -> Result<(), ListError> {
     tokio::task::spawn_blocking(work).await?
 }
 
-/// The revisions of which hosts may tell yet: those that they hold, and those that they were told to
-/// hold; of these the newest.
+/// The revisions that hosts may still report: those that they use, and those assigned to them; the newest of
+/// these.
 fn of_hosts(assets: &[(String, StoredThreat)]) -> BTreeSet<u64> {
     let held = assets.iter().flat_map(|(_, asset)| {
         let ordered = asset.order.as_ref().and_then(|signed| signed.order.list.as_ref());

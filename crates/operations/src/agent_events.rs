@@ -1,4 +1,4 @@
-//! What host programs did, denials and matches as they happened, and detailed logs.
+//! Events of host programs, live denials and matches, and detailed logs.
 
 use xshield_api::agents::{AgentEvent, AgentEventQuery, LiveEvent, LiveQuery, LogPiece, LogQuery};
 use xshield_api::page::Page;
@@ -12,7 +12,7 @@ use crate::error::{OperationError, Result};
 use crate::lookup;
 use crate::paging::{Paging, paged};
 
-/// Pieces of a log, and live events, in one answer.
+/// The number of log chunks or live events in one response.
 const AT_ONCE: u32 = 200;
 
 fn agent_event(stored: StoredAgentEvent) -> AgentEvent {
@@ -27,7 +27,7 @@ fn agent_event(stored: StoredAgentEvent) -> AgentEvent {
     }
 }
 
-/// What host programs did, the last to arrive first; of one asset, or of all.
+/// Events of host programs, latest arrival first; of one asset, or of all.
 ///
 /// # Errors
 /// When the kind of event or the asset does not exist, or the database fails.
@@ -38,7 +38,7 @@ pub async fn list(
     paging: Paging<i64>,
 ) -> Result<Page<AgentEvent>> {
     if query.kind == Some(AgentEventKind::Unknown) {
-        return Err(OperationError::invalid("?kind", "there is no such kind of event"));
+        return Err(OperationError::invalid("?kind", "unknown kind of event"));
     }
     let asset = lookup::asset_id(conn, asset).await?;
     let filter = AgentEventFilter { asset, kind: query.kind, since: query.since };
@@ -46,7 +46,7 @@ pub async fn list(
     Ok(paged(found, paging.limit, |stored| stored.number, agent_event))
 }
 
-/// Denials and matches as they happened, in the order of their arrival.
+/// Live denials and matches, in order of arrival.
 ///
 /// # Errors
 /// When there is no such asset, or the database fails.
@@ -62,7 +62,7 @@ pub async fn live(conn: &mut Conn, query: &LiveQuery) -> Result<Vec<LiveEvent>> 
     Ok(shown.collect())
 }
 
-/// An asset's detailed logs in pieces, in order.
+/// The detailed log of an asset in chunks, in order.
 ///
 /// # Errors
 /// When there is no such asset, or the database fails.
@@ -118,7 +118,7 @@ mod tests {
             (Some("db"), &all, Ok(vec!["db"])),
             (Some("as-web"), &started, Ok(vec!["web"])),
             (Some("none"), &all, Err("there is no asset \"none\"")),
-            (None, &unknown, Err("there is no such kind of event")),
+            (None, &unknown, Err("unknown kind of event")),
         ] {
             let (mut cursor, mut seen) = (None::<String>, Vec::new());
             let ended = loop {

@@ -1,4 +1,4 @@
-//! Alert rules, and the alerts that they gave.
+//! Alert rules, and the alerts they raised.
 
 use xshield_api::alerts::{NamedRule, NumberedAlert, Rules};
 use xshield_api::page::Page;
@@ -13,7 +13,7 @@ use crate::change::{AuditEntry, Change};
 use crate::error::{OperationError, Result};
 use crate::paging::{Paging, paged};
 
-/// More would be judged for every match.
+/// The maximum number of rules, since each is evaluated for every match.
 const MOST_RULES: usize = 200;
 
 fn shown(stored: StoredRule, withheld: u64) -> NamedRule {
@@ -31,10 +31,10 @@ impl From<RuleError> for OperationError {
     }
 }
 
-/// A name as assets, segments and templates have one.
+/// A valid name, as for assets, segments and templates.
 ///
 /// # Errors
-/// When it is none.
+/// When it is invalid.
 pub fn checked_name(name: &str) -> Result<String> {
     let name: Name =
         name.parse().map_err(|error| OperationError::invalid("/name", format!("{error}")))?;
@@ -64,11 +64,11 @@ pub async fn get(conn: &mut Conn, name: &str) -> Result<NamedRule> {
     Ok(shown(rule, withheld))
 }
 
-/// Writes an alert rule, in place of the one with its name.
+/// Creates or replaces an alert rule.
 ///
 /// # Errors
-/// When something of it can't be, it names a channel that does not exist, there are too many, or the
-/// database fails.
+/// When a value is invalid, it refers to a channel that does not exist, there are too many, or the database
+/// fails.
 pub async fn put(
     store: &Store,
     by: &By<Operator>,
@@ -106,7 +106,7 @@ fn summary(rule: &AlertRule) -> String {
     serde_json::to_string(rule).unwrap_or_default()
 }
 
-/// Deletes an alert rule, also one that can't be read any more.
+/// Deletes an alert rule, even if it is unreadable.
 ///
 /// # Errors
 /// When there is none of this name, or the database fails.
@@ -125,7 +125,7 @@ pub async fn delete(store: &Store, by: &By<Operator>, name: &str, now: Timestamp
     change.commit(entry).await
 }
 
-/// Alerts, the newest first.
+/// Alerts, newest first.
 ///
 /// # Errors
 /// When the database fails.

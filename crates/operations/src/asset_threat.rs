@@ -1,4 +1,4 @@
-//! How an asset stands with its threat list.
+//! The threat list state of an asset.
 
 use xshield_api::threat_status::{AssetThreat, List};
 use xshield_model::Timestamp;
@@ -15,7 +15,7 @@ fn list(name: &ListName) -> List {
     }
 }
 
-/// What is stored of an asset; nothing when its program knows no threat lists.
+/// The stored state of an asset; `None` when its program does not support threat lists.
 #[must_use]
 pub fn asset_threat(stored: &StoredThreat) -> Option<AssetThreat> {
     let (standing, told_at) = stored.standing.as_ref()?;

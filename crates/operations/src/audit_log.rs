@@ -1,4 +1,4 @@
-//! The audit log, read.
+//! Reading the audit log.
 
 use xshield_api::page::Page;
 use xshield_model::audit_entry::AuditEntry;
@@ -8,7 +8,7 @@ use xshield_store::audit::{self, AuditFilter};
 use crate::error::Result;
 use crate::paging::{Paging, paged};
 
-/// Who did what, the newest first.
+/// The entries, newest first.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! Who acts, and the proof that they may.
+//! The caller of an operation, and the proof of its role.
 
 use std::marker::PhantomData;
 
@@ -6,19 +6,19 @@ use xshield_model::role::Role;
 
 use crate::error::{OperationError, Result};
 
-/// An account that has proven who it is.
+/// An authenticated account.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The account's name.
     pub account: String,
-    /// What the token may do: never more than its account.
+    /// The role of the token: never more than its account's.
     pub role: Role,
     /// The token's id.
     pub token: String,
 }
 
 impl Caller {
-    /// As the audit log writes it.
+    /// As written to the audit log.
     #[must_use]
     pub fn actor(&self) -> String {
         format!("user:{}", self.account)
@@ -27,7 +27,7 @@ impl Caller {
 
 /// A role, as a type.
 pub trait AtLeast: Send + Sync {
-    /// The least role that may.
+    /// The minimum role.
     const ROLE: Role;
 }
 
@@ -66,19 +66,19 @@ impl<R: AtLeast> By<R> {
     pub fn new(caller: Caller) -> Result<Self> {
         if caller.role < R::ROLE {
             let detail =
-                format!("this takes the role {:?}; the token has {:?}", R::ROLE, caller.role);
+                format!("this requires the role {:?}; the token has {:?}", R::ROLE, caller.role);
             return Err(OperationError::Forbidden { detail: detail.to_lowercase(), field: None });
         }
         Ok(Self { caller, role: PhantomData })
     }
 
-    /// Who it is.
+    /// The caller.
     #[must_use]
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// As the audit log writes it.
+    /// As written to the audit log.
     #[must_use]
     pub fn actor(&self) -> String {
         self.caller.actor()
@@ -103,6 +103,6 @@ mod tests {
         assert_eq!(proofs(Role::Operator), [true, true, false]);
         assert_eq!(proofs(Role::Admin), [true, true, true]);
         let refused = By::<Admin>::new(caller(Role::Viewer)).unwrap_err();
-        assert_eq!(refused.to_string(), "this takes the role admin; the token has viewer");
+        assert_eq!(refused.to_string(), "this requires the role admin; the token has viewer");
     }
 }

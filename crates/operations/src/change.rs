@@ -1,4 +1,4 @@
-//! One transaction, with what the audit log says of it.
+//! A transaction together with its audit entry.
 
 use std::ops::{Deref, DerefMut};
 
@@ -9,21 +9,21 @@ use xshield_store::{Conn, Store, Tx, commit};
 use crate::caller::{AtLeast, By};
 use crate::error::Result;
 
-/// What the audit log says of a change, besides who made it and when.
+/// An audit entry without caller and time.
 #[derive(Debug)]
 pub struct AuditEntry<'a> {
-    /// What, e.g. `policy.synchronize`.
+    /// The action, e.g. `policy.synchronize`.
     pub action: &'static str,
-    /// To what.
+    /// The object.
     pub target: &'a str,
-    /// How it was.
+    /// The state before.
     pub before: String,
-    /// How it is.
+    /// The state after.
     pub after: String,
 }
 
-/// A change by a caller: a transaction that is committed together with its audit entry, and of which
-/// nothing has happened when it is dropped before.
+/// A change by a caller: a transaction that is committed together with its audit entry, and rolled back when
+/// dropped.
 #[derive(Debug)]
 pub struct Change {
     tx: Tx,
@@ -40,7 +40,7 @@ impl Change {
         Ok(Self { tx: store.write().await?, actor: by.actor(), now })
     }
 
-    /// Adds an audit entry without committing yet: of a change that is several in one.
+    /// Adds an audit entry without committing yet, for a change with several parts.
     ///
     /// # Errors
     /// When the database fails.
@@ -59,8 +59,7 @@ impl Change {
         self.commit_recorded().await
     }
 
-    /// Makes the change durable, with what was [recorded](Self::record) of it: nothing, when it turned
-    /// out to be none.
+    /// Commits the change with the [recorded](Self::record) entries; does nothing if there are none.
     ///
     /// # Errors
     /// When the database fails; nothing has happened then.

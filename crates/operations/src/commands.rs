@@ -1,4 +1,4 @@
-//! Commands to hosts: given to one asset, a list or all that match, with an outcome per asset.
+//! Commands for hosts: for one asset, a list or all that match, with an outcome per asset.
 
 use xshield_api::commands::{Command, NewCommand, Outcome, Selection};
 use xshield_api::page::Page;
@@ -17,25 +17,25 @@ use crate::lookup;
 use crate::paging::{Paging, paged};
 use crate::signals::Signals;
 
-/// How long hosts may take to pick a command up, in seconds, unless said otherwise.
+/// The default time for hosts to receive a command, in seconds.
 const EXPIRES_IN: i64 = 24 * 3600;
 const LONGEST: i64 = 30 * 24 * 3600;
-/// How long debug logging lasts, in seconds, unless said otherwise.
+/// The default duration of debug logging, in seconds.
 const DEBUG_FOR: u32 = 3600;
 const DEBUG_LONGEST: u32 = 24 * 3600;
 
-/// A place in the list of commands: when it was given, and its id.
+/// A position in the list of commands: creation time and id.
 pub type Place = (i64, String);
 
-/// A command that may be given: everything that a caller says of it is checked.
+/// A validated command.
 #[derive(Debug)]
 pub struct Prepared(Job);
 
 impl Prepared {
-    /// Checks what a caller says of a command, apart from whether its target means any asset.
+    /// Validates a command, except whether its selection matches any asset.
     ///
     /// # Errors
-    /// When something of it is out of range.
+    /// When a value is out of range.
     pub fn new(new: &NewCommand, by: &By<Operator>, now: Timestamp) -> Result<Self> {
         if new.kind == CommandKind::Unknown {
             let reason = "expected 'run-now', 'resend', 'diagnostics', 'debug-on' or 'debug-off'";
@@ -81,7 +81,7 @@ pub fn only(name: &str) -> Selection {
     Selection { assets: Some(vec![name.to_owned()]), ..Selection::default() }
 }
 
-/// Gives a command to these assets; none of them is a mistake.
+/// Sends a command to these assets; there must be at least one.
 ///
 /// # Errors
 /// When there are none, or the database fails.
@@ -108,7 +108,7 @@ pub async fn give(
     Ok(command)
 }
 
-/// Takes a command back: hosts that were not told yet are not told.
+/// Cancels a command for the hosts that have not received it.
 ///
 /// # Errors
 /// When there is no such command, or the database fails.
@@ -125,7 +125,7 @@ pub async fn cancel(store: &Store, by: &By<Operator>, id: &str, now: Timestamp) 
     Ok(command)
 }
 
-/// The command of this id, as it is stored.
+/// The stored command of this id.
 ///
 /// # Errors
 /// When there is none, or the database fails.
@@ -133,7 +133,7 @@ pub async fn known(conn: &mut Conn, id: &str) -> Result<Job> {
     stored::job(conn, id).await?.ok_or_else(|| OperationError::not_found("command", id))
 }
 
-/// How far a command is, over all its assets.
+/// The progress of a command over all its assets.
 ///
 /// # Errors
 /// When the database fails.
@@ -141,7 +141,7 @@ pub async fn progress(conn: &mut Conn, id: &str, now: Timestamp) -> Result<Progr
     Ok(stored::progress(conn, id, now).await?)
 }
 
-/// The command of this id, and how far it is.
+/// The command of this id with its progress.
 ///
 /// # Errors
 /// When there is none, or the database fails.
@@ -150,7 +150,7 @@ pub async fn get(conn: &mut Conn, id: &str, now: Timestamp) -> Result<Command> {
     shown(conn, job, now).await
 }
 
-/// Commands, those to one asset or all, the newest first.
+/// Commands, of one asset or all, newest first.
 ///
 /// # Errors
 /// When the database fails.
@@ -185,7 +185,7 @@ async fn shown(conn: &mut Conn, job: Job, now: Timestamp) -> Result<Command> {
     })
 }
 
-/// What became of a command at each asset, by the assets' names; of all, or only those in one state.
+/// The outcome of a command at each asset, sorted by name; all, or only those in one state.
 ///
 /// # Errors
 /// When there is no such command, or the database fails.
@@ -207,11 +207,11 @@ pub async fn outcomes(
 pub struct AtAsset {
     /// The command's id.
     pub id: String,
-    /// What the host is told to do.
+    /// The action.
     pub kind: CommandKind,
-    /// When it was given.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// By whom, as the audit log writes it.
+    /// By whom, as written to the audit log.
     pub created_by: String,
     /// Its state at the asset.
     pub state: TargetState,
@@ -219,7 +219,7 @@ pub struct AtAsset {
     pub reason: String,
 }
 
-/// Up to `limit` commands that were given to an asset, the newest first.
+/// Up to `limit` commands of an asset, newest first.
 ///
 /// # Errors
 /// When there is no such asset, or the database fails.

@@ -1,4 +1,4 @@
-//! Diagnostics that hosts collected: listed, handed out, removed.
+//! Diagnostics that hosts collected: list, download, delete.
 
 use xshield_api::agents::{Diagnostics, DiagnosticsQuery};
 use xshield_api::page::Page;
@@ -12,7 +12,7 @@ use crate::error::{OperationError, Result};
 use crate::lookup;
 use crate::paging::{Paging, paged};
 
-/// A place in the list of diagnostics: when their upload began, and its id.
+/// A position in the list of diagnostics: start of the upload and id.
 pub type Place = (i64, String);
 
 fn shown(upload: Upload, keep_for: i64) -> Diagnostics {
@@ -29,7 +29,7 @@ fn shown(upload: Upload, keep_for: i64) -> Diagnostics {
     }
 }
 
-/// Diagnostics, the newest first. `keep_for`: seconds until they are removed.
+/// Diagnostics, newest first. `keep_for`: seconds until they are deleted.
 ///
 /// # Errors
 /// When there is no such asset, or the database fails.
@@ -47,7 +47,7 @@ pub async fn list(
     Ok(paged(found, paging.limit, place, |upload| shown(upload, keep_for)))
 }
 
-/// The upload of an id, or the newest complete one of an asset.
+/// The upload with an id, or the newest complete one of an asset.
 ///
 /// # Errors
 /// When there is none, or the database fails.
@@ -55,7 +55,7 @@ pub async fn complete(conn: &mut Conn, id: &str) -> Result<Upload> {
     let found = match uploads::get(conn, id).await? {
         Some(upload) => Some(upload),
         None => {
-            let unknown = |_| OperationError::not_found("asset, and there are no diagnostics,", id);
+            let unknown = |_| OperationError::not_found("asset and no upload", id);
             let asset = lookup::asset(conn, id).await.map_err(unknown)?;
             let filter =
                 UploadFilter { asset: Some(asset.id), complete: true, ..UploadFilter::default() };
@@ -67,7 +67,7 @@ pub async fn complete(conn: &mut Conn, id: &str) -> Result<Upload> {
         .ok_or_else(|| OperationError::not_found("complete upload of diagnostics of", id))
 }
 
-/// All diagnostics that one command collected. `keep_for`: seconds until they are removed.
+/// All diagnostics that one command collected. `keep_for`: seconds until they are deleted.
 ///
 /// # Errors
 /// When the database fails.
@@ -77,7 +77,7 @@ pub async fn of_command(conn: &mut Conn, id: &str, keep_for: i64) -> Result<Vec<
     Ok(found.into_iter().map(|upload| shown(upload, keep_for)).collect())
 }
 
-/// Writes down that diagnostics are handed out: before the first byte is.
+/// Records a download, before the first byte is sent.
 ///
 /// # Errors
 /// When the database fails.
@@ -96,7 +96,7 @@ pub async fn handed_out(
     Change::begin(store, by, now).await?.commit(entry).await
 }
 
-/// Forgets diagnostics before their time. Their file is the caller's to remove.
+/// Deletes diagnostics before they expire. The caller has to remove the file.
 ///
 /// # Errors
 /// When there are none of this id, or the database fails.
@@ -122,11 +122,11 @@ mod tests {
         let mut conn = store.read().await.unwrap();
         for (id, said) in [
             ("web", "there is no complete upload of diagnostics of \"web\""),
-            ("none", "there is no asset, and there are no diagnostics, \"none\""),
+            ("none", "there is no asset and no upload \"none\""),
         ] {
             assert_eq!(complete(&mut conn, id).await.unwrap_err().to_string(), said);
         }
         let gone = forget(&store, &by(), "up-1", NOW).await.unwrap_err();
-        assert_eq!(gone.to_string(), "there is no diagnostics \"up-1\"");
+        assert_eq!(gone.to_string(), "there is no upload \"up-1\"");
     }
 }

@@ -1,4 +1,4 @@
-//! Why an operation was not done.
+//! Errors of operations.
 
 use std::error::Error;
 
@@ -9,107 +9,107 @@ use xshield_store::StoreError;
 /// The result of an operation.
 pub type Result<T> = std::result::Result<T, OperationError>;
 
-/// Why an operation was not done. Nothing has changed then.
+/// Why an operation was not carried out. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum OperationError {
-    /// A value that a field does not take.
+    /// An invalid value of a field.
     #[error("{reason}")]
     Invalid {
-        /// Which: a JSON pointer into what was sent, or `?name` of a parameter.
+        /// The field: a JSON pointer into the request, or `?name` for a parameter.
         field: String,
         /// What is wrong, and what was expected.
         reason: String,
     },
-    /// Something is named that does not exist.
+    /// The named object does not exist.
     #[error("there is no {what} {id:?}")]
     NotFound {
         /// The kind, e.g. `asset`.
         what: &'static str,
-        /// As it was named.
+        /// Its name in the request.
         id: String,
     },
-    /// The change does not fit what is there.
+    /// The change conflicts with the current state.
     #[error("{detail}")]
     Conflict {
         /// The kind of conflict, in words joined by `-`: part of the interface.
         code: &'static str,
-        /// What is there, and what to do.
+        /// The current state, and what to do.
         detail: String,
-        /// What of the request does not fit.
+        /// The conflicting field of the request.
         field: Option<&'static str>,
     },
-    /// A commit would do something else than the caller expects.
+    /// A commit would have another impact than the caller expects.
     #[error("{detail}")]
     UnexpectedImpact {
         /// The kind of conflict, as of [`OperationError::Conflict`].
         code: &'static str,
         /// What to do.
         detail: &'static str,
-        /// What it would do.
+        /// The actual impact.
         impact: Box<ImpactSummary>,
     },
-    /// The caller's role is not enough.
+    /// The caller's role is not sufficient.
     #[error("{detail}")]
     Forbidden {
-        /// What is needed.
+        /// What is required.
         detail: String,
-        /// What of the request needs it.
+        /// The field of the request that requires it.
         field: Option<&'static str>,
     },
-    /// Too many ask for it.
+    /// Too many concurrent requests.
     #[error("too many {what}; try again in {seconds} s")]
     TooMany {
-        /// Of what.
+        /// The kind of request.
         what: &'static str,
-        /// When to ask again.
+        /// When to try again.
         seconds: u64,
     },
-    /// Policy documents that are not as documented, or do not fit together.
+    /// Policy documents that are invalid or inconsistent.
     #[error("the policy is not valid")]
     InvalidPolicy(Vec<FieldError>),
     /// A policy that can't be compiled for all assets.
     #[error("the policy can't be compiled")]
     PolicyDoesNotCompile(Vec<FieldError>),
     /// One asset's ruleset can't be compiled.
-    #[error("{failure}; the host keeps the ruleset that it has until the policy is mended")]
+    #[error("{failure}; the host keeps its ruleset until the policy is corrected")]
     RulesetNotCompiled {
-        /// Why not.
+        /// The reason.
         failure: String,
     },
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Something else failed that the caller can't change.
+    /// An internal failure.
     #[error("could not {action}")]
     Failed {
-        /// What, in the infinitive.
+        /// The failed action, in the infinitive.
         action: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
 }
 
 impl OperationError {
-    /// A value that a field does not take.
+    /// An invalid value of a field.
     #[must_use]
     pub fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Invalid { field: field.into(), reason: reason.into() }
     }
 
-    /// Something is named that does not exist.
+    /// The named object does not exist.
     #[must_use]
     pub fn not_found(what: &'static str, id: impl Into<String>) -> Self {
         Self::NotFound { what, id: id.into() }
     }
 
-    /// The change does not fit what is there.
+    /// The change conflicts with the current state.
     #[must_use]
     pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
         Self::Conflict { code, detail: detail.into(), field: None }
     }
 
-    /// The same, and what of the request does not fit.
+    /// The same with the conflicting field of the request.
     #[must_use]
     pub fn conflict_at(field: &'static str, code: &'static str, detail: impl Into<String>) -> Self {
         Self::Conflict { code, detail: detail.into(), field: Some(field) }
@@ -117,7 +117,7 @@ impl OperationError {
 }
 
 impl OperationError {
-    /// What went wrong and why, in one line.
+    /// The error and its causes in one line.
     #[must_use]
     pub fn in_words(&self) -> String {
         let mut text = self.to_string();
@@ -131,7 +131,7 @@ impl OperationError {
     }
 }
 
-/// Names what was being done when something failed that the caller can't change.
+/// Adds the failed action to an internal error.
 pub trait Doing<T> {
     /// `action` completes "could not …".
     ///

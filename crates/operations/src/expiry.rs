@@ -1,10 +1,10 @@
-//! When something ends.
+//! Expiry times.
 
 use xshield_model::Timestamp;
 
 use crate::error::{OperationError, Result};
 
-/// Refuses an end that is over.
+/// Refuses an expiry in the past.
 ///
 /// # Errors
 /// When it is not in the future.

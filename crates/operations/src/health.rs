@@ -1,4 +1,4 @@
-//! How the platform itself is, as far as the database and its readers know.
+//! The health of the platform, as far as the database and its readers know.
 
 use xshield_api::health::{DamagedRecord, KeyRotation};
 use xshield_store::rows::{self, Damage};
@@ -6,19 +6,19 @@ use xshield_store::{Conn, assets};
 
 use crate::error::Result;
 
-/// Hosts that are named of all that are counted.
+/// The number of hosts to list by name.
 const NAMED: u32 = 20;
 
-/// The keys that hosts are told to trust, when they are not the platform's first ones.
+/// The keys that hosts are told to trust, once they are not the platform's first ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rotation {
-    /// How many there were before.
+    /// The number of previous ones.
     pub sequence: u64,
     /// Whether the old keys are still trusted, too.
     pub under_way: bool,
 }
 
-/// How far hosts have followed a rotation of keys.
+/// The progress of hosts in a key rotation.
 ///
 /// # Errors
 /// When the database fails.

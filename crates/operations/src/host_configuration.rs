@@ -1,4 +1,4 @@
-//! What operators configure at hosts: for all, for a segment, for one asset.
+//! Central settings of hosts: for all, for a segment, for one asset.
 
 use std::ops::RangeInclusive;
 
@@ -14,16 +14,16 @@ use crate::compiler::RulesetCompiler;
 use crate::error::{OperationError, Result};
 use crate::lookup;
 
-/// Works out what each host should use from all that is configured.
+/// Computes the effective settings of each host.
 pub trait HostConfigurator: Send + Sync {
-    /// Does so now; hosts for which it is news hear of it.
+    /// Computes them now; hosts with changed settings are notified.
     ///
     /// # Errors
     /// When the database fails.
     fn refresh(&self) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// What hosts are told, when it is within the bounds.
+/// Validates the settings and converts them for hosts.
 fn checked(settings: HostSettings) -> Result<HostConfiguration> {
     within("/heartbeat", settings.heartbeat, 10..=86_400)?;
     within("/telemetry", settings.telemetry, 10..=86_400)?;
@@ -42,11 +42,11 @@ fn checked(settings: HostSettings) -> Result<HostConfiguration> {
     })
 }
 
-/// Hosts are told thousandths.
+/// Hosts use thousandths.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "1 to 1,000 fits, and nothing else gets so far"
+    reason = "1 to 1,000 fits, and other values were refused before"
 )]
 fn thousandths(percent: f64) -> Result<u16> {
     match percent {
@@ -89,7 +89,7 @@ async fn shown(conn: &mut Conn, stored: StoredConfiguration) -> Result<Configure
     })
 }
 
-/// Everything that is configured.
+/// All configured settings.
 ///
 /// # Errors
 /// When the database fails.
@@ -101,7 +101,7 @@ pub async fn list(conn: &mut Conn) -> Result<Vec<Configured>> {
     Ok(all)
 }
 
-/// What an asset should use, put together from all that holds for it.
+/// The effective settings of an asset, merged from all that apply to it.
 ///
 /// # Errors
 /// When there is no such asset, or the database fails.
@@ -111,7 +111,7 @@ pub async fn effective(conn: &mut Conn, named: &str) -> Result<Effective> {
     Ok(Effective { version: effective.version, settings: effective.into() })
 }
 
-/// Configures all hosts; what is left out becomes each host's own affair.
+/// Configures all hosts; each host decides on settings that are omitted.
 ///
 /// # Errors
 /// When a value is out of range, or the database fails.
@@ -126,8 +126,8 @@ pub async fn set_for_all(
     set(store, configurator, by, scope, settings, now).await
 }
 
-/// Configures the hosts of a segment; what is left out is as for all. A segment that is gone can still
-/// lose its settings.
+/// Configures the hosts of a segment; omitted settings are inherited from the platform. The settings of a
+/// segment that no longer exists can still be removed.
 ///
 /// # Errors
 /// When there is no such segment, a value is out of range, or the database fails.
@@ -150,7 +150,7 @@ pub async fn set_for_segment(
     set(store, configurator, by, (Scope::Segment(name), target), settings, now).await
 }
 
-/// Configures one host; what is left out is as for its segments and for all.
+/// Configures one host; omitted settings are inherited from its segments and the platform.
 ///
 /// # Errors
 /// When there is no such asset, a value is out of range, or the database fails.

@@ -1,4 +1,4 @@
-//! What assets consist of and with whom they communicate, as their hosts reported it.
+//! Inventory and communication of assets, as reported by their hosts.
 
 use xshield_api::host_telemetry::{
     CommunicationPath, Host, PathQuery, Software, SoftwareChange, SoftwareQuery,
@@ -14,7 +14,7 @@ use crate::error::{OperationError, Result};
 use crate::lookup;
 use crate::paging::{Paging, paged};
 
-/// A path's place in the list of paths: when it was last seen, and its number.
+/// A path's position in the list: when it was last seen, and its number.
 pub type Place = (i64, i64);
 
 /// What an asset's host reported about itself; `None` until it has.
@@ -50,7 +50,7 @@ pub async fn software(conn: &mut Conn, named: &str, query: SoftwareQuery) -> Res
     let asset = lookup::asset(conn, named).await?;
     let inventory = telemetry::software(conn, &asset.id).await?;
     let inventory = inventory
-        .ok_or_else(|| OperationError::not_found("report of software of", asset.name.as_str()))?;
+        .ok_or_else(|| OperationError::not_found("software report of", asset.name.as_str()))?;
     let part = query.name.unwrap_or_default().to_lowercase();
     let matches = |package: &SoftwarePackage| package.name.to_lowercase().contains(&part);
     Ok(Software {
@@ -60,7 +60,7 @@ pub async fn software(conn: &mut Conn, named: &str, query: SoftwareQuery) -> Res
     })
 }
 
-/// Packages that were installed on an asset or removed from it, the last first.
+/// Packages installed on an asset or removed from it, latest first.
 ///
 /// # Errors
 /// When there is no such asset, or the database fails.
@@ -101,7 +101,7 @@ fn communication_path(stored: StoredPath) -> CommunicationPath {
     }
 }
 
-/// Communication paths, the last seen first; of one asset, or of all.
+/// Communication paths, most recently seen first; of one asset, or of all.
 ///
 /// # Errors
 /// When there is no such asset, or the database fails.
@@ -145,7 +145,7 @@ mod tests {
         }
         let query = SoftwareQuery::default();
         let missing = software(&mut conn, "web", query).await.unwrap_err();
-        assert_eq!(missing.to_string(), "there is no report of software of \"web\"");
+        assert_eq!(missing.to_string(), "there is no software report of \"web\"");
         let paging = || Paging::new(None, None).unwrap();
         let nothing = software_changes(&mut conn, "web", paging()).await.unwrap();
         assert!(nothing.items.is_empty() && nothing.next.is_none());

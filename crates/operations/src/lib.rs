@@ -1,9 +1,9 @@
-//! What may be done on the platform, by whom: checked, in one transaction, audited.
+//! The operations of the platform: authorized, validated, each in one audited transaction.
 //!
-//! An operation that changes something takes [`By`], the proof of a role, and a [`Change`], in which its
-//! rows and its audit entry are committed together; [`Signals`] then tells running jobs and held polls.
-//! Reads take a connection or the store: every caller who is signed in may read. Answers are values of
-//! [`xshield_api`]; what is refused is an [`OperationError`], from which faces make their own.
+//! An operation that changes something takes [`By`], the proof of a role, and a [`Change`], which commits its
+//! rows and its audit entry together; [`Signals`] then notifies jobs and open polls. Reads take a connection
+//! or the store: every signed-in caller may read. Results are values of [`xshield_api`]; errors are
+//! [`OperationError`]s, which the API and the console convert to their own.
 
 pub mod agent_events;
 pub mod alert_rules;

@@ -1,4 +1,4 @@
-//! What a caller names, found.
+//! Looks up objects by the name that a caller gives.
 
 use xshield_policy::AssetId;
 use xshield_store::assets::StoredAsset;
@@ -18,7 +18,7 @@ pub async fn asset(conn: &mut Conn, named: &str) -> Result<StoredAsset> {
     found.ok_or_else(|| OperationError::not_found("asset", named))
 }
 
-/// The id of the asset of this id or name, where one is named.
+/// The id of the asset of this id or name, if one is given.
 ///
 /// # Errors
 /// When it does not exist, or the database fails.

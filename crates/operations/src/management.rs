@@ -1,4 +1,4 @@
-//! Whether anybody can manage an asset: what is said where nobody can.
+//! Whether anybody can manage an asset, and the finding if not.
 
 use xshield_policy::AssetId;
 use xshield_store::StoreResult;
@@ -6,7 +6,7 @@ use xshield_wire::message::Problem;
 
 use crate::compiler::RulesetCompiler;
 
-/// What someone should act on, when what is enforced on the asset lets in nobody who manages it.
+/// The finding when the enforced ruleset admits nobody who manages the asset.
 ///
 /// # Errors
 /// When the database fails.
@@ -14,9 +14,9 @@ pub async fn finding(compiler: &RulesetCompiler, asset: &AssetId) -> StoreResult
     let is_managed = compiler.is_managed(asset).await?.unwrap_or(true);
     Ok((!is_managed).then(|| Problem {
         code: "no-management-access".to_owned(),
-        text:
-            "what is enforced lets in no management source, and nobody by SSH, RDP or WinRM: name \
-               who manages hosts in the policy's settings, management, or allow it by a rule"
-                .to_owned(),
+        text: "the enforced ruleset admits no management source, and nobody by SSH, RDP or WinRM: \
+             add management sources to the policy's settings, management, or allow access by a \
+             rule"
+            .to_owned(),
     }))
 }

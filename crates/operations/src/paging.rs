@@ -8,25 +8,25 @@ use xshield_api::page::{Page, PageQuery};
 
 use crate::error::{OperationError, Result};
 
-/// Items on a page when nothing else is said.
+/// The default page size.
 const USUAL: u32 = 100;
-/// No page has more.
+/// The maximum page size.
 const MOST: u32 = 1000;
 
-/// Which part of a list is wanted. `P` is an item's place in the list's order.
+/// The requested part of a list. `P` is an item's position in the list's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paging<P> {
-    /// So many items.
+    /// The number of items.
     pub limit: u32,
-    /// Those after this place; from the beginning when there is none.
+    /// Starts after this position; at the beginning if `None`.
     pub after: Option<P>,
 }
 
 impl<P: DeserializeOwned> Paging<P> {
-    /// As a caller asks for it: `cursor` is the [`Page::next`] of the page before.
+    /// As requested by a caller: `cursor` is the [`Page::next`] of the previous page.
     ///
     /// # Errors
-    /// When the limit is out of range, or the cursor is none of this list.
+    /// When the limit is out of range, or the cursor is invalid for this list.
     pub fn new(limit: Option<u32>, cursor: Option<&str>) -> Result<Self> {
         let limit = match limit.unwrap_or(USUAL) {
             limit @ 1..=MOST => limit,
@@ -39,7 +39,10 @@ impl<P: DeserializeOwned> Paging<P> {
         let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
         let after = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let after = after.ok_or_else(|| {
-            OperationError::invalid("?cursor", "not a cursor of this list; begin anew")
+            OperationError::invalid(
+                "?cursor",
+                "not a cursor of this list; start from the first page",
+            )
         })?;
         Ok(Self { limit, after: Some(after) })
     }
@@ -59,12 +62,12 @@ impl<P> Paging<P> {
     }
 }
 
-/// A page query as the part of a list that it asks for.
+/// A page query as the part of a list that it requests.
 pub trait Pages {
-    /// The part of a list that is asked for.
+    /// The requested part of a list.
     ///
     /// # Errors
-    /// When the limit is out of range, or the cursor is none of this list.
+    /// When the limit is out of range, or the cursor is invalid for this list.
     fn paging<P: DeserializeOwned>(&self) -> Result<Paging<P>>;
 }
 
@@ -74,8 +77,8 @@ impl Pages for PageQuery {
     }
 }
 
-/// A page of up to `limit` of `items`, of which there is one more when another page follows. `place`
-/// tells an item's place in the list's order.
+/// A page of up to `limit` of `items`; one more item means that another page follows. `place` returns an
+/// item's position in the list's order.
 #[must_use]
 pub fn paged<T, S, P: Serialize>(
     mut items: Vec<S>,

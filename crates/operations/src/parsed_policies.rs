@@ -1,4 +1,4 @@
-//! The policies that speak of assets: the committed one and the candidate, parsed once.
+//! The committed and the candidate policy, parsed once.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,14 +7,14 @@ use xshield_store::{Conn, StoreError, StoreResult, policy};
 
 use crate::policy::documents::read_stored;
 
-/// A policy and what it was read from.
+/// A policy and its source.
 #[derive(Debug, Clone)]
 struct Known {
     version: u64,
     policy: Arc<Policy>,
 }
 
-/// The policies that were parsed last.
+/// The most recently parsed policies.
 #[derive(Debug, Default)]
 pub struct ParsedPolicies(Mutex<Parsed>);
 
@@ -24,12 +24,12 @@ struct Parsed {
     candidate: Option<Known>,
 }
 
-/// The policies as they are now.
+/// The current policies.
 #[derive(Debug, Clone, Default)]
 pub struct Policies {
-    /// What hosts have.
+    /// The policy of hosts.
     pub committed: Option<Arc<Policy>>,
-    /// What operators are editing.
+    /// The policy that operators are editing.
     pub candidate: Option<Arc<Policy>>,
 }
 
@@ -42,10 +42,10 @@ impl Policies {
 }
 
 impl ParsedPolicies {
-    /// Both policies as they are now. Reading a large one takes a moment, once after each change.
+    /// Both current policies. Parsing a large one takes a moment, once after each change.
     ///
     /// # Errors
-    /// When the database fails or what it holds is damaged.
+    /// When the database fails or its content is damaged.
     pub async fn policies(&self, conn: &mut Conn) -> StoreResult<Policies> {
         let committed = self.committed(conn).await?;
         let version = policy::versions(conn).await?.candidate;
@@ -62,7 +62,7 @@ impl ParsedPolicies {
         Ok(Policies { committed, candidate: Some(candidate.policy) })
     }
 
-    /// The committed policy as it is now; `None` while there is none.
+    /// The current committed policy; `None` if there is none.
     ///
     /// # Errors
     /// As [`ParsedPolicies::policies`].

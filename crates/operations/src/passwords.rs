@@ -1,22 +1,22 @@
-//! What a password has to be.
+//! Password requirements.
 
 use crate::error::{OperationError, Result};
 
-/// No password is shorter, in characters (NIST SP 800-63B: eight).
+/// The minimum length of a password, in characters (NIST SP 800-63B: eight).
 pub const SHORTEST_PASSWORD: usize = 8;
-/// No password is longer, in bytes.
+/// The maximum length of a password, in bytes.
 const LONGEST_PASSWORD: usize = 1024;
 
-/// Hashes passwords: slowly on purpose, and few at a time.
+/// Hashes passwords: deliberately slow, and few at a time.
 pub trait HashPasswords: Send + Sync {
     /// A salted hash.
     ///
     /// # Errors
-    /// When it can't be made.
+    /// When hashing fails.
     fn hash(&self, password: String) -> impl Future<Output = Result<String>> + Send;
 }
 
-/// A new password as it is stored. `field`: where it was given.
+/// The hash of a new password. `field`: where it was given.
 ///
 /// # Errors
 /// When it is too short or too long, or can't be hashed.

@@ -1,4 +1,4 @@
-//! Places in JSON.
+//! JSON pointers.
 
 /// The JSON pointer (RFC 6901) of a path.
 #[must_use]

@@ -1,5 +1,5 @@
-//! Whether an asset is protected, in the same words everywhere: what the committed policy closes on it,
-//! and whether its host says that this is in its kernel.
+//! Whether an asset is protected, in the same words everywhere: what the committed policy closes on it, and
+//! whether its host reports that this is in its kernel.
 
 use xshield_api::assets::{Activity, Protected, Protection, Spark};
 use xshield_model::asset_filter::Standing;
@@ -10,7 +10,7 @@ use xshield_wire::message::Status;
 
 use crate::compiler::RulesetCompiler;
 
-/// What protects an asset. `standing`: where it stands in the committed policy, if there is one.
+/// The protection of an asset. `standing`: its state in the committed policy, if there is one.
 #[must_use]
 pub fn of(standing: Option<&PolicyStanding>, spark: &Spark) -> Protection {
     let (state, reason) = judged(standing, spark);
@@ -30,7 +30,7 @@ fn in_words(state: Protected, reason: Option<&str>) -> String {
         (Protected::Enforced, _) => "enforcing".to_owned(),
         (Protected::LastKnown, None) => "enforcing when last seen".to_owned(),
         (Protected::LastKnown, Some(reason)) => {
-            format!("failed: {reason}; what it enforced before stays")
+            format!("failed: {reason}; the previous ruleset stays in force")
         }
         (Protected::TestOnly | Protected::No, Some(reason)) => format!("not protected: {reason}"),
         (Protected::TestOnly | Protected::No, None) => "not protected".to_owned(),
@@ -62,7 +62,7 @@ fn judged(standing: Option<&PolicyStanding>, spark: &Spark) -> (Protected, Optio
     }
 }
 
-/// Fills in what a filter for assets that are not protected has to know of the policy.
+/// Fills in what a filter for unprotected assets needs to know about the policy.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! Which assets a command is for.
+//! The assets that a command is for.
 
 use std::collections::BTreeSet;
 
@@ -14,13 +14,13 @@ use crate::error::{OperationError, Result};
 use crate::lookup;
 use crate::protection;
 
-/// Assets that can be named one by one.
+/// The maximum number of assets listed individually.
 const MOST_NAMED: usize = 10_000;
 
-/// The assets that a selection means, decommissioned ones left out.
+/// The assets that a selection matches, without decommissioned ones.
 ///
 /// # Errors
-/// When it says nothing, or something that does not exist, or the database fails.
+/// When it is empty, or refers to something that does not exist, or the database fails.
 pub async fn selected(
     store: &Store,
     compiler: &RulesetCompiler,
@@ -36,17 +36,20 @@ pub async fn selected(
         || status.is_some();
     match (narrowed, all) {
         (false, false) => {
-            let reason = "nothing says which assets; name some, give a filter, or set 'all'";
+            let reason = "no selection; name assets, give a filter, or set 'all'";
             return Err(OperationError::invalid("/target", reason));
         }
         (true, true) => {
-            let reason = "'all' does not go together with another choice";
+            let reason = "'all' can't be combined with another selection";
             return Err(OperationError::invalid("/target/all", reason));
         }
         _ => {}
     }
     if name.as_ref().is_some_and(String::is_empty) {
-        return Err(OperationError::invalid("/target/name", "an empty name is part of every name"));
+        return Err(OperationError::invalid(
+            "/target/name",
+            "an empty name would match every asset",
+        ));
     }
     if names.as_ref().is_some_and(|names| names.is_empty() || names.len() > MOST_NAMED) {
         let reason = format!("expected 1 to {MOST_NAMED} assets");
@@ -119,7 +122,7 @@ pub async fn members(
     Ok(members.map(|asset| asset.id).collect())
 }
 
-/// The assets that match an expression, decommissioned ones left out.
+/// The assets that match an expression, without decommissioned ones.
 ///
 /// # Errors
 /// When the database fails.

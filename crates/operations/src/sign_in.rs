@@ -1,4 +1,4 @@
-//! What becomes of a person who has proven who it is.
+//! Sessions of authenticated people.
 
 use std::net::IpAddr;
 
@@ -11,17 +11,17 @@ use crate::change::{AuditEntry, Change};
 use crate::error::{Doing as _, Result};
 use crate::tokens::Wanted;
 
-/// Sign-ins of one account that last at a time; the oldest make room.
+/// The maximum number of concurrent sign-ins of one account; the oldest are dropped.
 const MOST_SIGN_INS: i64 = 32;
 
 /// A sign-in.
 #[derive(Debug)]
 pub struct Admitted {
-    /// What is stored.
+    /// The stored token.
     pub token: ApiToken,
     /// The token's text, shown once.
     pub text: String,
-    /// When it ends.
+    /// Its expiry.
     pub expires_at: Timestamp,
 }
 
@@ -30,15 +30,15 @@ pub struct Admitted {
 pub struct From<'a> {
     /// The address.
     pub address: IpAddr,
-    /// What is remembered of it, to know the place again.
+    /// What is stored of it, to recognize the source again.
     pub place: &'a str,
 }
 
-/// Signs in whoever has given the account's password: makes a token called `name` that lasts so many
-/// seconds.
+/// Signs in a person who has given the account's password: creates a token called `name` with the given
+/// lifetime in seconds.
 ///
 /// # Errors
-/// When the system gives no random bytes, or the database fails.
+/// When the system provides no random bytes, or the database fails.
 pub async fn admit(
     store: &Store,
     account: &Account,
@@ -51,7 +51,7 @@ pub async fn admit(
     let Account { name: user, role, .. } = account;
     let kind = TokenKind::SignIn;
     let wanted = Wanted { kind, account: user, name, role: *role, expires_at: Some(expires_at) };
-    let (token, text) = wanted.make(now).doing("make the token of a sign-in")?;
+    let (token, text) = wanted.make(now).doing("create the token of a sign-in")?;
     let caller = Caller { account: user.clone(), role: *role, token: token.id.clone() };
     let by = By::<Viewer>::new(caller)?;
     let mut change = Change::begin(store, &by, now).await?;
@@ -64,7 +64,7 @@ pub async fn admit(
     Ok(Admitted { token, text, expires_at })
 }
 
-/// Gives the caller's account another password, already hashed, and ends its other sign-ins and tokens.
+/// Sets the caller's password, already hashed, and ends the account's other sign-ins and tokens.
 ///
 /// # Errors
 /// When the database fails.
@@ -89,7 +89,7 @@ pub async fn set_own_password<R: AtLeast>(
     change.commit(entry).await
 }
 
-/// Ends the token that the caller uses. The audit log has its beginning only.
+/// Revokes the caller's token. The audit log only contains its prefix.
 ///
 /// # Errors
 /// When the database fails.

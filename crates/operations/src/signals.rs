@@ -1,12 +1,12 @@
-//! Who has to hear of a change once it is committed.
+//! Notifications after a committed change.
 
 use xshield_policy::AssetId;
 
-/// What runs beside requests, as operations tell it that something has changed. A signal too many does
-/// no harm: whoever hears it looks for itself at what is new.
+/// Notifies the rest of the platform of changes. Spurious signals do no harm: the receiver checks what is
+/// new.
 pub trait Signals: Send + Sync {
-    /// Something may be new for this asset: its held-open poll is answered.
+    /// Something may be new for this asset: its open poll is answered.
     fn wake_host(&self, asset: &AssetId);
-    /// Another policy is committed: what else depends on it is worked out again.
+    /// Another policy is committed: whatever depends on it is recomputed.
     fn policy_committed(&self);
 }

@@ -1,4 +1,4 @@
-//! Rulesets, signed for the hosts that they are for.
+//! Signed rulesets of hosts.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::lookup;
 pub struct Signed {
     /// Which one it is.
     pub stored: StoredRuleset,
-    /// As the host receives it.
+    /// As sent to the host.
     pub envelope: Envelope,
 }
 
@@ -39,7 +39,7 @@ pub async fn signed(
     Ok(Some(Signed { stored, envelope }))
 }
 
-/// The ruleset of an asset, by its id or name, as the admin API shows it.
+/// The ruleset of an asset, by its id or name, as shown by the admin API.
 ///
 /// # Errors
 /// When there is no such asset or no policy, the ruleset can't be compiled, or the database fails.

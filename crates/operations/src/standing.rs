@@ -1,12 +1,11 @@
-//! How a host's program stands, as an operator wants to know it.
+//! The state of a host's program, for operators.
 
 use xshield_api::assets::{Activity, Spark};
 use xshield_model::Timestamp;
 use xshield_store::assets::{ACTIVE_FOR, MISSED_LATE, StoredAsset, missed};
 use xshield_wire::message::Status;
 
-/// As the asset's last check-in tells it. `compile_failure`: why its ruleset could not be
-/// compiled.
+/// According to the asset's last check-in. `compile_failure`: why its ruleset could not be compiled.
 #[must_use]
 pub fn spark_of(asset: &StoredAsset, compile_failure: Option<String>, now: Timestamp) -> Spark {
     let missed = missed_of(asset, now);
@@ -31,7 +30,7 @@ pub fn spark_of(asset: &StoredAsset, compile_failure: Option<String>, now: Times
     }
 }
 
-/// Why the host is refused, or nothing is enforced, or else what the host could not do.
+/// Why the host is refused, or nothing is enforced, or else what failed on the host.
 #[must_use]
 pub fn trouble(spark: &Spark) -> Option<String> {
     if let Some(refusal) = &spark.refused {

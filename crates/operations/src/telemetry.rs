@@ -1,4 +1,4 @@
-//! What an asset's firewall holds and saw, as its host reported it.
+//! Rules and observations of an asset's firewall, as reported by its host.
 
 use xshield_api::page::Page;
 use xshield_api::telemetry::{Event, EventQuery, Hits, Listening, Programmed};
@@ -12,14 +12,14 @@ use crate::error::{OperationError, Result};
 use crate::lookup;
 use crate::paging::{Paging, paged};
 
-/// A flow's place in the list of events: when it was last seen, and its number.
+/// A flow's position in the list: when it was last seen, and its number.
 pub type Place = (i64, i64);
 
 fn hits(stored: StoredHits) -> Hits {
     Hits { hits: stored.hits, last_hit: stored.last_hit }
 }
 
-/// The rules that an asset's kernel returned, with hit counts.
+/// The rules in an asset's kernel, with hit counts.
 ///
 /// # Errors
 /// When there is no such asset, its host has not reported any, or the database fails.
@@ -27,7 +27,7 @@ pub async fn programmed(conn: &mut Conn, named: &str) -> Result<Programmed> {
     let asset = lookup::asset(conn, named).await?;
     let reported = reports::programmed(conn, &asset.id).await?;
     let reported = reported.ok_or_else(|| {
-        OperationError::not_found("report of programmed rules of", asset.name.as_str())
+        OperationError::not_found("report about programmed rules of", asset.name.as_str())
     })?;
     let stored = reports::hits(conn, &asset.id).await?;
     Ok(Programmed {
@@ -73,7 +73,7 @@ fn event(stored: StoredEvent) -> Event {
     }
 }
 
-/// Flows that firewalls denied, would deny or accepted, the last seen first; of one asset, or of all.
+/// Flows that firewalls denied, would deny or accepted, most recently seen first; of one asset, or of all.
 ///
 /// # Errors
 /// When there is no such asset, or the database fails.
@@ -108,7 +108,7 @@ pub async fn ports(conn: &mut Conn, named: &str) -> Result<Listening> {
     let asset = lookup::asset(conn, named).await?;
     let reported = reports::listening(conn, &asset.id).await?;
     let reported = reported.ok_or_else(|| {
-        OperationError::not_found("report of listening ports of", asset.name.as_str())
+        OperationError::not_found("report about listening ports of", asset.name.as_str())
     })?;
     Ok(Listening {
         read_at: reported.created,
@@ -128,9 +128,9 @@ mod tests {
         register(&store, &[("web", "web")]).await;
         let mut conn = store.read().await.unwrap();
         let rules = programmed(&mut conn, "as-web").await.unwrap_err();
-        assert_eq!(rules.to_string(), "there is no report of programmed rules of \"web\"");
+        assert_eq!(rules.to_string(), "there is no report about programmed rules of \"web\"");
         let open = ports(&mut conn, "web").await.unwrap_err();
-        assert_eq!(open.to_string(), "there is no report of listening ports of \"web\"");
+        assert_eq!(open.to_string(), "there is no report about listening ports of \"web\"");
         for (asset, said) in
             [(None, None), (Some("web"), None), (Some("none"), Some("there is no asset \"none\""))]
         {

@@ -1,4 +1,4 @@
-//! What tests of operations need.
+//! Helpers for tests of operations.
 
 use std::sync::{Arc, Mutex};
 
@@ -29,24 +29,24 @@ use crate::threat::{InForce, MatchQueue, ThreatEngine, ThreatLists};
 
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000);
 
-/// An empty database, as long as the directory is kept.
+/// An empty database with its directory.
 pub(crate) async fn store() -> (TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("test.db")).await.unwrap();
     (dir, store)
 }
 
-/// A caller with just the role.
+/// A caller with exactly this role.
 pub(crate) fn by<R: AtLeast>() -> By<R> {
     by_account("ann", R::ROLE)
 }
 
-/// The same, of another account.
+/// The same, with another account.
 pub(crate) fn by_account<R: AtLeast>(account: &str, role: Role) -> By<R> {
     By::new(Caller { account: account.to_owned(), role, token: "token".to_owned() }).unwrap()
 }
 
-/// An account with this role, and nobody's password.
+/// An account with this role, without a password.
 pub(crate) async fn account(store: &Store, name: &str, role: Role) -> Account {
     let (name, password) = (name.to_owned(), "no hash".to_owned());
     let account = Account { name, role, password, created_at: NOW };
@@ -56,7 +56,7 @@ pub(crate) async fn account(store: &Store, name: &str, role: Role) -> Account {
     account
 }
 
-/// Hashes and seals in a way that a test can read.
+/// Hashes and seals in a readable way.
 #[derive(Debug)]
 pub(crate) struct Plain;
 
@@ -93,7 +93,7 @@ pub(crate) async fn register(store: &Store, assets: &[(&str, &str)]) {
     commit(tx).await.unwrap();
 }
 
-/// What the audit log says, the oldest first.
+/// The audit log, oldest first.
 pub(crate) async fn audited(store: &Store) -> Vec<String> {
     let mut conn = store.read().await.unwrap();
     let found = audit::list(&mut conn, &AuditFilter::default(), None, 1000).await.unwrap();
@@ -104,7 +104,7 @@ pub(crate) async fn audited(store: &Store) -> Vec<String> {
     found.into_iter().rev().map(line).collect()
 }
 
-/// Signals that are noted, and threat lists: the first is revision 1, the last is in force.
+/// Records signals and provides threat lists: the first is revision 1, the last is in force.
 #[derive(Debug, Default)]
 pub(crate) struct Noted {
     signals: Mutex<Vec<String>>,
@@ -117,7 +117,7 @@ impl Noted {
         Self { lists, ..Self::default() }
     }
 
-    /// Those since this was last asked.
+    /// The signals since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.signals.lock().unwrap())
     }

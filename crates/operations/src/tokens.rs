@@ -1,4 +1,4 @@
-//! API tokens: made, recognized, revoked. A sign-in is one, too.
+//! API tokens: created, verified, revoked. A sign-in is one, too.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,18 +17,18 @@ use crate::expiry::in_future;
 use crate::ids::{NoRandomness, new_id, random};
 use crate::paging::{Paging, paged};
 
-/// API tokens begin with this, so that secret scanners know one.
+/// The prefix of API tokens, so that secret scanners recognize them.
 const PREFIX: &str = "xat1_";
-/// Tokens of one account that work at a time, besides sign-ins.
+/// The maximum number of active tokens of one account, besides sign-ins.
 const MOST_TOKENS: i64 = 100;
-/// Tokens of one account that have ended and are still listed.
+/// The number of expired tokens of one account that are still listed.
 const MOST_ENDED: i64 = 200;
-/// No token's name is longer, in characters.
+/// The maximum length of a token's name, in characters.
 const LONGEST_NAME: usize = 200;
-/// Seconds for which a token's use is not written down again.
+/// Seconds for which a token's use is not recorded again.
 const USE_NOTED_EVERY: i64 = 60;
 
-/// What a new token is.
+/// The parameters of a new token.
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
     pub(crate) kind: TokenKind,
@@ -39,7 +39,7 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// What is stored, and the text that is shown once.
+    /// The stored row, and the text that is shown once.
     pub(crate) fn make(
         self,
         now: Timestamp,
@@ -62,7 +62,7 @@ impl Wanted<'_> {
     }
 }
 
-/// Whose token this text is; `None` when it is none, or one that has ended.
+/// The owner of this token; `None` if it is unknown or expired.
 ///
 /// # Errors
 /// When the database fails.
@@ -86,7 +86,7 @@ pub async fn authenticate(store: &Store, text: &str, now: Timestamp) -> Result<O
     Ok(Some(Caller { account: token.account, role, token: token.id }))
 }
 
-/// Compares hashes of secrets without a hint at where they differ.
+/// Compares hashes of secrets in constant time.
 fn same_bytes(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
@@ -104,7 +104,7 @@ fn shown(token: ApiToken) -> Token {
     }
 }
 
-/// Tokens: all for admins, their own for others.
+/// Tokens: admins see all, others their own.
 ///
 /// # Errors
 /// When the database fails.
@@ -120,11 +120,11 @@ pub async fn list<R: AtLeast>(
     Ok(paged(tokens, paging.limit, |token| token.id.clone(), shown))
 }
 
-/// Makes a token for the caller.
+/// Creates a token for the caller.
 ///
 /// # Errors
-/// When it would be able to do more than the caller, something of it is out of range, the account has
-/// too many, or the database fails.
+/// When its role exceeds the caller's, a value is out of range, the account has too many, or the database
+/// fails.
 pub async fn create<R: AtLeast>(
     store: &Store,
     by: &By<R>,
@@ -143,10 +143,10 @@ pub async fn create<R: AtLeast>(
     in_future(new.expires_at, now)?;
     let expires_at = new.expires_at;
     let wanted = Wanted { kind: TokenKind::Api, account, name: &new.name, role, expires_at };
-    let (token, text) = wanted.make(now).doing("make an API token")?;
+    let (token, text) = wanted.make(now).doing("create an API token")?;
     let mut change = Change::begin(store, by, now).await?;
     if accounts::count_tokens(&mut change, account, now).await? >= MOST_TOKENS {
-        let detail = format!("the account has {MOST_TOKENS} tokens that work; revoke one first");
+        let detail = format!("the account has {MOST_TOKENS} active tokens; revoke one first");
         return Err(OperationError::conflict("too-many-tokens", detail));
     }
     accounts::trim_ended(&mut change, account, MOST_ENDED, now).await?;
@@ -161,7 +161,7 @@ pub async fn create<R: AtLeast>(
     Ok(CreatedToken { token: text, about: shown(token) })
 }
 
-/// Revokes a token: any for admins, their own for others.
+/// Revokes a token: admins can revoke any, others their own.
 ///
 /// # Errors
 /// When the caller has no such token, or the database fails.

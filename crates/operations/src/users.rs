@@ -39,7 +39,7 @@ fn role_in_words(role: Role) -> String {
 /// Adds a user.
 ///
 /// # Errors
-/// When name or password won't do, there is such a user, or the database fails.
+/// When name or password is invalid, the user exists, or the database fails.
 pub async fn create(
     store: &Store,
     passwords: &impl HashPasswords,
@@ -55,7 +55,7 @@ pub async fn create(
     let account = Account { name: String::from(name), role: new.role, password, created_at: now };
     let mut change = Change::begin(store, by, now).await?;
     if accounts::get(&mut change, &account.name).await?.is_some() {
-        let detail = "there is such a user";
+        let detail = "the user exists already";
         return Err(OperationError::conflict_at("/name", "user-exists", detail));
     }
     accounts::put(&mut change, &account).await?;
@@ -69,10 +69,10 @@ pub async fn create(
     Ok(shown(account))
 }
 
-/// Changes a user's role or password. Another password ends the user's sign-ins and tokens.
+/// Changes a user's role or password. A new password ends the user's sign-ins and tokens.
 ///
 /// # Errors
-/// When there is no such user, the password won't do, no admin would be left, or the database fails.
+/// When there is no such user, the password is invalid, no admin would be left, or the database fails.
 pub async fn change(
     store: &Store,
     passwords: &impl HashPasswords,
@@ -110,7 +110,7 @@ async fn leaves_an_admin(conn: &mut Conn) -> Result<()> {
     if accounts::admins(conn).await? > 1 {
         return Ok(());
     }
-    Err(OperationError::conflict("last-admin", "this is the last admin; make another one first"))
+    Err(OperationError::conflict("last-admin", "this is the last admin; create another one first"))
 }
 
 /// Deletes a user and the user's tokens.

@@ -181,7 +181,7 @@ fn wrong_passwords_missing_roles_and_absent_platforms_have_their_exit_codes() {
     let viewer = operator.run(&["token", "create", "--name", "ci", "--role", "viewer"]).good();
     let mut as_viewer = operator.command(&["key", "create", "--name", "k"]);
     as_viewer.env("XSHIELD_TOKEN", viewer.trim());
-    finish(as_viewer).refused(3, "takes the role operator");
+    finish(as_viewer).refused(3, "requires the role operator");
     operator.run(&["asset", "show", "nobody"]).refused(1, "there is no asset \"nobody\"");
     operator.run(&["asset", "shew"]).refused(2, "shew");
     platform.end();
@@ -436,7 +436,7 @@ fn what_hosts_report_is_shown() {
     assert!(ruleset.contains("web-tier/https") && ruleset.contains("tcp/443"), "{ruleset}");
     let ports = operator.run(&["ports", "web-1"]).good();
     assert!(ports.contains("/usr/sbin/nginx"), "{ports}");
-    operator.run(&["programmed", "web-1"]).refused(1, "report of programmed rules");
+    operator.run(&["programmed", "web-1"]).refused(1, "report about programmed rules");
 
     let all = operator.json(&["events", "--kind", "denied", "--since", "1h"]);
     assert_eq!(all["items"].as_array().unwrap().len(), 2, "{all}");
@@ -573,7 +573,7 @@ fn commands_and_configuration_from_the_command_line() {
     assert!(operator.run(&["paths", "--asset", "web-1"]).good().contains("No such paths"));
     assert!(operator.run(&["agent-events"]).good().contains("No such events"));
     assert!(operator.run(&["diagnostics", "list"]).good().contains("no diagnostics"));
-    operator.run(&["software", "web-1"]).refused(1, "report of software");
+    operator.run(&["software", "web-1"]).refused(1, "software report");
     operator.run(&["asset", "decommission", "web-1"]).good();
     let gone = operator.run(&["asset", "list", "--status", "decommissioned"]).good();
     assert!(gone.contains("web-1"), "{gone}");

@@ -150,7 +150,7 @@ fn feeds_from_the_first_to_a_decision() {
     operator.write("<!DOCTYPE html>\n<html></html>\n");
     operator.refused(&[
         ("feed run f", 1, "; the previous list stays (2,001 entries)"),
-        ("feed approve f", 1, "no listing of feed f waits for a decision"),
+        ("feed approve f", 1, "no listing of feed f is held for a decision"),
         ("feed show nobody", 1, "nobody"),
         ("feed run nobody", 1, "nobody"),
         ("feed add g", 1, "give --url, --file or --preset"),
@@ -163,7 +163,7 @@ fn feeds_from_the_first_to_a_decision() {
             1,
             "change it with xshield threat feed set n, or remove",
         ),
-        ("feed add f --file LIST", 1, "there is a feed"),
+        ("feed add f --file LIST", 1, "feed f exists already"),
         ("feed add g --file LIST --confidence 101", 2, "101"),
         ("feed add g --file LIST --format csv", 1, "--field"),
         ("feed add g --file relative.txt", 1, "not an absolute path"),
@@ -302,7 +302,7 @@ fn modes_budgets_and_how_it_all_stands() {
         assert_eq!(rows, expected, "{line}");
     }
     operator.refused(&[
-        ("mode set inherit", 1, "nothing is wider than the platform"),
+        ("mode set inherit", 1, "the platform has nothing to inherit from"),
         ("mode set block --segment nobody", 1, "field: /segment"),
         ("mode set block --asset nobody", 1, "\"nobody\""),
         ("mode set block --asset web-1 --segment web", 2, "--segment"),
@@ -361,7 +361,7 @@ fn the_status_tells_of_a_damaged_listing_until_the_feed_is_run() {
     let rest = "private ranges  protected\n\
                 feeds           1\n\
                 hosts           0 of 0 up to date\n";
-    let trouble = "the stored listing of feed f is gone or damaged; run the feed again";
+    let trouble = "the stored listing of feed f is missing or damaged; run the feed again";
     let list = "not compiled since the platform started; hosts keep theirs";
     let whole = "revision 1, 1 entry, about 1 MiB on a host";
     operator.says(&[
@@ -411,7 +411,7 @@ fn the_whole_list_and_a_whole_diff_are_written_out() {
     assert_eq!(first.split_once('\n').unwrap().1, many(0, 9000));
     let changes = operator.good("diff 1 2 --all");
     let (head, lines) = changes.split_once('\n').unwrap();
-    assert_eq!(head, "# threat list, revision 1 to 2, 500 entries came and 100 went");
+    assert_eq!(head, "# threat list, revision 1 to 2, 500 entries added and 100 removed");
     assert_eq!(lines, text(9000, 9500, "+") + &text(0, 100, "-"));
     assert!(operator.good("diff 1 2").contains("… and 400 more"));
 

@@ -1,9 +1,8 @@
-//! What OCSF 1.3.0 says of the class that is emitted and of the objects in it, and whether an event is
-//! of that form.
+//! The parts of OCSF 1.3.0 for the emitted class and its objects, and a validator for events.
 //!
-//! The table is made from the files of <https://github.com/ocsf/ocsf-schema> at the tag `1.3.0` (Apache
-//! License 2.0): names, types, what is required and numbers; what classes and objects extend is written
-//! out. Attributes of profiles are left out but for those of `security_control`, marked with `@`.
+//! The table is generated from the files of <https://github.com/ocsf/ocsf-schema> at the tag `1.3.0` (Apache
+//! License 2.0): names, types, required attributes and numbers, with the inheritance of classes and objects
+//! resolved. Attributes of profiles are omitted except those of `security_control`, marked with `@`.
 
 use std::net::IpAddr;
 
@@ -11,9 +10,9 @@ use serde_json::{Map, Value};
 
 struct Object {
     name: &'static str,
-    /// Of these there must be one; nothing is asked when there are none.
+    /// At least one of these is required; empty if there is no such constraint.
     one_of: &'static str,
-    /// `name:type`, with `!` what is required, with `[]` a list.
+    /// `name:type`, with `!` if required, with `[]` for a list.
     attributes: &'static str,
 }
 
@@ -267,7 +266,7 @@ const ENUMS: &[Numbers] = &[
     ),
 ];
 
-/// What is wrong with an event of this class; nothing when it is as the schema says.
+/// The violations of the schema in an event of this class.
 pub(super) fn violations(class: &str, event: &Value) -> Vec<String> {
     let mut found = Vec::new();
     let profiles = event.pointer("/metadata/profiles").and_then(Value::as_array);
@@ -376,7 +375,7 @@ fn is_label(label: &str) -> bool {
     !label.is_empty() && label.bytes().all(inner) && label.trim_matches('-') == label
 }
 
-/// A number is one of those that there are, and the attribute beside it has its caption.
+/// A number must be one of those defined, and the attribute beside it must have its caption.
 fn numbered(
     object: &str,
     attribute: &str,

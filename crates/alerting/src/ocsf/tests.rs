@@ -68,7 +68,7 @@ fn of(change: impl FnOnce(&mut EventView)) -> Value {
     finding(&alert(AlertKind::ThreatMatch, severity, Some(event)), 12)
 }
 
-/// Each shape that an event of ours can have, by what is special about it.
+/// All variants of our events, by what is special about them.
 fn shapes() -> Vec<(&'static str, Value)> {
     let outbound = |event: &mut EventView| event.direction = Direction::Outbound;
     vec![
@@ -174,7 +174,7 @@ fn a_match_says_what_became_of_it_and_when() {
             (&json!(action), &json!(disposition))
         );
     }
-    // The recorder does not tell when the first packet came: a span begins, and no more is said.
+    // The recorder does not know when the first packet came: a span begins, and no more is known.
     let (since, last) = (1_799_999_700_000_i64, 1_799_999_980_000_i64);
     for (name, first_seen) in [("usual", Value::Null), ("told as it happened", json!(since))] {
         let finding = shape(name);

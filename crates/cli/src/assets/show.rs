@@ -329,7 +329,7 @@ mod tests {
             (Some("inactive"), _) => ("last-known", "enforcing when last seen"),
             (_, Some("enforcing")) => ("enforced", "enforcing"),
             (_, Some("failed")) => {
-                ("last-known", "failed: disk full; what it enforced before stays")
+                ("last-known", "failed: disk full; the previous ruleset stays in force")
             }
             (_, Some("blocked")) => ("no", "not protected: blocked: firewalld"),
             _ => ("no", "not protected: the host has registered but not checked in yet"),
@@ -426,7 +426,7 @@ mod tests {
         activity          active
         check-in refused  Wrong request signature
                           times: 7, first 1 h ago, last 1 min ago
-        protection        failed: disk full; what it enforced before stays
+        protection        failed: disk full; the previous ruleset stays in force
         segments          web
         inbound           secure-all-ports (enforce)
         outbound          unsecured

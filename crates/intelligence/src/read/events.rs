@@ -1,4 +1,4 @@
-//! What was read of a MISP feed's events, kept in a file beside the listings.
+//! The parsed events of a MISP feed, cached in a file beside the listings.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use xshield_threat::Listing;
 use xshield_threat::feed::manifest::EventId;
 use xshield_threat::listing::{ListingBuilder, store};
 
-/// What was read of a feed's events.
+/// The parsed events of a feed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Events(pub(super) BTreeMap<EventId, Event>);
 
-/// What one event says, as of its last change.
+/// One event, as of its last change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Event {
-    /// When it last changed, in the manifest's words.
+    /// When it last changed, as in the manifest.
     pub(super) timestamp: u64,
-    /// Attributes that are no entries.
+    /// Attributes that are not entries.
     pub(super) skipped: u64,
-    /// Attributes that should be entries and can't be read.
+    /// Attributes that should be entries and can't be parsed.
     pub(super) rejected: u64,
     #[serde(serialize_with = "encoded", deserialize_with = "decoded")]
     pub(super) listing: Listing,
@@ -37,19 +37,19 @@ fn decoded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Listing, D::Err
 }
 
 impl Events {
-    /// Reads what [`Events::encode`] has written; nothing that is not so.
+    /// Decodes the output of [`Events::encode`]; `None` for anything else.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }
 
-    /// As bytes for the disk.
+    /// Encodes for the disk.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// How many events.
+    /// The number of events.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
@@ -61,12 +61,12 @@ impl Events {
         self.0.is_empty()
     }
 
-    /// Entries of all events together.
+    /// The number of entries of all events.
     pub(super) fn entries(&self) -> u64 {
         self.0.values().map(|event| event.listing.len() as u64).sum()
     }
 
-    /// What all events list; of an entry in several, the highest confidence.
+    /// The union of all events; for an entry in several, the highest confidence.
     pub(super) fn listing(&self) -> Listing {
         let mut builder = ListingBuilder::default();
         for (prefix, confidence) in self.0.values().flat_map(|event| event.listing.iter()) {

@@ -1,4 +1,4 @@
-//! Feeds in files of the platform's own machine.
+//! Feeds in local files of the platform's machine.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ use xshield_http_client::body::unpacked;
 
 impl Visit {
     pub(super) fn read_path(&self, path: &Path) -> Result<Outcome, ReadError> {
-        // An empty file among others says nothing; a feed of empty files only is empty.
+        // An empty file among others contributes nothing; a feed of only empty files is empty.
         let mut left = Limits { empty: Empty::Allowed, ..self.settings.limits() };
         let mut pages = Pages::default();
         let files = self.files(path)?;
@@ -27,7 +27,7 @@ impl Visit {
             let FeedSettings { format, confidence, .. } = &self.settings;
             let read = contents(format, bytes.map_err(failed)?, left, *confidence, self.now.unix());
             let read = match read {
-                // An event of a MISP feed need not have any attribute, or any that is an entry.
+                // An event of a MISP feed may have no attributes, or none that is an entry.
                 Err(FeedError::NoList { .. }) if of_misp => continue,
                 Err(FeedError::NothingUsable { rejected }) if of_misp => {
                     pages.read.rejected += rejected;
@@ -50,8 +50,7 @@ impl Visit {
         Ok(self.changed(pages, Extent::Whole, Bookmark::default()))
     }
 
-    /// The file, or the files of the directory in order of their names, but for those that are nobody's
-    /// list.
+    /// The file, or the files of the directory sorted by name, without files that are not lists.
     fn files(&self, path: &Path) -> Result<Vec<PathBuf>, ReadError> {
         let failed = |source| ReadError::File { path: path.to_owned(), source };
         let found = if fs::metadata(path).map_err(failed)?.is_dir() {
@@ -61,7 +60,7 @@ impl Visit {
             let is_misp = self.settings.format == Format::Misp;
             let is_list = |path: &PathBuf| {
                 path.file_name().is_some_and(|name| {
-                    // Beside the events of a MISP feed.
+                    // Stored beside the events of a MISP feed.
                     let is_index = is_misp && (name == "manifest.json" || name == "hashes.csv");
                     !is_left_over(name) && !is_index
                 })
@@ -84,8 +83,8 @@ impl Visit {
     }
 }
 
-/// Whether a file of a directory is hidden, or is what an editor, a package manager or a half-done copy
-/// has left there.
+/// Whether a file of a directory is hidden, or a leftover of an editor, a package manager or an interrupted
+/// copy.
 fn is_left_over(name: &OsStr) -> bool {
     const ENDINGS: [&str; 14] = [
         "~",

@@ -1,5 +1,5 @@
-//! MISP feeds: a manifest, and a document for each event. Only events that have changed are asked for
-//! again; what was read of the others is kept in a file beside the listings.
+//! MISP feeds: a manifest, and a document for each event. Only changed events are requested again; the others
+//! are cached in a file beside the listings.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use super::visit::{Outcome, Read, ReadError, SAMPLES, Visit, conditions, unchang
 use xshield_http_client::body::unpacked;
 use xshield_http_client::fetch::{FetchError, fetch};
 
-/// Where a feed is: the URL of its manifest, or of the directory that it is in.
+/// The location of a feed: the URL of its manifest, or of the directory that contains it.
 struct Place(Url);
 
 impl Place {
@@ -38,14 +38,14 @@ impl Place {
 
 const MANIFEST: &str = "manifest.json";
 
-/// One round over the events.
+/// One pass over the events.
 struct Round<'a> {
     visit: &'a Visit,
     source: &'a UrlSource,
     place: Place,
     began: Instant,
     left: Limits,
-    /// Of this round.
+    /// The statistics of this pass.
     read: ReadState,
 }
 
@@ -65,7 +65,7 @@ impl Visit {
         let bytes = unpacked(whole, self.settings.max_bytes).map_err(ReadError::Body)?;
         let manifest = Manifest::read(bytes, self.settings.limits())?;
 
-        // An event may well list nothing; whether all of them may is asked at the end.
+        // A single event may list nothing; whether all of them may is checked at the end.
         let left = Limits { empty: Empty::Allowed, ..self.settings.limits() };
         let read = ReadState::default();
         Round { visit: self, source, place, began, left, read }.go(&manifest, validators)
@@ -107,7 +107,7 @@ impl Round<'_> {
         read.entries = events.entries();
         read.skipped = events.0.values().map(|event| event.skipped).sum();
         read.rejected = missing + events.0.values().map(|event| event.rejected).sum::<u64>();
-        // What was missing is looked for again, whether or not the manifest changes.
+        // Missing events are requested again, whether or not the manifest changes.
         let validators = if missing == 0 { validators } else { Validators::default() };
         Ok(Outcome::Read(Box::new(Read {
             listing,
@@ -119,7 +119,7 @@ impl Round<'_> {
         })))
     }
 
-    /// Asks for an event; nothing when the server has none, which is noted.
+    /// Requests an event; `None` if the server has none, which is recorded.
     fn event(&mut self, id: &EventId, timestamp: u64) -> Result<Option<Event>, ReadError> {
         let Visit { settings, now, .. } = self.visit;
         let within = Duration::from_secs(settings.within.into());
@@ -130,7 +130,7 @@ impl Round<'_> {
         let answer = match fetch(&request) {
             Err(FetchError::Status { status: status @ (404 | 410), .. }) => {
                 let reason =
-                    format!("the manifest names this event, and the server answers {status}");
+                    format!("the manifest lists this event, but the server answers {status}");
                 self.note(id, Sample { file: None, line: 0, text: String::new(), reason });
                 return Ok(None);
             }
@@ -141,7 +141,7 @@ impl Round<'_> {
         let read = contents(&settings.format, bytes, self.left, settings.confidence, now.unix());
         let (listing, summary) = match read {
             Ok(contents) => (contents.listed, contents.summary),
-            // Without any attribute; or with some that are none.
+            // Without any attribute, or without any that is an entry.
             Err(FeedError::NoList { .. }) => Default::default(),
             Err(FeedError::NothingUsable { rejected }) => {
                 let summary = xshield_threat::feed::Summary { rejected, ..Default::default() };

@@ -1,4 +1,4 @@
-//! What is asked of a feed, and what came of it.
+//! A request to a feed, and its result.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,110 +18,110 @@ use super::events::Events;
 use xshield_http_client::fetch::{Answer, FetchError, Plain, Request, Secret};
 use xshield_http_client::guard::Reach;
 
-/// One visit to a feed.
+/// A request to a feed.
 #[derive(Debug)]
 pub struct Visit {
-    /// What operators say about it.
+    /// Its settings.
     pub settings: FeedSettings,
-    /// What proves who asks.
+    /// The credentials.
     pub secret: Option<Secret>,
-    /// How it stood before.
+    /// Its state before.
     pub state: FeedState,
-    /// What it listed before, which changes are changes of.
+    /// Its previous listing, which changes refer to.
     pub base: Option<Arc<Listing>>,
-    /// What was read of its events, for a MISP feed.
+    /// Its cached events, for a MISP feed.
     pub events: Events,
-    /// Files in here are not read: the platform's own keys live there.
+    /// Files in this directory are not read: it contains the platform's own keys.
     pub data_dir: PathBuf,
-    /// When.
+    /// The time.
     pub now: Timestamp,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The same as before, says the server.
+    /// Unchanged, according to the server.
     Unchanged,
-    /// This.
+    /// A new listing.
     Read(Box<Read>),
 }
 
-/// What a feed lists, and how to go on.
+/// What a feed lists, and the state for the next request.
 #[derive(Debug)]
 pub struct Read {
-    /// Everything that it lists now.
+    /// The complete listing.
     pub listing: Listing,
-    /// What became of its lines.
+    /// Statistics about its lines.
     pub read: ReadState,
-    /// For the next question.
+    /// The validators for the next request.
     pub validators: Validators,
-    /// TAXII: where the next visit begins.
+    /// TAXII: where the next request begins.
     pub bookmark: taxii::Bookmark,
-    /// Whether all of it was read, not only changes.
+    /// Whether all of it was read, or only changes.
     pub extent: Extent,
-    /// What its events say, for a MISP feed.
+    /// Its events, for a MISP feed.
     pub events: Option<Events>,
 }
 
-/// Why a visit failed.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The server.
+    /// The transfer failed.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// What it gave.
+    /// The content is unusable.
     #[error(transparent)]
     Feed(#[from] FeedError),
-    /// What a file of a directory says.
-    #[error("{path} can't be used")]
+    /// A file of a directory is unusable.
+    #[error("{path} is unusable")]
     InFile {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: FeedError,
     },
-    /// A TAXII server's pages.
+    /// A TAXII response is unusable.
     #[error(transparent)]
     Taxii(#[from] TaxiiError),
-    /// The answer broke off.
-    #[error("the answer broke off")]
+    /// The transfer was interrupted.
+    #[error("the response was interrupted")]
     Body(#[source] io::Error),
-    /// A file.
+    /// A file can't be read.
     #[error("could not read {path}")]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// A file that no feed may show.
-    #[error("{path} is no file that a feed may be: give a plain file outside the data directory")]
+    /// A file that must not be used as a feed.
+    #[error("{path} can't be used as a feed: expected a regular file outside the data directory")]
     NoFeed {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
-    /// A MISP feed of which only some events could be read. They are kept.
-    #[error("{} of {of} events are read by now; the next run goes on from there", .events.len())]
+    /// Only some events of a MISP feed could be read. They are kept.
+    #[error("{} of {of} events have been read; the next run continues from there", .events.len())]
     Unfinished {
-        /// Those that are.
+        /// The events read.
         events: Box<Events>,
         /// How many of them were read in this run.
         fresh: usize,
-        /// How many there are.
+        /// The total number.
         of: usize,
         /// Why not all.
         #[source]
         source: Box<ReadError>,
     },
-    /// The server says that nothing has changed, without having been asked so.
+    /// The server answers that nothing has changed to an unconditional request.
     #[error("the server says that nothing has changed, but nothing was read before")]
     Nothing,
 }
 
 impl ReadError {
-    /// The HTTP status, when there was one.
+    /// The HTTP status, if there was one.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -131,7 +131,7 @@ impl ReadError {
         }
     }
 
-    /// In how many seconds the server wants to be asked again, if it says so.
+    /// The delay in seconds that the server asks for, if any.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self {
@@ -141,7 +141,7 @@ impl ReadError {
         }
     }
 
-    /// What was read nevertheless, and is to be kept.
+    /// What was read nevertheless and should be kept.
     #[must_use]
     pub fn progress(&self) -> Option<(&Events, usize)> {
         match self {
@@ -152,7 +152,7 @@ impl ReadError {
 }
 
 impl Visit {
-    /// What changes make of what was listed before; a whole reading stands for itself.
+    /// Applies changes to the previous listing; a complete listing replaces it.
     pub(super) fn changed(
         &self,
         pages: Pages,
@@ -170,7 +170,7 @@ impl Visit {
         Outcome::Read(Box::new(Read { listing, read, validators, bookmark, extent, events }))
     }
 
-    /// What a server is asked, with whatever proves who asks.
+    /// The request with the credentials.
     pub(super) fn request(&self, source: &UrlSource) -> Request {
         let mut url = source.url.clone();
         let secret = match &self.secret {
@@ -196,7 +196,7 @@ impl Visit {
     }
 }
 
-/// What makes a server say that nothing has changed.
+/// The conditional request headers.
 pub(super) fn conditions(visit: &Visit) -> impl Iterator<Item = (&'static str, String)> {
     let Validators { etag, last_modified } = visit.state.validators.clone();
     let known = [("if-none-match", etag), ("if-modified-since", last_modified)];
@@ -204,17 +204,17 @@ pub(super) fn conditions(visit: &Visit) -> impl Iterator<Item = (&'static str, S
     known.into_iter().filter_map(move |(name, of)| Some((name, of.filter(|_| asked)?)))
 }
 
-/// What the answer gives for the next question.
+/// The validators from the response, for the next request.
 pub(super) fn validators(answer: &Answer) -> Validators {
     Validators { etag: answer.header("etag"), last_modified: answer.header("last-modified") }
 }
 
-/// Nothing has changed, says the server: true of what was read before, and of nothing else.
+/// Unchanged according to the server: only valid if there was a previous listing.
 pub(super) fn unchanged(visit: &Visit) -> Result<Outcome, ReadError> {
     if visit.base.is_some() { Ok(Outcome::Unchanged) } else { Err(ReadError::Nothing) }
 }
 
-/// What pages or files say together.
+/// The combined content of pages or files.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     pub(super) listed: Listing,
@@ -223,11 +223,11 @@ pub(super) struct Pages {
     pub(super) records: u64,
 }
 
-/// Samples that are kept of all pages together.
+/// The number of samples kept over all pages.
 pub(super) const SAMPLES: usize = 20;
 
 impl Pages {
-    /// A later page has the last word on what it names. `file`: the one that it is, of several.
+    /// A later page overrides earlier ones. `file`: the current file, if there are several.
     pub(super) fn add(&mut self, page: Contents, file: Option<String>) {
         let nothing = Listing::default();
         self.withdrawn =
@@ -248,7 +248,7 @@ impl Pages {
     }
 }
 
-/// The entries of `of` that `among` has under the very same prefix.
+/// The entries of `of` that `among` has with exactly the same prefix.
 fn only(of: &Listing, among: &Listing) -> Listing {
     let mut builder = ListingBuilder::default();
     let shared = of.iter().filter(|(prefix, _): &(Prefix, _)| among.find(*prefix).is_some());

@@ -1,4 +1,4 @@
-//! What operators change of assets.
+//! Changes of assets by operators.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ fn entry<'a>(action: &'static str, asset: &'a StoredAsset) -> AuditEntry<'a> {
     AuditEntry { action, target: asset.name.as_str(), before, after }
 }
 
-/// Sets tags of an asset; those without a value are taken away.
+/// Sets tags of an asset; tags without a value are removed.
 ///
 /// # Errors
 /// When there is no such asset, or the database fails.
@@ -60,7 +60,7 @@ fn in_words(tags: &Tags) -> String {
     words.join(", ")
 }
 
-/// Forgets an asset and everything it reported; a host that still runs registers again.
+/// Deletes an asset and everything it reported; a host that still runs registers again.
 ///
 /// # Errors
 /// When there is no such asset, or the database fails.
@@ -71,7 +71,7 @@ pub async fn delete(
     named: &str,
     now: Timestamp,
 ) -> Result<()> {
-    // What takes long is forgotten in pieces: others write in between.
+    // Large data is deleted in batches, so that others can write in between.
     let known = lookup::asset(&mut *store.read().await?, named).await?;
     trim::everything_of(store, &known.id).await?;
     let mut change = Change::begin(store, by, now).await?;
@@ -84,8 +84,8 @@ pub async fn delete(
     Ok(())
 }
 
-/// Takes an asset out of service: its host is refused from now on, its history stays. When it is out of
-/// service already, nothing changes.
+/// Decommissions an asset: its host is refused from now on, its history is kept. Does nothing if it is
+/// already decommissioned.
 ///
 /// # Errors
 /// When there is no such asset, or the database fails.
@@ -100,7 +100,7 @@ pub async fn decommission(
     serve(store, compiler, signals, by, named, (Some(now), now)).await
 }
 
-/// Takes an asset into service again. When it is in service, nothing changes.
+/// Reinstates a decommissioned asset. Does nothing if it is in service.
 ///
 /// # Errors
 /// When there is no such asset, or the database fails.

@@ -1,4 +1,4 @@
-//! Identity keys that speak in an asset's name: an operator approves or rejects each by its fingerprint.
+//! Identity keys that claim an asset's name: an operator approves or rejects each by its fingerprint.
 
 use xshield_api::assets::Asset;
 use xshield_api::claims::{Approval, Rejection, Running};
@@ -15,10 +15,10 @@ use crate::compiler::RulesetCompiler;
 use crate::error::{OperationError, Result};
 use crate::lookup;
 
-/// Pins an identity key by its fingerprint, e.g. after a host was installed anew.
+/// Pins an identity key by its fingerprint, e.g. after a host was reinstalled.
 ///
 /// # Errors
-/// When no such key waits, the machine with the pinned one goes on, or the database fails.
+/// When no such key is pending, the machine with the pinned one is still active, or the database fails.
 pub async fn approve_identity(
     store: &Store,
     compiler: &RulesetCompiler,
@@ -30,7 +30,7 @@ pub async fn approve_identity(
     let mut change = Change::begin(store, by, now).await?;
     let asset = lookup::asset(&mut change, named).await?;
     let mut known = identities::waiting(&mut change, &asset.id).await?;
-    // What was turned away by mistake can still be approved.
+    // A key rejected by mistake can still be approved.
     known.extend(identities::rejected(&mut change, &asset.id).await?);
     let other = the_one(known, &asset, approval.fingerprint)?;
     if approval.running == Running::Keep {
@@ -42,7 +42,7 @@ pub async fn approve_identity(
         return Err(OperationError::conflict("identity-in-use", detail));
     }
     identities::approve(&mut change, &asset.id, other.identity).await?;
-    // A key that is used up by now lets in whom an operator approves.
+    // A used-up key still admits a host that an operator approves.
     if enforcement_keys::count_registration(&mut change, &other.key, now).await? {
         enrolment::note_registration(&mut change, &asset.id, &other.key).await?;
     }
@@ -58,10 +58,10 @@ pub async fn approve_identity(
     Ok(shown)
 }
 
-/// Turns an identity key away, by its fingerprint, for good.
+/// Rejects an identity key permanently, by its fingerprint.
 ///
 /// # Errors
-/// When no such key waits, or the database fails.
+/// When no such key is pending, or the database fails.
 pub async fn reject_identity(
     store: &Store,
     compiler: &RulesetCompiler,
@@ -92,21 +92,21 @@ fn the_one(
 ) -> Result<OtherIdentity> {
     let name = &asset.name;
     if known.is_empty() {
-        let detail = format!("no other identity key waits for {name}");
+        let detail = format!("no other identity key is pending for {name}");
         return Err(OperationError::conflict("no-pending-identity", detail));
     }
     let found = known.into_iter().find(|other| other.fingerprint() == fingerprint);
     found.ok_or_else(|| {
         let detail = format!(
-            "no identity key with the fingerprint {fingerprint} waits for {name}; compare with what \
-             the host shows, and see which do: xshield asset show {name}"
+            "no identity key with the fingerprint {fingerprint} is pending for {name}; compare \
+             it with what the host shows, and list the pending ones: xshield asset show {name}"
         );
         OperationError::conflict_at("/fingerprint", "identity-not-waiting", detail)
     })
 }
 
-/// Refuses while the machine with the pinned key goes on: then the other one is no new installation of
-/// it, but another machine.
+/// Refuses while the machine with the pinned key is active: then the other one is not a reinstallation of it,
+/// but another machine.
 fn is_silent(asset: &StoredAsset, other: &OtherIdentity, now: Timestamp) -> Result<()> {
     let Some(last) = asset.last_check_in.filter(|last| *last > other.first_seen) else {
         return Ok(());
@@ -115,10 +115,10 @@ fn is_silent(asset: &StoredAsset, other: &OtherIdentity, now: Timestamp) -> Resu
     Err(OperationError::conflict(
         "pinned-identity-in-use",
         format!(
-            "{name} has checked in with its pinned key since this one first asked, the last time \
-             {}: these are two machines. Set name: in the configuration of the other one to a name of \
-             its own; or, to take the asset from the machine that has it, repeat with \
-             --replace-running",
+            "{name} has checked in with its pinned key since this key was first seen, most \
+             recently {}: these are two machines. Give the other one a name of its own with \
+             name: in its configuration; or, to take the asset away from its current machine, \
+             repeat with --replace-running",
             relative(last, now)
         ),
     ))

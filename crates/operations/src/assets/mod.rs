@@ -1,5 +1,4 @@
-//! Assets: what is known of them, their tags, whether they are in service, and by which identity key
-//! they are known.
+//! Assets: their properties, tags, service state and identity keys.
 
 mod change;
 mod identities;

@@ -1,4 +1,4 @@
-//! What is known of assets.
+//! Reading assets.
 
 use std::collections::BTreeMap;
 
@@ -28,14 +28,14 @@ use crate::selection::{matching, members};
 use crate::standing::spark_of;
 use crate::{lookup, management, protection};
 
-/// Which assets to list. What is given must all hold.
+/// A filter for assets. All given conditions must hold.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// Part of the name.
     pub name: Option<String>,
     /// `key` or `key=value`; several, joined by `,`.
     pub tags: Option<String>,
-    /// How it stands.
+    /// The state.
     pub standing: Option<Standing>,
     /// A segment of the committed policy.
     pub segment: Option<String>,
@@ -75,7 +75,7 @@ pub async fn list(
     let after = paging.after.as_deref();
     let found = assets::list(&mut conn, &filter, after, paging.to_read(), now).await?;
     let mut details = Details::of(&mut conn, &found).await?;
-    // Whoever compiles may wait for what this holds.
+    // Do not hold this while waiting for a compilation.
     drop(conn);
     let standings = compiler.standings(found.iter().map(|asset| asset.id.clone())).await?;
     let show = |asset: StoredAsset| {
@@ -113,7 +113,7 @@ fn waiting_identity(other: OtherIdentity) -> WaitingIdentity {
     }
 }
 
-/// What is stored about assets besides their rows.
+/// Stored data about assets besides their rows.
 pub(super) struct Details {
     tags: BTreeMap<AssetId, Tags>,
     claims: BTreeMap<AssetId, Vec<claim::Claim>>,
@@ -128,7 +128,7 @@ impl Details {
     }
 }
 
-/// An asset with its details, which are taken out of `details`.
+/// An asset with its details, which are removed from `details`.
 pub(super) fn shown(
     compiler: &RulesetCompiler,
     asset: StoredAsset,
@@ -165,7 +165,7 @@ pub(super) fn shown(
     }
 }
 
-/// All that is known of an asset, except whether policy protects it.
+/// Everything known about an asset, except whether policy protects it.
 ///
 /// # Errors
 /// When the database fails.
@@ -198,7 +198,7 @@ pub async fn get(
     let mut conn = store.read().await?;
     let asset = lookup::asset(&mut conn, named).await?;
     let mut shown = whole(&mut conn, compiler, asset, now).await?;
-    // Whoever compiles may wait for what this holds.
+    // Do not hold this while waiting for a compilation.
     drop(conn);
     let standings = compiler.standings([shown.id.clone()]).await?;
     shown.protection = Some(protection::of(standings.get(&shown.id), &shown.spark));
@@ -207,7 +207,7 @@ pub async fn get(
     Ok(shown)
 }
 
-/// What a host wanted an operator to know, also what is over; the last seen first.
+/// Problems that a host reported, including resolved ones; most recently seen first.
 ///
 /// # Errors
 /// When there is no such asset, or the database fails.

@@ -1,4 +1,4 @@
-//! Assets in a table with numbered pages, and how many assets are in which state.
+//! Assets in a table with numbered pages, and the number of assets per state.
 
 use xshield_api::assets::Asset;
 use xshield_model::Timestamp;
@@ -15,20 +15,20 @@ use crate::error::Result;
 use crate::protection;
 use crate::selection::matching;
 
-/// Which assets a table has, and which page of it is wanted.
+/// The assets of a table, and the requested page.
 #[derive(Debug, Clone)]
 pub struct TableQuery {
     /// The program of the hosts.
     pub source: Source,
     /// Part of the name.
     pub name: Option<String>,
-    /// How they stand.
+    /// Their state.
     pub standing: Option<Standing>,
-    /// Criteria that they match.
+    /// The criteria they match.
     pub criteria: Option<Criteria>,
     /// Their order.
     pub sorting: Sorting,
-    /// The page, from 1; beyond the last page, the last one is meant.
+    /// The page, from 1; numbers beyond the last page mean the last one.
     pub page: u64,
     /// Assets on a page.
     pub limit: u32,
@@ -37,15 +37,15 @@ pub struct TableQuery {
 /// A page of a table of assets.
 #[derive(Debug, Clone)]
 pub struct Table {
-    /// All assets that match, on every page.
+    /// All matching assets, on every page.
     pub total: u64,
     /// The number of pages, at least 1.
     pub pages: u64,
     /// The number of this page, from 1.
     pub page: u64,
-    /// Assets on the pages before.
+    /// The number of assets on the previous pages.
     pub left_out: u64,
-    /// The assets, with what protects them and their threat lists.
+    /// The assets, with their protection and threat list state.
     pub items: Vec<Asset>,
 }
 
@@ -83,7 +83,7 @@ pub async fn table(
     let found = assets::sorted(&mut conn, &filter, sorting, (left_out, limit), now).await?;
     let mut threats = threat_assets::some(&mut conn, found.iter().map(|asset| &asset.id)).await?;
     let mut details = Details::of(&mut conn, &found).await?;
-    // Whoever compiles may wait for what this holds.
+    // Do not hold this while waiting for a compilation.
     drop(conn);
     let standings = compiler.standings(found.iter().map(|asset| asset.id.clone())).await?;
     let items = found.into_iter().map(|asset| {
@@ -96,12 +96,12 @@ pub async fn table(
     Ok(Table { total, pages, page, left_out: u64::from(left_out), items: items.collect() })
 }
 
-/// How many assets there are, and how many of them in each of some states.
+/// The number of assets, in total and per state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts {
     /// All.
     pub total: u64,
-    /// By state, in the order in which the states were asked for.
+    /// By state, in the requested order.
     pub by_standing: Vec<(Standing, u64)>,
 }
 

@@ -1,4 +1,4 @@
-//! Channels are written, tested and deleted.
+//! Creating, changing, testing and deleting channels.
 
 use xshield_api::channels::{ChannelInput, Delivery, WrittenChannel};
 use xshield_model::Timestamp;
@@ -19,11 +19,11 @@ use crate::ids::new_id;
 
 const MOST_CHANNELS: usize = 100;
 
-/// Writes a channel, in place of the one with its name.
+/// Creates or replaces a channel.
 ///
 /// # Errors
-/// When something of it can't be, it leads to private addresses and the caller is no admin, there are too
-/// many, or the database fails.
+/// When a value is invalid, it uses private addresses and the caller is no admin, there are too many, or the
+/// database fails.
 pub async fn put(
     store: &Store,
     engine: &impl ChannelEngine,
@@ -97,12 +97,12 @@ fn permitted(
         return Ok(());
     }
     Err(OperationError::Forbidden {
-        detail: "reaching private addresses takes the role admin".to_owned(),
+        detail: "reaching private addresses requires the role admin".to_owned(),
         field: Some("/settings/allow_private"),
     })
 }
 
-/// Deletes a channel, what waits for it, and its record.
+/// Deletes a channel, its pending deliveries and its delivery record.
 ///
 /// # Errors
 /// When there is none of this name, an alert rule uses it, or the database fails.
@@ -110,7 +110,7 @@ pub async fn delete(store: &Store, by: &By<Operator>, name: &str, now: Timestamp
     let mut change = Change::begin(store, by, now).await?;
     let rules = alerts::rules(&mut change).await?;
     if let Some(user) = rules.iter().find(|stored| stored.rule.channels.iter().any(|c| c == name)) {
-        let detail = format!("the alert rule {:?} uses it; change that first", user.name);
+        let detail = format!("alert rule {:?} uses it; change that first", user.name);
         return Err(OperationError::conflict("channel-in-use", detail));
     }
     if !deliveries::delete_channel(&mut change, name).await? {
@@ -120,7 +120,7 @@ pub async fn delete(store: &Store, by: &By<Operator>, name: &str, now: Timestamp
     change.commit(AuditEntry { action: "alert-channel.delete", target: name, before, after }).await
 }
 
-/// Sends one test alert over a channel now, and says what the receiver answered.
+/// Sends a test alert over a channel now, and returns the receiver's answer.
 ///
 /// # Errors
 /// When there is none of this name, or the database fails.

@@ -1,4 +1,4 @@
-//! The record of what was delivered over channels.
+//! The record of deliveries over channels.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ use crate::paging::{Paging, paged};
 pub(super) enum Payload {
     /// It is.
     Shown,
-    /// It is left out.
+    /// It is omitted.
     LeftOut,
 }
 
@@ -41,14 +41,14 @@ pub(super) fn shown(
     }
 }
 
-/// The names of the channels that may lead to private addresses.
+/// The names of the channels that may use private addresses.
 async fn private_channels(conn: &mut Conn) -> Result<HashSet<String>> {
     let channels = deliveries::channels(conn).await?.into_iter();
     let private = channels.filter(|channel| channel.settings.allows_private());
     Ok(private.map(|channel| channel.name).collect())
 }
 
-/// Deliveries, the newest first, without their payloads.
+/// Deliveries, newest first, without their payloads.
 ///
 /// # Errors
 /// When the database fails.

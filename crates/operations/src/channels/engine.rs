@@ -1,4 +1,4 @@
-//! What checks channels and delivers over them, as operations need it.
+//! What operations need of the alerting engine.
 
 use xshield_model::alert_rule::RuleError;
 use xshield_model::channel::ChannelSettings;
@@ -8,7 +8,7 @@ use crate::error::Result;
 
 /// What delivers alerts over channels.
 pub trait ChannelEngine: Send + Sync {
-    /// Checks settings as far as types alone can't: addresses, certificates, encryption.
+    /// Validates settings beyond what the types express: addresses, certificates, encryption.
     ///
     /// # Errors
     /// Names the field.
@@ -17,11 +17,11 @@ pub trait ChannelEngine: Send + Sync {
     /// Seals the secret of the channel with this id for the database.
     ///
     /// # Errors
-    /// When the system gives no random bytes.
+    /// When the system provides no random bytes.
     fn seal(&self, channel: &str, secret: &[u8]) -> Result<String>;
 
-    /// Sends one test alert over a channel, and records the delivery. A channel that doesn't work is no
-    /// error: the delivery says so.
+    /// Sends a test alert over a channel, and records the delivery. A channel that doesn't work is not an
+    /// error: the delivery contains the result.
     ///
     /// # Errors
     /// When the database fails.
@@ -30,6 +30,6 @@ pub trait ChannelEngine: Send + Sync {
         channel: &StoredChannel,
     ) -> impl Future<Output = Result<StoredDelivery>> + Send;
 
-    /// A channel has changed: alerts that wait for it may be delivered now.
+    /// A channel has changed: its pending alerts may be delivered now.
     fn channels_changed(&self);
 }

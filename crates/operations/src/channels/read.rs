@@ -9,8 +9,8 @@ use xshield_store::deliveries::{self, StoredChannel, Waiting};
 use crate::caller::Caller;
 use crate::error::{OperationError, Result};
 
-/// What a receiver answered, as far as the caller may know it: the text of a receiver in a private
-/// network is for admins. A number in front, as in SMTP and HTTP, is shown to everyone.
+/// The part of a receiver's answer that the caller may see: the text of a receiver in a private network is
+/// for admins. A leading number, as in SMTP and HTTP, is shown to everyone.
 pub(super) fn visible(caller: &Caller, allows_private: bool, answer: String) -> String {
     if !allows_private || caller.role >= Role::Admin || answer.is_empty() {
         return answer;
@@ -21,7 +21,7 @@ pub(super) fn visible(caller: &Caller, allows_private: bool, answer: String) -> 
         .filter(|word| word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit()));
     match number {
         Some(number) => format!("{number} (the rest is for admins)"),
-        None => "what was said or went wrong is for admins".to_owned(),
+        None => "only admins may see the answer".to_owned(),
     }
 }
 

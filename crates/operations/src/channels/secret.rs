@@ -10,26 +10,26 @@ use crate::error::{Doing as _, OperationError, Result};
 use crate::ids::random;
 
 const LONGEST_SECRET: usize = 1024;
-/// Secrets of webhooks begin with it (Standard Webhooks).
+/// The prefix of webhook secrets (Standard Webhooks).
 const WEBHOOK_SECRET: &str = "whsec_";
 
-/// The secret that a written channel has.
+/// The secret of a written channel.
 pub(super) enum Secret {
     /// None.
     None,
     /// The stored one.
     Kept,
-    /// One that the operator gave.
+    /// Given by the operator.
     Given(Vec<u8>),
     /// A new one, and its text, which is shown once.
     Generated(Vec<u8>, String),
 }
 
 impl Secret {
-    /// As the operator wants it. The stored secret is kept only for the same receiver.
+    /// The secret as the operator requests. The stored secret is kept only for the same receiver.
     ///
     /// # Errors
-    /// When the secret does not fit the channel, or one is missing.
+    /// When the secret does not fit the channel, or is missing.
     pub(super) fn of(input: &ChannelInput, before: Option<&StoredChannel>) -> Result<Self> {
         let refuse = |reason: String| Err(OperationError::invalid("/secret", reason));
         if input.secret.as_ref().is_some_and(|secret| secret.len() > LONGEST_SECRET) {
@@ -48,7 +48,7 @@ impl Secret {
                     "password required: none is stored, or the stored one is for another server"
                         .to_owned(),
                 ),
-                (None, Some(_)) => refuse("a password needs a username".to_owned()),
+                (None, Some(_)) => refuse("a password requires a username".to_owned()),
                 (None, None) => Ok(Self::None),
             },
             (ChannelSettings::Webhook(_), Some(secret)) => Ok(Self::Given(webhook_secret(secret)?)),
@@ -64,7 +64,7 @@ impl Secret {
     }
 }
 
-/// Reads a webhook's secret: `whsec_` and 24 to 64 bytes as base64.
+/// Parses a webhook secret: `whsec_` and 24 to 64 bytes as base64.
 fn webhook_secret(text: &str) -> Result<Vec<u8>> {
     let refuse = || {
         let reason = format!("expected {WEBHOOK_SECRET} and 24 to 64 bytes as base64");

@@ -1,4 +1,4 @@
-//! What operators decide about a host's word.
+//! Operators' decisions on claims of hosts.
 
 use std::net::IpAddr;
 
@@ -18,16 +18,16 @@ use crate::compiler::RulesetCompiler;
 use crate::error::{OperationError, Result};
 use crate::lookup;
 
-/// What an operator decides about.
+/// The subject of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// An address, or that it is gone.
+    /// An address, or its removal.
     Address(IpAddr),
-    /// The name that waits.
+    /// The pending name.
     Name,
-    /// The system that waits.
+    /// The pending system.
     Os,
-    /// The program that waits.
+    /// The pending program.
     Source,
 }
 
@@ -58,7 +58,7 @@ impl std::str::FromStr for Decision {
     }
 }
 
-/// Everything at hand when an operator decides.
+/// The data for a decision.
 struct Matter {
     held: Asset,
     known: Vec<Claim>,
@@ -72,7 +72,7 @@ async fn matter(conn: &mut Conn, asset: &StoredAsset) -> Result<Matter> {
 
 impl Matter {
     fn claim(&self, decision: &Decision) -> Result<&Claim> {
-        // What waits comes before what was decided earlier.
+        // A pending claim takes precedence over one decided earlier.
         let about = |standing: Standing| {
             self.known
                 .iter()
@@ -82,13 +82,16 @@ impl Matter {
             let name = &self.held.name;
             OperationError::conflict(
                 "nothing-waits",
-                format!("nothing of that kind waits on asset {name}: xshield asset show {name}"),
+                format!(
+                    "nothing of that kind is pending for asset {name}: xshield asset show \
+                     {name}"
+                ),
             )
         })
     }
 }
 
-/// What waits for an operator, of all assets; at most 10,000.
+/// Claims of all assets that wait for an operator; at most 10,000.
 ///
 /// # Errors
 /// When the database fails.
@@ -101,11 +104,11 @@ fn decision(what: &str) -> Result<Decision> {
     what.parse().map_err(|reason: String| OperationError::invalid("/what", reason))
 }
 
-/// Holds what a host claims of `what`, and returns the asset's name from then on. An address is taken
-/// from the asset that has it.
+/// Accepts a host's claim about `what`, and returns the asset's name from then on. An address is taken from
+/// the asset that holds it.
 ///
 /// # Errors
-/// When nothing of the kind waits, the name is another asset's, or the database fails.
+/// When nothing of the kind is pending, the name is another asset's, or the database fails.
 pub async fn accept(
     store: &Store,
     compiler: &RulesetCompiler,
@@ -145,11 +148,10 @@ pub async fn accept(
     Ok(asset.name)
 }
 
-/// Turns what a host claims of `what` away, and takes an address away that it holds. Returns the
-/// asset's name.
+/// Rejects a host's claim about `what`, and withdraws an address that it holds. Returns the asset's name.
 ///
 /// # Errors
-/// When nothing of the kind waits or is held, or the database fails.
+/// When nothing of the kind is pending or held, or the database fails.
 pub async fn refuse(
     store: &Store,
     compiler: &RulesetCompiler,
@@ -184,7 +186,7 @@ pub async fn refuse(
     Ok(asset.name)
 }
 
-/// Gives an asset another name. What its host calls itself is decided about by that.
+/// Renames an asset. This also decides the claim about its name.
 ///
 /// # Errors
 /// When another asset has the name, or the database fails.
@@ -229,7 +231,7 @@ async fn give_name(mut change: Change, asset: &StoredAsset, name: &Name) -> Resu
     change.commit(entry).await
 }
 
-/// Writes down how a claim stands; with nothing, forgets it.
+/// Records the state of a claim, or deletes it.
 async fn settle(
     conn: &mut Conn,
     matter: &Matter,

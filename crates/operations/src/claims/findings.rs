@@ -1,4 +1,4 @@
-//! What the platform finds about an asset by the claims of hosts.
+//! Findings of the platform about an asset, from the claims of hosts.
 
 use xshield_model::Timestamp;
 use xshield_store::assets::StoredAsset;
@@ -8,11 +8,10 @@ use xshield_wire::message::Problem;
 use super::words::{Names, copied_notice, notices, notices_to_holder};
 use crate::error::Result;
 
-/// For so many seconds after a copy asked last, both sides are told of it.
+/// Both sides are told of a copy for this many seconds after its last request.
 const COPY_TOLD_FOR: i64 = 86_400;
 
-/// What the platform finds about an asset that its operators, and whoever looks at its host, should
-/// know.
+/// What operators, and people on its host, should know about an asset.
 ///
 /// # Errors
 /// When the database fails.

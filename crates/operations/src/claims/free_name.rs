@@ -1,4 +1,4 @@
-//! The name under which a new host is held.
+//! The name of a new asset.
 
 use xshield_policy::names::Name;
 use xshield_store::{Conn, assets};
@@ -6,14 +6,13 @@ use xshield_store::{Conn, assets};
 use crate::error::{Doing as _, OperationError, Result};
 use crate::parsed_policies::Policies;
 
-/// A name has no more.
+/// The maximum length of a name.
 const MOST_LETTERS: usize = 64;
-/// Names that are tried at most.
+/// The maximum number of names to try.
 const MOST_TRIED: u32 = 10_000;
 
-/// The name under which a new host that calls itself `claimed` is held. One of which a policy speaks
-/// is not given by a host's word: the host is held under another until an operator decides. `claimed`
-/// is no asset's.
+/// The name of the asset for a new host that calls itself `claimed`, which is no asset's. A name that a
+/// policy refers to is not given on a host's claim: the asset gets another name until an operator decides.
 ///
 /// # Errors
 /// When the database fails, or no name is free.
@@ -31,7 +30,7 @@ pub async fn free_name(conn: &mut Conn, claimed: &Name, policies: &Policies) -> 
     Err(OperationError::conflict("no-name-free", format!("no name like {claimed} is free")))
 }
 
-/// The name with a number, within the bounds of a name.
+/// The name with a number, within the maximum length.
 fn numbered(name: &Name, number: u32) -> Result<Name> {
     let end = format!("-{number}");
     let kept: String = name.as_str().chars().take(MOST_LETTERS - end.len()).collect();

@@ -1,4 +1,4 @@
-//! The rules by which a host's word is taken.
+//! The rules for accepting claims of hosts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,44 +14,44 @@ use xshield_policy::inventory::Asset;
 use super::places::Places;
 use super::said::Said;
 
-/// Claims about addresses that wait at most; what is beyond is not held either, and only counted.
+/// The maximum number of pending address claims; further ones are not accepted either, and only counted.
 pub const MOST_WAIT: usize = 100;
 
-/// What a host's word is compared with.
+/// What a host's claims are compared with.
 #[derive(Debug, Clone, Default)]
 pub struct World {
     /// The committed and the candidate policy.
     pub policies: Vec<Arc<Policy>>,
-    /// Networks in which a host's word about its addresses is taken.
+    /// Networks in which a host's claims about its addresses are accepted.
     pub networks: Vec<IpNet>,
     /// Addresses at which hosts reach the platform.
     pub platform: Vec<IpAddr>,
     /// Single addresses that the settings name as management sources.
     pub management: Vec<IpAddr>,
-    /// The other end of the connection by which the check-in came.
+    /// The remote address of the connection of the check-in.
     pub from: Option<IpAddr>,
     /// The other assets that hold addresses which the host claims.
     pub holders: BTreeMap<IpAddr, Holder>,
     /// The other asset whose name the host claims.
     pub namesake: Option<AssetId>,
-    /// Whether this is the asset's first word: nothing is held yet that it could leave.
+    /// Whether this is the asset's first check-in: there are no accepted claims yet that it could abandon.
     pub registers: bool,
 }
 
-/// What is made of a host's word.
+/// The result for a host's claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
-    /// What is held from now on.
+    /// What is accepted from now on.
     pub held: Asset,
-    /// Addresses that other assets hold no longer.
+    /// Addresses withdrawn from other assets.
     pub taken: Vec<(IpAddr, AssetId)>,
-    /// What waits from now on, and what operators have decided before.
+    /// What is pending from now on, and earlier decisions of operators.
     pub claims: Vec<Claim>,
-    /// Addresses that are not held either and found no place among those that wait.
+    /// The number of addresses that are not accepted and exceed the limit of pending ones.
     pub more_wait: usize,
 }
 
-/// Decides about a host's word. `known`: the claims as they stood.
+/// Decides on a host's claims. `known`: the claims so far.
 #[must_use]
 pub fn judge(held: &Asset, said: &Said, known: &[Claim], world: &World, now: Timestamp) -> Judged {
     let decided = known.iter().filter(|claim| claim.standing != Standing::Waiting);
@@ -72,14 +72,14 @@ pub fn judge(held: &Asset, said: &Said, known: &[Claim], world: &World, now: Tim
     judging.judged
 }
 
-/// Why an address is held, or is not.
+/// Why an address is accepted or not.
 enum Address {
     Held(Evidence),
     Taken(AssetId),
     Waits(Reason, Option<AssetId>),
 }
 
-/// What speaks for an address besides the host's word.
+/// The evidence for an address besides the host's claim.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Evidence {
     /// The check-in came from it, or an operator has accepted it.
@@ -94,12 +94,12 @@ struct Judging<'a> {
     known: BTreeMap<&'a Fact, &'a Claim>,
     world: &'a World,
     now: Timestamp,
-    /// Claims about addresses that wait by now.
+    /// The number of pending address claims so far.
     waiting: usize,
 }
 
 impl<'a> Judging<'a> {
-    /// A name is never changed by a host.
+    /// A host never changes a name.
     fn name(&mut self) {
         let name = &self.said.name;
         if *name == self.judged.held.name {
@@ -129,7 +129,7 @@ impl<'a> Judging<'a> {
         }
     }
 
-    /// Holds what changes no segment, unless an operator has refused it.
+    /// Accepts what changes no segment, unless an operator has rejected it.
     fn follow(&mut self, changed: Asset, fact: Fact) {
         match self.decision(&fact) {
             Some(Standing::Refused) => {}
@@ -139,7 +139,7 @@ impl<'a> Judging<'a> {
         }
     }
 
-    /// What segments make of a host's addresses, which may be thousands.
+    /// What the host's addresses, possibly thousands, mean for segments.
     fn places(&self) -> Places<'a> {
         let segments = self.world.policies.iter().flat_map(|policy| policy.segments());
         Places::new(segments.map(|segment| &segment.criteria).collect(), &self.judged.held)
@@ -210,8 +210,8 @@ impl<'a> Judging<'a> {
         }
     }
 
-    /// Whether an IPv6 address is in the /64 from which the check-in came: a host changes the rest
-    /// of it on its own (RFC 8981).
+    /// Whether an IPv6 address is in the /64 of the check-in: a host changes the rest of it on its own (RFC
+    /// 8981).
     fn is_beside(&self, address: IpAddr) -> bool {
         match (self.world.from, address) {
             (Some(IpAddr::V6(from)), IpAddr::V6(address)) => {
@@ -221,8 +221,8 @@ impl<'a> Judging<'a> {
         }
     }
 
-    /// Addresses that the host does not name any more. One that the check-in came from is still its
-    /// own; one that keeps the asset in a segment stays until an operator says otherwise.
+    /// Addresses that the host no longer reports. The one that the check-in came from is still its own; one
+    /// that keeps the asset in a segment stays until an operator decides.
     fn old_addresses(&mut self) {
         let mut places = self.places();
         let said: BTreeSet<IpAddr> = self.said.addresses.iter().copied().collect();
@@ -249,12 +249,12 @@ impl<'a> Judging<'a> {
         self.judged.held.addresses = stay;
     }
 
-    /// Whether there is a segment that the asset could leave or enter by a word of its host.
+    /// Whether there is a segment that the asset could leave or enter by a claim of its host.
     fn may_leave(&self) -> bool {
         !self.world.registers
     }
 
-    /// Whether an asset changed so is in other segments than before.
+    /// Whether this change moves an asset to other segments.
     fn moves(&self, changed: &Asset) -> bool {
         let segments = self.world.policies.iter().flat_map(|policy| policy.segments());
         self.may_leave()
@@ -268,10 +268,10 @@ impl<'a> Judging<'a> {
         Some(known.standing).filter(|standing| *standing != Standing::Waiting)
     }
 
-    /// Lets a claim wait, since when it does already.
+    /// Makes a claim pending, keeping the time since when it is.
     fn wait(&mut self, fact: Fact, reason: Reason, other: Option<AssetId>) {
         let known = self.known.get(&fact);
-        // What an operator has decided is kept above.
+        // An operator's decision is kept above.
         if known.is_some_and(|claim| claim.standing != Standing::Waiting) {
             return;
         }
@@ -318,7 +318,7 @@ mod tests {
         Said { name: "h".parse().unwrap(), os, source, addresses: addresses(text) }
     }
 
-    /// `sure`, `says` and `silent`, as far as they are named.
+    /// The ones of `sure`, `says` and `silent` that are named.
     fn holder(text: &str) -> Holder {
         Holder {
             asset: "as-2".parse().unwrap(),

@@ -1,17 +1,17 @@
-//! What hosts say of themselves, and what the platform makes of it: a host's word is a claim.
+//! What hosts claim about themselves, and what the platform accepts.
 //!
-//! The platform holds each asset's name, addresses, system and source, and only what it holds counts
+//! The platform stores the accepted name, addresses, system and source of each asset, and only these count
 //! for policy.
 //!
 //! | what | module |
 //! |---|---|
-//! | what of a check-in's word is held from then on and what waits: the rules, without IO | `judge`, `places` |
-//! | a host's word is taken in by these rules | `take` |
-//! | operators decide about what waits | `decide` |
-//! | what is to be said about it | `words`, `findings` |
-//! | the name of a new host | `free_name` |
+//! | which claims of a check-in are accepted and which are pending: the rules, without IO | `judge`, `places` |
+//! | applies these rules to a check-in | `take` |
+//! | decisions of operators on pending claims | `decide` |
+//! | messages about claims | `words`, `findings` |
+//! | the name of a new asset | `free_name` |
 //!
-//! [`xshield_model::lineage`] tells machines with one identity apart.
+//! [`xshield_model::lineage`] distinguishes machines with the same identity.
 
 mod decide;
 mod described;

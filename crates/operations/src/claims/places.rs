@@ -1,5 +1,5 @@
-//! What segments make of a host's addresses. Of thousands of addresses few differ to criteria: two that
-//! are in the same of the networks that criteria name are one to them.
+//! What a host's addresses mean for segments. Of thousands of addresses few differ with regard to criteria:
+//! two in the same of the networks that criteria name are equivalent.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use xshield_policy::criteria::Criteria;
 use xshield_policy::inventory::Asset;
 
-/// Which of the networks an address is in, by their positions.
+/// The networks that contain an address, by position.
 type Place = Vec<usize>;
 
 /// An asset by the places of its addresses.
@@ -17,9 +17,9 @@ pub(super) struct Places<'a> {
     networks: Vec<&'a IpNet>,
     /// The asset without its addresses.
     bare: Asset,
-    /// How many addresses are in each place, and one of them.
+    /// The number of addresses in each place, and one of them.
     taken: BTreeMap<Place, (usize, IpAddr)>,
-    /// What came of places that were asked about since the last change.
+    /// Results for places since the last change.
     asked: BTreeMap<Place, bool>,
 }
 
@@ -62,7 +62,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Whether the asset would be in other segments with this address, too.
+    /// Whether this additional address would move the asset to other segments.
     pub(super) fn would_add(&mut self, address: IpAddr) -> bool {
         let place = self.of(address);
         if self.taken.contains_key(&place) {
@@ -73,7 +73,7 @@ impl<'a> Places<'a> {
         self.differs(place, others.clone(), with)
     }
 
-    /// Whether the asset would be in other segments without this address, which it has.
+    /// Whether removing this address, which it has, would move the asset to other segments.
     pub(super) fn would_remove(&mut self, address: IpAddr) -> bool {
         let place = self.of(address);
         if self.taken.get(&place).is_none_or(|(count, _)| *count > 1) {

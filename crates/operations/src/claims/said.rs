@@ -1,25 +1,25 @@
-//! A host's word about itself.
+//! What a host claims about itself.
 
 use std::net::IpAddr;
 
 use xshield_policy::inventory::{Asset, Source};
 use xshield_policy::names::Name;
 
-/// What a host says of itself in a check-in.
+/// What a host claims about itself in a check-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
-    /// What it calls itself.
+    /// Its name.
     pub name: Name,
     /// Its operating system.
     pub os: String,
-    /// The program that speaks for it.
+    /// The program that reports for it.
     pub source: Source,
     /// Its addresses, sorted.
     pub addresses: Vec<IpAddr>,
 }
 
 impl Said {
-    /// Whether this is what the platform holds.
+    /// Whether this equals what is stored.
     #[must_use]
     pub fn is_held(&self, held: &Asset) -> bool {
         let mut addresses = held.addresses.clone();

@@ -1,4 +1,4 @@
-//! A host's word is taken in: what the rules allow is held, the rest waits.
+//! Processes a host's claims: accepts what the rules allow, the rest is pending.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -18,27 +18,27 @@ use super::said::Said;
 use crate::error::Result;
 use crate::parsed_policies::Policies;
 
-/// On which terms the platform takes hosts' words.
+/// The conditions for accepting claims.
 #[derive(Debug, Clone)]
 pub struct Terms<F> {
     /// Where hosts reach the platform: no host has these addresses.
     pub endpoints: Vec<SocketAddr>,
-    /// Whether another change of the asset may be taken now.
+    /// Whether another change of the asset is allowed now.
     pub may_change: F,
-    /// One change is taken in so many seconds.
+    /// Seconds per allowed change.
     pub change_every: u64,
 }
 
-/// What became of a host's word.
+/// The result for a host's claims.
 #[derive(Debug, Default)]
 pub struct Taken {
-    /// Whether anything that policy reads has changed.
+    /// Whether anything that policy uses has changed.
     pub changed: bool,
-    /// What there was no room to write down one by one.
+    /// A summary of what exceeded the limits.
     pub problem: Option<Problem>,
 }
 
-/// Takes a host's word in: holds what the rules allow, lets the rest wait, and writes both down.
+/// Processes a host's claims: accepts what the rules allow, makes the rest pending, and records both.
 ///
 /// # Errors
 /// When the database fails.
@@ -73,32 +73,32 @@ pub async fn take<F: FnOnce() -> bool>(
     Ok(Taken { changed: judged.held != held, problem: more_wait(&judged) })
 }
 
-/// Each change concerns other hosts, and is written down: so many of one host, and no more.
+/// Each change affects other hosts and is recorded: the rate per host is limited.
 fn changes_wait(change_every: u64) -> Problem {
     let minutes = change_every.div_ceil(60);
     Problem {
         code: "changes-wait".to_owned(),
         text: format!(
-            "this host says something else about itself (addresses, name, system) again and again; \
-             what it says now is taken at a later check-in, one change every {minutes} min: see what \
-             changes its addresses"
+            "this host keeps changing what it reports about itself (addresses, name, system); \
+             the current values are accepted at a later check-in, one change every {minutes} \
+             min: find out what changes its addresses"
         ),
     }
 }
 
-/// Whether a claim begins to wait.
+/// Whether a claim becomes pending.
 fn is_new(claim: &Claim, known: &[Claim]) -> bool {
     claim.standing == Standing::Waiting && !known.iter().any(|old| old.fact == claim.fact)
 }
 
-/// A host may have more addresses that wait than anybody would decide about one by one.
+/// A host may have more pending addresses than anybody would decide one by one.
 fn more_wait(judged: &Judged) -> Option<Problem> {
     (judged.more_wait > 0).then(|| Problem {
         code: "addresses-wait".to_owned(),
         text: format!(
-            "{} more addresses of this host are not held; beside them, the first {MOST_WAIT} wait \
-             for an operator. If it should have them, name their networks in the policy's settings, \
-             addresses",
+            "{} more addresses of this host are not accepted; besides these, the first \
+             {MOST_WAIT} are pending for an operator. If it should have them, add their networks \
+             to the policy's settings, addresses",
             judged.more_wait
         ),
     })
@@ -130,7 +130,7 @@ async fn world(
     })
 }
 
-/// Writes down what a host's word came to. `held` and `known`: as they were.
+/// Records the result for a host's claims. `held` and `known`: the values before.
 async fn hold(
     conn: &mut Conn,
     held: &Asset,
@@ -172,7 +172,7 @@ async fn hold(
     Ok(())
 }
 
-/// The addresses before and after; where they are many, those that went and came.
+/// The addresses before and after; if there are many, only those added and removed.
 fn changed_addresses(before: &[IpAddr], after: &[IpAddr]) -> (String, String) {
     if before.len().max(after.len()) <= NAMED {
         return (joined(before), joined(after));
@@ -188,7 +188,7 @@ fn changed_addresses(before: &[IpAddr], after: &[IpAddr]) -> (String, String) {
     (some("of them gone:", &gone, before.len()), some("new:", &new, after.len()))
 }
 
-/// Facts that are named one by one in the audit log; the rest is counted.
+/// The number of facts listed individually in the audit log; the rest is counted.
 const NAMED: usize = 50;
 
 fn joined(addresses: &[IpAddr]) -> String {

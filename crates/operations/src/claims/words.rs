@@ -1,4 +1,4 @@
-//! What operators and whoever looks at a host are told about claims.
+//! Messages about claims, for operators and people on a host.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use xshield_wire::message::Problem;
 /// Names of assets, by id.
 pub type Names = BTreeMap<AssetId, Name>;
 
-/// A claim as the API shows it.
+/// A claim as shown by the API.
 #[must_use]
 pub fn shown(asset: &Name, claim: &Claim) -> ShownClaim {
     ShownClaim {
@@ -24,8 +24,8 @@ pub fn shown(asset: &Name, claim: &Claim) -> ShownClaim {
     }
 }
 
-/// What is to be said about the claims of an asset's own host. An operator has decided about those
-/// that do not wait, and one that is the same on many hosts is nobody's trouble: neither is told.
+/// Messages about the claims of an asset's own host. Nothing is reported for decided claims, or for one that
+/// is the same on many hosts.
 #[must_use]
 pub fn notices(asset: &Name, claims: &[Claim], names: &Names) -> Vec<Problem> {
     let told = claims
@@ -34,7 +34,7 @@ pub fn notices(asset: &Name, claims: &[Claim], names: &Names) -> Vec<Problem> {
     told.map(|claim| own(asset, claim, names)).collect()
 }
 
-/// What is to be said to an asset about what another host claims. `claims`: of others, about this one.
+/// Messages for an asset about the claims of another host. `claims`: of others, about this one.
 #[must_use]
 pub fn notices_to_holder(asset: &Name, claims: &[(Name, Claim)]) -> Vec<Problem> {
     let told = claims
@@ -42,9 +42,9 @@ pub fn notices_to_holder(asset: &Name, claims: &[(Name, Claim)]) -> Vec<Problem>
         .filter(|(_, claim)| claim.standing == Standing::Waiting && claim.reason != Reason::Shared);
     told.map(|(claimant, claim)| {
         let text = format!(
-            "another host, asset {claimant}, says that it has {}, which asset {asset} has; nothing \
-             was changed. If it should: xshield asset accept {claimant} {}; if not: xshield asset \
-             refuse {claimant} {}",
+            "another host, asset {claimant}, claims {}, which asset {asset} has; nothing was \
+             changed. To accept the claim: xshield asset accept {claimant} {}; to reject it: \
+             xshield asset refuse {claimant} {}",
             in_words(&claim.fact),
             word(&claim.fact),
             word(&claim.fact)
@@ -59,15 +59,15 @@ fn own(asset: &Name, claim: &Claim, names: &Names) -> Problem {
     let other = claim.other.as_ref();
     let other = other.and_then(|id| names.get(id)).map_or("another asset", Name::as_str);
     let why = match claim.reason {
-        Reason::Renamed => format!("the platform knows it as {asset}"),
+        Reason::Renamed => format!("the asset is named {asset}"),
         Reason::NameInPolicy => {
-            format!("policy speaks of an asset of that name; it is held as {asset}")
+            format!("policy refers to an asset of that name; this one is named {asset}")
         }
         Reason::NameTaken => {
-            format!("that is the name of another asset; the platform knows this one as {asset}")
+            format!("that is the name of another asset; this one is named {asset}")
         }
-        Reason::Outside => "that is outside the networks in which the word of hosts is taken, and \
-                            no check-in came from there"
+        Reason::Outside => "that is outside the networks in which claims of hosts are accepted, \
+             and no check-in came from there"
             .to_owned(),
         Reason::Platform => "that is where hosts reach the platform".to_owned(),
         Reason::Management => "policy names that as a management source".to_owned(),
@@ -81,7 +81,7 @@ fn own(asset: &Name, claim: &Claim, names: &Names) -> Problem {
     );
     Problem {
         code: code(&claim.fact, "waits"),
-        text: format!("the host of asset {asset} says that it has {what}, and {why}; {what_next}"),
+        text: format!("the host of asset {asset} claims {what}, but {why}; {what_next}"),
     }
 }
 
@@ -107,15 +107,15 @@ fn in_words(fact: &Fact) -> String {
     }
 }
 
-/// What to say of an asset whose identity another machine has, too.
+/// The message about an asset whose identity another machine has, too.
 #[must_use]
 pub fn copied_notice(asset: &Name) -> Problem {
     Problem {
         code: "identity-copied".to_owned(),
         text: format!(
             "two machines check in as asset {asset}: one is a copy of the other, identity key \
-             included. The one that was here first is served, the other is refused. Run ctspark \
-             remove (ctagent remove --clean) on the copy: then it registers as an asset of its own"
+             included. The original is served, the copy is refused. Run ctspark remove (ctagent \
+             remove --clean) on the copy: then it registers as a separate asset"
         ),
     }
 }

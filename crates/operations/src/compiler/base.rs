@@ -1,4 +1,4 @@
-//! What rulesets are compiled from, held in memory, and what was compiled from it.
+//! The inputs of rulesets, held in memory, and the results.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -27,22 +27,22 @@ pub enum Failure {
     /// The policy can't be compiled for it.
     #[error(transparent)]
     Compile(#[from] CompileError),
-    /// What was compiled can't be written down.
+    /// The result can't be encoded.
     #[error(transparent)]
     Seal(#[from] envelope::SealError),
 }
 
-/// What came of a class.
+/// The result for a class.
 type Outcome = Result<SharedDigest, Arc<Failure>>;
 
-/// A class that was compiled, and all that it was compiled from.
+/// A compiled class, with all its inputs.
 #[derive(Debug, Clone)]
 struct Known {
     inputs: Vec<Addresses>,
     outcome: Outcome,
 }
 
-/// Policy, inventory and endpoints. Cheap to clone: what is large is shared.
+/// Policy, inventory and endpoints. Cheap to clone: large parts are shared.
 #[derive(Debug, Clone)]
 pub(super) struct Base {
     pub(super) committed: Arc<Committed>,
@@ -51,7 +51,7 @@ pub(super) struct Base {
     known: HashMap<Class, Known>,
 }
 
-/// What compiling everything came to.
+/// The result of compiling everything.
 #[derive(Debug, Default)]
 pub(super) struct Whole {
     pub(super) digests: Vec<(AssetId, Digest)>,
@@ -68,7 +68,7 @@ impl Base {
         Self { committed, endpoints, placement, known: HashMap::new() }
     }
 
-    /// Takes other endpoints; everything is compiled anew when they differ.
+    /// Sets the endpoints; everything is recompiled when they differ.
     pub(super) fn reached_at(&mut self, endpoints: Vec<SocketAddr>) {
         if self.endpoints != endpoints {
             self.endpoints = endpoints;
@@ -76,12 +76,12 @@ impl Base {
         }
     }
 
-    /// Whether what was compiled from `other` holds here, too.
+    /// Whether results from `other` are valid here, too.
     pub(super) fn is_of(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.committed, &other.committed) && self.endpoints == other.endpoints
     }
 
-    /// Takes over what another one has compiled.
+    /// Takes over results from another instance.
     pub(super) fn learn_from(&mut self, other: Self) {
         self.known = other.known;
     }
@@ -91,7 +91,7 @@ impl Base {
         Compiler::placed(policy, &self.placement, *revision, &self.endpoints)
     }
 
-    /// What becomes of these assets when this policy takes the place of the one before.
+    /// The impact on these assets when this policy replaces the previous one.
     pub(super) fn impact(
         &self,
         before: Option<&Policy>,
@@ -113,20 +113,20 @@ impl Base {
         Some(for_one(&compiler, &outcome, id))
     }
 
-    /// The ruleset of one asset, written out.
+    /// The ruleset of one asset.
     pub(super) fn ruleset(&self, id: &AssetId) -> Result<Ruleset, CompileError> {
         let compiler = self.compiler();
         compiler.check_own_host(id)?;
         compiler.ruleset(id)
     }
 
-    /// Compiles for every asset. What does not depend on anything that has changed since is not
-    /// compiled again, and assets of one class are compiled once.
+    /// Compiles for every asset. Results whose inputs have not changed are reused, and assets of one class
+    /// are compiled once.
     pub(super) fn compile_whole(&mut self) -> Whole {
         self.compile_while(|| true)
     }
 
-    /// The same, as long as somebody wants it: cut short, it is of no use.
+    /// The same, with cancellation: a partial result is useless.
     pub(super) fn compile_while(&mut self, is_wanted: impl Fn() -> bool) -> Whole {
         let Self { committed, endpoints, placement, known } = self;
         let compiler =
@@ -146,7 +146,7 @@ impl Base {
     }
 }
 
-/// What came of a class, for one asset of it.
+/// The result of a class for one of its assets.
 fn for_one(
     compiler: &Compiler<'_>,
     outcome: &Outcome,
@@ -157,7 +157,7 @@ fn for_one(
     Ok(shared.for_asset(id))
 }
 
-/// A class, compiled as the class of `id` unless it is known already.
+/// The result for a class, compiled as the class of `id` if not known yet.
 fn compiled(
     compiler: &Compiler<'_>,
     known: &mut HashMap<Class, Known>,
@@ -228,7 +228,7 @@ mod tests {
         Inventory { assets: (0..of).map(|number| asset(number, role(number))).collect() }
     }
 
-    /// The digest of what is signed in the end.
+    /// The digest of what is eventually signed.
     fn signed(committed: &Committed, inventory: &Inventory, id: &AssetId) -> Option<Digest> {
         let endpoints = endpoints();
         let compiler = Compiler::new(&committed.policy, inventory, committed.revision, &endpoints);
@@ -258,7 +258,7 @@ mod tests {
         let mut base = Base::new(committed(), &world, endpoints());
         is_anew(&mut base, &world);
 
-        // One moves, one comes, one goes, one changes what it is, one becomes what can't be compiled.
+        // One moves, one is added, one is removed, one changes, one becomes uncompilable.
         world.assets[3].addresses = vec!["10.7.7.7".parse().unwrap()];
         base.placement.put(&base.committed.policy, &world.assets[3]);
         is_anew(&mut base, &world);
@@ -304,7 +304,7 @@ mod tests {
         ]"#;
         let policy = read_stored(documents).unwrap().policy;
         let mut world = inventory(8);
-        // The first of its class, whose ruleset stands for all of them.
+        // The first of its class, whose ruleset represents all of them.
         world.assets[0].addresses = vec!["10.9.9.9".parse().unwrap()];
         let committed = Arc::new(Committed { revision: Revision(7), policy });
         let mut base = Base::new(committed, &world, endpoints());

@@ -1,33 +1,33 @@
-//! That something has changed since it was last looked at.
+//! Change notifications.
 
 use tokio::sync::Notify;
 
-/// What has changed since the work was last begun, by whose word.
+/// The changes since the last run of the work, by origin.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// By the word of hosts: many are worked off at once.
+    /// Changes by hosts: many are processed together.
     hosts: Notify,
-    /// By operators, who wait for it.
+    /// Changes by operators, who wait for the result.
     operators: Notify,
 }
 
 impl Changes {
-    /// Something has changed by the word of a host.
+    /// A host has changed something.
     pub fn by_host(&self) {
         self.hosts.notify_one();
     }
 
-    /// Something has changed by the word of an operator, or of the platform itself.
+    /// An operator or the platform itself has changed something.
     pub fn by_operator(&self) {
         self.operators.notify_one();
     }
 
-    /// Done when a host has changed something since this was last done.
+    /// Completes when a host has changed something since the last completion.
     pub async fn of_hosts(&self) {
         self.hosts.notified().await;
     }
 
-    /// Done when an operator has changed something since this was last done.
+    /// Completes when an operator has changed something since the last completion.
     pub async fn of_operators(&self) {
         self.operators.notified().await;
     }

@@ -1,4 +1,4 @@
-//! A policy, compiled for all assets, of which nothing has come yet.
+//! A policy compiled for all assets, not in effect yet.
 
 use xshield_api::impact::ImpactSummary;
 use xshield_model::Timestamp;
@@ -20,15 +20,15 @@ use crate::policy::simulations::Permit;
 pub struct CompiledPolicy {
     base: Base,
     whole: Whole,
-    /// What compiled but probably isn't meant.
+    /// Warnings about what compiled but is probably not intended.
     pub warnings: Vec<String>,
-    /// What becomes of assets when it takes the committed policy's place.
+    /// The impact on assets when it replaces the committed policy.
     impact: std::result::Result<Impact, CompileError>,
 }
 
 impl CompiledPolicy {
-    /// Compiles the policy of `base`, and compares it with the one before. Takes long; stops when nobody
-    /// waits for it any more, and is of no use then.
+    /// Compiles the policy of `base`, and compares it with the previous one. Slow; cancelled when nobody
+    /// waits for the result any more.
     pub(super) fn of(
         mut base: Base,
         before: Option<&Policy>,
@@ -45,7 +45,7 @@ impl CompiledPolicy {
         Self { base, whole, warnings, impact }
     }
 
-    /// What it was compiled from, and what was.
+    /// The inputs and results.
     pub(super) fn into_base(self) -> Base {
         self.base
     }
@@ -56,7 +56,7 @@ impl CompiledPolicy {
         &self.base.committed.policy
     }
 
-    /// Every asset for which it could not be compiled, by name.
+    /// All assets for which it could not be compiled, by name.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &Failure)> {
         self.whole.failures.iter().map(|(asset, failure)| {
             let name = self.base.placement.name(asset);
@@ -64,25 +64,24 @@ impl CompiledPolicy {
         })
     }
 
-    /// What becomes of assets when it takes the committed policy's place; `documents` are its own, as
-    /// JSON.
+    /// The impact on assets when it replaces the committed policy; `documents` are its own, as JSON.
     ///
     /// # Errors
     /// When it can't be compared with the committed one.
     pub fn impact(&self, documents: &str) -> Result<ImpactSummary> {
-        const ACTION: &str = "say what a policy does to assets";
+        const ACTION: &str = "compute the impact of a policy";
         let impact = self.impact.as_ref().map_err(Clone::clone).doing(ACTION)?;
         let assets = self.base.placement.classes().count();
         summary(impact, assets, documents).doing(ACTION)
     }
 
-    /// Which rulesets assets should have.
+    /// The desired rulesets of assets.
     #[must_use]
     pub fn digests(&self) -> &[(AssetId, Digest)] {
         &self.whole.digests
     }
 
-    /// Stores which rulesets assets should have.
+    /// Stores the desired rulesets of assets.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,12 +1,12 @@
-//! Policy and inventory become rulesets.
+//! Compiles policy and inventory into rulesets.
 //!
-//! What is stored is which ruleset each asset should have: its digest, and its place among all. Assets
-//! of which the policy says the same share one compilation, and only what depends on a change is
-//! compiled again. A ruleset is written and signed when its host asks for it.
+//! What is stored is the ruleset that each asset should have: its digest, and its number. Assets with the
+//! same policy share one compilation, and only what depends on a change is recompiled. A ruleset is encoded
+//! and signed when its host requests it.
 //!
-//! An asset's own change is compiled at once, since its host waits; what it means for others is
-//! gathered, and how often is the business of whoever calls [`RulesetCompiler::recompile`]. What was compiled for one asset from a newer inventory is never
-//! replaced by what was compiled for all from an older one.
+//! An asset's own change is compiled at once, since its host waits; its effect on others is batched, and the
+//! caller of [`RulesetCompiler::recompile`] decides how often. A result for one asset from a newer inventory
+//! is never replaced by a result for all from an older one.
 
 mod base;
 mod changes;
@@ -44,21 +44,21 @@ pub struct RulesetCompiler {
     endpoints: Endpoints,
     state: Arc<Mutex<State>>,
     changes: Changes,
-    /// For whoever else looks at the inventory: the threat list never blocks own assets.
+    /// For other users of the inventory: the threat list never blocks own assets.
     inventory: Changes,
     failures: std::sync::Mutex<BTreeMap<AssetId, String>>,
 }
 
-/// What is compiled from; nothing before a policy is committed.
+/// The inputs; `None` before a policy is committed.
 #[derive(Debug, Default)]
 struct State {
     base: Option<Base>,
-    /// Assets that were compiled by themselves since a compilation for all was begun.
+    /// Assets compiled individually since a compilation for all began.
     touched: BTreeSet<AssetId>,
 }
 
 impl RulesetCompiler {
-    /// One that has not read the committed policy yet. `endpoints`: where hosts reach the platform.
+    /// Has not read the committed policy yet. `endpoints`: where hosts reach the platform.
     #[must_use]
     pub fn new(store: Store, endpoints: Endpoints) -> Self {
         Self {
@@ -71,45 +71,42 @@ impl RulesetCompiler {
         }
     }
 
-    /// Changes for which rulesets are to be [compiled again](Self::recompile).
+    /// Changes that require a [recompilation](Self::recompile).
     #[must_use]
     pub fn changes(&self) -> &Changes {
         &self.changes
     }
 
-    /// Changes of the inventory, for whoever else looks at it.
+    /// Changes of the inventory, for other users of it.
     #[must_use]
     pub fn inventory_changes(&self) -> &Changes {
         &self.inventory
     }
 
-    /// The inventory has changed by a host's word: what that means for other hosts is compiled in the
-    /// background, before long.
+    /// A host has changed the inventory: the effect on other hosts is compiled in the background.
     pub fn host_changed(&self) {
         self.changes.by_host();
         self.inventory.by_host();
     }
 
-    /// The inventory has changed by an operator's word: rulesets are compiled again in the
-    /// background, soon.
+    /// An operator has changed the inventory: rulesets are recompiled soon, in the background.
     pub fn inventory_changed(&self) {
         self.changes.by_operator();
         self.inventory.by_operator();
     }
 
-    /// Why this asset's ruleset could not be compiled when it last should have been; its host keeps
-    /// the one that it has.
+    /// Why this asset's ruleset could not be compiled; its host keeps the previous one.
     #[must_use]
     pub fn failure(&self, asset: &AssetId) -> Option<String> {
         self.failures().get(asset).cloned()
     }
 
-    /// The right to compile, and to store what was compiled.
+    /// The exclusive right to compile and store results.
     pub async fn turn(&self) -> Turn {
         Turn(self.state.clone().lock_owned().await)
     }
 
-    /// From now on this is compiled from: its rulesets are stored.
+    /// Makes these the inputs and results: its rulesets are stored.
     pub fn adopt(&self, turn: Turn, policy: CompiledPolicy) {
         let Turn(mut state) = turn;
         self.failures().clear();
@@ -129,16 +126,16 @@ impl RulesetCompiler {
 }
 
 fn told(asset: &AssetId, failure: &Failure) -> String {
-    tracing::error!(%asset, %failure, "a ruleset could not be compiled; the old one stays");
+    tracing::error!(%asset, %failure, "could not compile a ruleset; the old one stays");
     failure.to_string()
 }
 
-/// The right to compile, which one at a time has.
+/// The exclusive right to compile.
 #[derive(Debug)]
 pub struct Turn(OwnedMutexGuard<State>);
 
 impl Turn {
-    /// Works on what is compiled from, off the async threads.
+    /// Works on the inputs, off the async threads.
     async fn work<T: Send + 'static>(
         self,
         work: impl FnOnce(&mut State) -> T + Send + 'static,
@@ -153,7 +150,7 @@ impl Turn {
 }
 
 impl RulesetCompiler {
-    /// Reads the committed policy and the inventory, unless that was done.
+    /// Reads the committed policy and the inventory, unless already done.
     async fn load<'a>(&self, turn: &'a mut Turn) -> StoreResult<Option<&'a mut Base>> {
         let Turn(state) = turn;
         if state.base.is_none() {
@@ -183,7 +180,7 @@ impl RulesetCompiler {
     /// The committed policy, parsed once.
     ///
     /// # Errors
-    /// When the database fails or what it holds is damaged.
+    /// When the database fails or its content is damaged.
     pub async fn committed(&self) -> StoreResult<Option<Arc<Committed>>> {
         self.committed_in(&mut self.turn().await).await
     }
@@ -198,7 +195,7 @@ impl RulesetCompiler {
         Ok(self.load(&mut turn).await?.and_then(|base| base.compiler().is_managed(asset)))
     }
 
-    /// Where these assets stand in the committed policy; nothing while there is none.
+    /// The state of these assets in the committed policy; empty if there is none.
     ///
     /// # Errors
     /// When the database fails.
@@ -233,7 +230,7 @@ impl RulesetCompiler {
         Ok(self.up_to_date(asset).await?.1.map(|stored| stored.wanted()))
     }
 
-    /// An asset's ruleset as it should be by now; `None` while no policy is committed.
+    /// The current ruleset of an asset; `None` while no policy is committed.
     ///
     /// # Errors
     /// When it can't be compiled, or the database fails.
@@ -253,8 +250,7 @@ impl RulesetCompiler {
         Ok(Some((stored, ruleset)))
     }
 
-    /// Compiles one asset's ruleset from what the database says of it now, and stores which one it is
-    /// when it is another than before.
+    /// Compiles one asset's ruleset from the current database, and stores its digest if it changed.
     async fn up_to_date(&self, asset: &AssetId) -> Result<(Turn, Option<StoredRuleset>)> {
         let mut turn = self.turn().await;
         let Some(base) = self.load(&mut turn).await? else { return Ok((turn, None)) };
@@ -291,8 +287,8 @@ impl RulesetCompiler {
         Ok((turn, Some(StoredRuleset { version, digest, compiled_at: now })))
     }
 
-    /// Compiles the committed policy for all assets, and returns those for which it is news. An asset
-    /// whose ruleset can't be compiled keeps the one of before and does not keep others from theirs.
+    /// Compiles the committed policy for all assets, and returns those with a changed ruleset. An asset whose
+    /// ruleset can't be compiled keeps its previous one and does not affect others.
     ///
     /// # Errors
     /// When the database fails.
@@ -310,7 +306,7 @@ impl RulesetCompiler {
             base.placement.follow(&base.committed.policy, &inventory);
             Some(base.clone())
         };
-        // Hosts that have something to be compiled do not wait for the rest of it.
+        // Hosts that wait for a compilation do not wait for the rest.
         let (turn, base) = turn.work(prepare).await?;
         drop(turn);
         let Some(base) = base else { return Ok(Vec::new()) };
@@ -319,7 +315,7 @@ impl RulesetCompiler {
         let Turn(mut state) = self.turn().await;
         let State { base: current, touched } = &mut *state;
         let Some(current) = current.as_mut().filter(|current| current.is_of(&base)) else {
-            // Committed anew meanwhile: by whoever compiled all of it.
+            // Another policy was committed meanwhile, with everything compiled.
             return Ok(Vec::new());
         };
         let revision = base.committed.revision;
@@ -349,8 +345,8 @@ impl RulesetCompiler {
         Ok(digests.into_iter().map(|(asset, _)| asset).collect())
     }
 
-    /// Compiles a policy for all assets of an inventory, without anything coming of it, and compares it
-    /// with the one of `before`. Stops when nobody waits for it any more.
+    /// Compiles a policy for all assets of an inventory without putting it into effect, and compares it with
+    /// that of `before`. Cancelled when nobody waits for it any more.
     ///
     /// # Errors
     /// When the work could not be done.

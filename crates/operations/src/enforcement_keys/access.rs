@@ -2,7 +2,7 @@
 
 use xshield_wire::trust::TrustDigest;
 
-/// How hosts find this platform, and by what they know it.
+/// How hosts find and recognize this platform.
 #[derive(Debug, Clone)]
 pub struct PlatformAccess {
     /// Its URL, for host configurations.
@@ -13,17 +13,17 @@ pub struct PlatformAccess {
     pub policy_key: String,
     /// The certificate that hosts pin.
     pub ca_pem: String,
-    /// Names both in deployment keys.
+    /// Identifies both in deployment keys.
     pub trust: TrustDigest,
 }
 
-/// What makes enforcement keys.
+/// Issues enforcement keys.
 #[derive(Debug)]
 pub struct Issuer<'a, S> {
     /// Seals their secrets.
     pub seal: &'a S,
-    /// For which platform they are.
+    /// The platform they are for.
     pub platform: PlatformAccess,
-    /// How long before its end a key counts as expiring, in seconds.
+    /// How long before its expiry a key counts as expiring, in seconds.
     pub expiry_warning: i64,
 }

@@ -1,23 +1,23 @@
-//! The keys that end soon, for everyone who has to hear of it in time.
+//! Keys that expire soon.
 
 use xshield_api::keys::ExpiringKey;
 use xshield_model::{Timestamp, relative};
 use xshield_store::enforcement_keys::StoredKey;
 use xshield_store::{Conn, StoreResult, enforcement_keys};
 
-/// What an operator has to know of a key that ends soon.
+/// The warning about a key that expires soon.
 #[must_use]
 pub fn warning(key: &ExpiringKey, now: Timestamp) -> String {
     let ExpiringKey { id, name, expires_at } = key;
     let name = if name.is_empty() { String::new() } else { format!(" ({name})") };
     format!(
-        "enforcement key {id}{name} expires {}: no new host registers with it then, registered \
-         hosts go on",
+        "enforcement key {id}{name} expires {}: new hosts can't register with it then, \
+         registered hosts are not affected",
         relative(*expires_at, now)
     )
 }
 
-/// The keys that end within so many seconds.
+/// The keys that expire within this many seconds.
 ///
 /// # Errors
 /// When the database fails.

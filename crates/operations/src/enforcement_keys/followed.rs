@@ -1,18 +1,18 @@
-//! Keys that another one follows, and the hosts that still sign in with them.
+//! Replaced keys, and the hosts that still use them.
 
 use xshield_store::{Conn, StoreResult, enforcement_keys, enrolment};
 
-/// Hosts that are named of all that are counted.
+/// The number of hosts to list by name.
 const NAMED: u32 = 10;
 
-/// A key that another one follows and that hosts still use.
+/// A replaced key that hosts still use.
 #[derive(Debug)]
 pub struct FollowedKey {
     /// Its id.
     pub id: String,
-    /// What it is for.
+    /// Its description.
     pub name: String,
-    /// The one that follows.
+    /// Its successor.
     pub next: String,
     /// Hosts whose last session was set up with it.
     pub hosts: u64,
@@ -20,7 +20,7 @@ pub struct FollowedKey {
     pub first: Vec<String>,
 }
 
-/// Keys that another one follows, as long as hosts use them.
+/// Replaced keys that hosts still use.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! Making enforcement keys and what hosts need besides.
+//! Creating enforcement keys, and what hosts need besides.
 
 use std::fmt::Write as _;
 
@@ -19,13 +19,13 @@ use crate::error::{Doing as _, OperationError, Result};
 use crate::expiry::in_future;
 use crate::ids::{new_id, random};
 
-/// How long a token can be used, in seconds, unless said otherwise.
+/// The default lifetime of a token, in seconds.
 const TOKEN_LASTS: i64 = 24 * 3600;
-/// No key names more networks.
+/// The maximum number of networks of a key.
 const MOST_NETWORKS: usize = 100;
 const LONGEST_NAME: usize = 200;
 
-/// A key that is asked for, checked.
+/// A validated request for a key.
 pub(super) struct Wanted {
     kind: KeyKind,
     name: String,
@@ -34,7 +34,7 @@ pub(super) struct Wanted {
     admits: Admission,
 }
 
-/// Refuses what can't be.
+/// Validates the request.
 pub(super) fn checked(new: NewKey, now: Timestamp) -> Result<Wanted> {
     in_future(new.expires_at, now)?;
     if new.name.chars().count() > LONGEST_NAME {
@@ -45,11 +45,11 @@ pub(super) fn checked(new: NewKey, now: Timestamp) -> Result<Wanted> {
     }
     let most = match (new.kind, new.max_registrations) {
         (_, Some(0)) => {
-            let reason = "0 hosts: leave it out for as many as there are";
+            let reason = "0 hosts: omit it for an unlimited number";
             return Err(OperationError::invalid("/max_registrations", reason));
         }
         (KeyKind::Token, Some(2..)) => {
-            let reason = "a token registers one host; make a key for several";
+            let reason = "a token registers one host; create a key for several";
             return Err(OperationError::invalid("/max_registrations", reason));
         }
         (KeyKind::Token, _) => Some(1),
@@ -67,7 +67,7 @@ pub(super) fn checked(new: NewKey, now: Timestamp) -> Result<Wanted> {
 fn networks(texts: Vec<String>) -> Result<AllowedNetworks> {
     let refuse = |reason: String| OperationError::invalid("/allowed_networks", reason);
     if texts.is_empty() {
-        return Err(refuse("empty: leave it out when hosts may register from anywhere".to_owned()));
+        return Err(refuse("empty: omit it if hosts may register from anywhere".to_owned()));
     }
     if texts.len() > MOST_NETWORKS {
         return Err(refuse(format!("more than {MOST_NETWORKS}")));
@@ -80,20 +80,20 @@ fn networks(texts: Vec<String>) -> Result<AllowedNetworks> {
 }
 
 impl Wanted {
-    /// What follows `old`: for the same hosts.
+    /// The successor of `old`: for the same hosts.
     pub(super) fn following(old: StoredKey, expires_at: Option<Timestamp>) -> Self {
         let StoredKey { kind, name, tags, admits, .. } = old;
         Self { kind, name, expires_at, tags, admits }
     }
 
-    /// Draws the secret.
+    /// Generates the secret.
     pub(super) fn make(
         self,
         seal: &impl Secrets,
         created_by: String,
         now: Timestamp,
     ) -> Result<(StoredKey, EnforcementKey)> {
-        const ACTION: &str = "make an enforcement key";
+        const ACTION: &str = "create an enforcement key";
         let id = new_id("").doing(ACTION)?;
         let secret = random::<32>().doing(ACTION)?;
         let sealed_secret = seal.seal(&id, &secret).doing("seal a key's secret")?;
@@ -139,7 +139,7 @@ pub(super) fn summary(key: &StoredKey) -> String {
     text
 }
 
-/// The key with its secret and what is made of it.
+/// The key with its secret and the derived texts.
 pub(super) fn created(
     issuer: &Issuer<'_, impl Secrets>,
     stored: StoredKey,
@@ -161,7 +161,7 @@ pub(super) fn created(
     CreatedKey { about, key: text, deployment_key, register, config }
 }
 
-/// The `config.yaml` with which a host finds and trusts this platform.
+/// A `config.yaml` with which a host finds and trusts this platform.
 fn host_config(platform: &PlatformAccess, key: &str, name: Option<&Name>) -> String {
     let PlatformAccess { url, policy_key, ca_pem, .. } = platform;
     let mut config =

@@ -1,4 +1,4 @@
-//! Enforcement keys and registration tokens: made and shown once, rotated with an overlap, revoked.
+//! Enforcement keys and registration tokens: created and shown once, rotated with an overlap, revoked.
 
 mod access;
 mod expiring;

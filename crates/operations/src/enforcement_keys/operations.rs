@@ -1,4 +1,4 @@
-//! What may be done with enforcement keys.
+//! Operations on enforcement keys.
 
 use std::collections::BTreeMap;
 
@@ -19,11 +19,11 @@ use crate::error::{OperationError, Result};
 use crate::expiry::in_future;
 use crate::paging::{Paging, paged};
 
-/// How long hosts register with the old key after a rotation, in seconds, unless said otherwise.
+/// The default overlap after a rotation, in seconds.
 const OVERLAP: i64 = 7 * 24 * 3600;
 const LONGEST_OVERLAP: i64 = 365 * 24 * 3600;
 
-/// Enforcement keys, by id. `warning`: how long before its end a key counts as expiring, in seconds.
+/// Enforcement keys, by id. `warning`: how long before its expiry a key counts as expiring, in seconds.
 ///
 /// # Errors
 /// When the database fails.
@@ -75,10 +75,10 @@ async fn known(conn: &mut Conn, id: &str) -> Result<StoredKey> {
     key.ok_or_else(|| OperationError::not_found("enforcement key", id))
 }
 
-/// Makes an enforcement key or a registration token.
+/// Creates an enforcement key or a registration token.
 ///
 /// # Errors
-/// When something of it can't be, or the database fails.
+/// When a value is invalid, or the database fails.
 pub async fn create(
     store: &Store,
     issuer: &Issuer<'_, impl Secrets>,
@@ -99,7 +99,7 @@ pub async fn create(
     Ok(created(issuer, made, key, now))
 }
 
-/// Makes the key that follows this one, with which hosts register for an overlap.
+/// Creates the successor of this key; hosts can register with both during the overlap.
 ///
 /// # Errors
 /// When there is no such key, it is not active, an end is out of range, or the database fails.
@@ -120,14 +120,14 @@ pub async fn rotate(
     let mut change = Change::begin(store, by, now).await?;
     let old = known(&mut change, id).await?;
     if old.kind == KeyKind::Token {
-        let detail = "a registration token is for one host; make a new one instead";
+        let detail = "a registration token is for one host; create a new one instead";
         return Err(OperationError::conflict("key-not-active", detail));
     }
     if old.revoked_at.is_some() || old.has_expired(now) || old.replaced_by.is_some() {
-        let detail = "the key has ended or is rotated already; make a new one instead";
+        let detail = "the key has expired or was rotated already; create a new one instead";
         return Err(OperationError::conflict("key-not-active", detail));
     }
-    // A key that was made for 90 days is followed by one for 90 days.
+    // A key with a lifetime of 90 days gets a successor with 90 days.
     let lasts = old.expires_at.map(|end| end.0 - old.created_at.0);
     let expires_at = rotation.expires_at.or(lasts.map(|seconds| now.plus(seconds)));
     let (made, key) = Wanted::following(old, expires_at).make(issuer.seal, by.actor(), now)?;
@@ -141,7 +141,7 @@ pub async fn rotate(
     Ok(created(issuer, made, key, now))
 }
 
-/// Ends a key and every session set up with it. `warning`: as of [`list`].
+/// Revokes a key and ends every session set up with it. `warning`: as of [`list`].
 ///
 /// # Errors
 /// When there is no such key, or the database fails.

@@ -6,7 +6,7 @@ use xshield_model::key_kind::KeyKind;
 use xshield_store::enforcement_keys::{AllowedNetworks, StoredKey};
 use xshield_store::enrolment::KeyHost;
 
-/// How a key stands. `warning`: how long before its end a key counts as expiring, in seconds.
+/// The state of a key. `warning`: how long before its expiry a key counts as expiring, in seconds.
 fn state(key: &StoredKey, warning: i64, now: Timestamp) -> KeyState {
     if key.revoked_at.is_some() {
         KeyState::Revoked
@@ -23,7 +23,7 @@ fn state(key: &StoredKey, warning: i64, now: Timestamp) -> KeyState {
     }
 }
 
-/// A key as it is shown.
+/// A key as shown by the API.
 pub(super) fn shown(key: StoredKey, hosts: u64, warning: i64, now: Timestamp) -> Key {
     Key {
         state: state(&key, warning, now),
@@ -50,7 +50,7 @@ pub(super) fn shown(key: StoredKey, hosts: u64, warning: i64, now: Timestamp) ->
     }
 }
 
-/// A host as it is shown.
+/// A host as shown by the API.
 pub(super) fn host(host: KeyHost) -> Host {
     let KeyHost { asset, name, last_session, from } = host;
     Host { asset, name, last_session, from }

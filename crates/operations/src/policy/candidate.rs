@@ -1,4 +1,4 @@
-//! The candidate policy, the revisions that were committed, and what differs between them.
+//! The candidate policy, committed revisions, and their differences.
 
 use xshield_api::changes;
 use xshield_api::page::Page;
@@ -38,11 +38,10 @@ fn shown(candidate: Candidate, committed: Option<&CommittedPolicy>) -> Result<Ca
     })
 }
 
-/// Puts a policy in the candidate's place, whole or not at all. With `expected_version`, only when the
-/// candidate is of that version.
+/// Replaces the candidate policy as a whole. With `expected_version`, only if the candidate has that version.
 ///
 /// # Errors
-/// When the candidate is of another version, or the database fails.
+/// When the candidate has another version, or the database fails.
 pub async fn apply(
     store: &Store,
     by: &By<Operator>,
@@ -54,7 +53,7 @@ pub async fn apply(
     replace(store, by, "policy.edit", &documents, expected_version, now).await
 }
 
-/// Puts stored documents in the candidate's place.
+/// Replaces the candidate with stored documents.
 pub(super) async fn replace(
     store: &Store,
     by: &By<Operator>,
@@ -63,7 +62,7 @@ pub(super) async fn replace(
     expected_version: Option<u64>,
     now: Timestamp,
 ) -> Result<CandidatePolicy> {
-    // Compared before anybody has to wait for it.
+    // Compared before taking the write lock.
     let earlier = stored::candidate(&mut *store.read().await?).await?;
     let changes = compared(earlier.documents, documents.to_owned()).await?;
     let mut change = Change::begin(store, by, now).await?;
@@ -90,10 +89,10 @@ pub(super) async fn replace(
     Ok(candidate)
 }
 
-/// The candidate is another one than the caller has looked at.
+/// The candidate is not the one that the caller has seen.
 pub(super) fn changed_since(field: &'static str, candidate: &Candidate) -> OperationError {
     let version = candidate.version;
-    let detail = format!("the candidate is of version {version} by now; look at it again");
+    let detail = format!("the candidate now has version {version}; review it again");
     OperationError::conflict_at(field, "candidate-changed", detail)
 }
 
@@ -114,7 +113,7 @@ fn about(policy: CommittedPolicy) -> PolicyRevision {
     }
 }
 
-/// Revisions, the newest first.
+/// Revisions, newest first.
 ///
 /// # Errors
 /// When the database fails.
@@ -140,16 +139,16 @@ pub(super) async fn committed_as(conn: &mut Conn, number: &str) -> Result<Commit
     stored::revision(conn, Revision(number)).await?.ok_or_else(missing)
 }
 
-/// What differs between two policies.
+/// The differences between two policies.
 #[derive(Debug)]
 pub struct Comparison {
-    /// The earlier revision; none when nothing was committed yet.
+    /// The earlier revision; `None` when nothing was committed yet.
     pub from: Option<u64>,
     /// By document.
     pub changes: Vec<DocumentChange>,
 }
 
-/// What differs between a revision, or the committed one, and a later one, or the candidate.
+/// The differences between a revision, or the committed one, and a later one, or the candidate.
 ///
 /// # Errors
 /// When there is no such revision, or the database fails.

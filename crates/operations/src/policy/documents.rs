@@ -1,5 +1,4 @@
-//! Policy documents on their way in: from JSON or YAML to a checked policy, with everything that is
-//! wrong as field errors.
+//! Parses policy documents from JSON or YAML into a validated policy; all errors are field errors.
 
 use xshield_api::field_error::FieldError;
 use xshield_api::policy::{PolicyFile, PolicyInput};
@@ -7,19 +6,19 @@ use xshield_policy::document::{self, Document, DocumentError, Policy, PolicyErro
 
 use crate::pointer::pointer;
 
-/// Documents that fit together.
+/// Consistent documents.
 #[derive(Debug)]
 pub struct CheckedPolicy {
-    /// As they were written.
+    /// As written.
     pub documents: Vec<Document>,
-    /// As they are compiled.
+    /// For the compiler.
     pub policy: Policy,
 }
 
-/// Reads and checks what an operator sent.
+/// Parses and validates an operator's documents.
 ///
 /// # Errors
-/// Everything that is wrong.
+/// All errors found.
 pub fn read(input: &PolicyInput) -> Result<CheckedPolicy, Vec<FieldError>> {
     let documents = match (&input.documents, &input.files) {
         (Some(values), None) => from_values(values)?,
@@ -31,10 +30,10 @@ pub fn read(input: &PolicyInput) -> Result<CheckedPolicy, Vec<FieldError>> {
     check(documents)
 }
 
-/// Reads and checks stored documents.
+/// Parses and validates stored documents.
 ///
 /// # Errors
-/// Everything that is wrong.
+/// All errors found.
 pub fn read_stored(json: &str) -> Result<CheckedPolicy, Vec<FieldError>> {
     let documents =
         serde_json::from_str(json).map_err(|error| vec![FieldError::of_all(error.to_string())])?;

@@ -1,4 +1,4 @@
-//! What a commit would do to assets, as an answer of the API, and what is expected of it.
+//! The impact of a commit on assets, as a response of the API, and the check of the expected impact.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use xshield_policy::names::Name;
 
 use crate::error::{OperationError, Result};
 
-/// Assets, or rules, that are named of all that are counted.
+/// The number of assets, or rules, to list by name.
 const NAMED: usize = 20;
 
 fn affected<T: ToString>(all: &BTreeSet<T>) -> Affected {
@@ -35,10 +35,10 @@ fn direction(impact: &DirectionImpact) -> DirectionSummary {
     }
 }
 
-/// Of an impact that these documents (JSON) would have on so many assets.
+/// The impact of these documents (JSON) on this many assets.
 ///
 /// # Errors
-/// When the impact can't be written as JSON.
+/// When the impact can't be encoded as JSON.
 pub fn summary(
     impact: &Impact,
     assets: usize,
@@ -65,22 +65,22 @@ pub fn summary(
     })
 }
 
-/// Whether an impact is the one that is expected.
+/// Checks that the impact is the expected one.
 ///
 /// # Errors
-/// When it is another one; tells the impact.
+/// When it is another one; contains the actual impact.
 pub fn check(expected: &ExpectedImpact, impact: &ImpactSummary) -> Result<()> {
     let Err(unexpected) = expected.check(impact) else { return Ok(()) };
     let (code, detail) = match unexpected {
         Unexpected::Loss => (
             "impact-is-loss",
             "assets would lose protection or management access; nothing was changed. If that is \
-             meant, commit with the digest of this impact as the expected one",
+             intended, commit with the digest of this impact as the expected one",
         ),
         Unexpected::Another => (
             "impact-differs",
             "the impact is no longer the expected one: the committed policy, the candidate or the \
-             assets have changed since; nothing was changed. Look at the impact again",
+             assets have changed since; nothing was changed. Review the impact again",
         ),
     };
     Err(OperationError::UnexpectedImpact { code, detail, impact: Box::new(impact.clone()) })

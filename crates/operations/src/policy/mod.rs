@@ -2,10 +2,10 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | documents are read, each error with its place | [`documents`] |
-//! | they become the candidate; revisions and what differs between them | [`candidate`] |
-//! | what committing would come to, without committing | [`simulate`], in turns of [`simulations`] |
-//! | what that does to assets, and whether the caller expects it | [`impact`] |
+//! | documents are parsed, with the location of each error | [`documents`] |
+//! | they become the candidate; revisions and their differences | [`candidate`] |
+//! | the result of committing, without committing | [`simulate`], queued by [`simulations`] |
+//! | its impact on assets, and whether the caller expects it | [`impact`] |
 //! | the candidate becomes the committed policy | [`synchronize`] |
 
 pub mod candidate;

@@ -1,4 +1,4 @@
-//! An earlier revision becomes the candidate again, and the committed policy if wished.
+//! Makes an earlier revision the candidate again, and optionally commits it.
 
 use xshield_api::impact::ExpectedImpact;
 use xshield_api::policy::{Restore, Restored, Synchronize};
@@ -16,11 +16,11 @@ use crate::compiler::RulesetCompiler;
 use crate::error::{OperationError, Result};
 use crate::signals::Signals;
 
-/// Makes the revision of this number the candidate, and commits it if wished.
+/// Makes the revision of this number the candidate, and optionally commits it.
 ///
 /// # Errors
-/// When there is no such revision, it no longer fits or compiles, its impact is another one than
-/// expected, or the database fails.
+/// When there is no such revision, it is no longer valid or does not compile, its impact is not the expected
+/// one, or the database fails.
 pub async fn restore(
     store: &Store,
     compiler: &RulesetCompiler,
@@ -33,7 +33,7 @@ pub async fn restore(
     let checked = read_stored(&policy.documents).map_err(OperationError::InvalidPolicy)?;
     let Restore { synchronize: commits, expected_impact } = wish;
     if commits && expected_impact != ExpectedImpact::Any {
-        // Before the candidate is replaced: a refusal changes nothing.
+        // Before the candidate is replaced, so that a refusal changes nothing.
         let prospect = simulate(store, compiler, checked, Permit::unlimited()).await?;
         impact::check(&expected_impact, &prospect.impact)?;
     }

@@ -1,4 +1,4 @@
-//! What committing a policy would come to. Nothing is changed.
+//! Simulates committing a policy without changing anything.
 
 use std::collections::BTreeMap;
 
@@ -19,19 +19,19 @@ use crate::caller::{AtLeast, By};
 use crate::compiler::{Committed, CompiledPolicy, Failure, RulesetCompiler};
 use crate::error::{Doing as _, OperationError, Result};
 
-/// What committing a policy would come to.
+/// The result of a simulated commit.
 #[derive(Debug)]
 pub struct Prospect {
-    /// What compiles but probably isn't meant.
+    /// Warnings about what compiles but is probably not intended.
     pub warnings: Vec<String>,
-    /// What would become of assets.
+    /// The impact on assets.
     pub impact: ImpactSummary,
 }
 
-/// What committing the candidate, or restoring a revision, would come to.
+/// Simulates committing the candidate, or restoring a revision.
 ///
 /// # Errors
-/// When too many ask, there is no such revision, it can't be compiled, or the database fails.
+/// When there are too many requests, there is no such revision, it can't be compiled, or the database fails.
 pub async fn prospect<R: AtLeast>(
     store: &Store,
     compiler: &RulesetCompiler,
@@ -58,7 +58,7 @@ pub async fn prospect<R: AtLeast>(
     Ok(CommitProspect { candidate_version: candidate, committed_revision, warnings, impact })
 }
 
-/// Compiles documents that aren't committed, to see what that comes to.
+/// Compiles documents without committing them.
 ///
 /// # Errors
 /// When they can't be compiled for all assets, or the database fails.
@@ -80,7 +80,7 @@ pub async fn simulate(
     Ok(Prospect { warnings, impact: compiled.impact(&documents)? })
 }
 
-/// Hosts that say that they have names of which the policy speaks.
+/// Hosts that claim names which the policy refers to.
 pub(super) async fn claimed_names(conn: &mut Conn, policy: &Policy) -> Result<Vec<String>> {
     let waiting = claims::waiting(conn).await?;
     let claimed = waiting.iter().filter_map(|(asset, claim)| match &claim.fact {
@@ -92,8 +92,8 @@ pub(super) async fn claimed_names(conn: &mut Conn, policy: &Policy) -> Result<Ve
 
 fn claimed_name(asset: &Name, claimed: &Name) -> String {
     format!(
-        "policy speaks of asset {claimed}; asset {asset} says that this is its name, and does not \
-         hold it until an operator decides: xshield asset accept {asset} name"
+        "policy refers to asset {claimed}; asset {asset} claims this name, but does not get it \
+         until an operator decides: xshield asset accept {asset} name"
     )
 }
 
@@ -103,7 +103,7 @@ pub(super) fn compiles(policy: &CompiledPolicy) -> Result<()> {
     if failures.peek().is_none() { Ok(()) } else { Err(does_not_compile(failures)) }
 }
 
-/// The failures, each once, with the first asset that has it.
+/// The distinct failures, each with the first asset that has it.
 fn does_not_compile<'a>(failures: impl Iterator<Item = (&'a str, &'a Failure)>) -> OperationError {
     let mut reasons: BTreeMap<String, (&str, usize)> = BTreeMap::new();
     for (asset, failure) in failures {

@@ -1,7 +1,7 @@
-//! Who has a policy simulated: one at a time, in the order in which they asked, and everyone once.
+//! The queue for policy simulations: one at a time, in the order of the requests, and one per account.
 //!
-//! A simulation compiles a policy for all assets without committing it. It takes a processor and the
-//! memory of one host's ruleset, and ends when nobody waits for its result any more.
+//! A simulation compiles a policy for all assets without committing it. It uses a processor and the memory of
+//! one host's ruleset, and is cancelled when nobody waits for its result any more.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +11,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Doing as _, OperationError, Result};
 
-/// So many ask at a time: one whose simulation runs, and others that wait.
+/// The maximum number of requests: one running, and others waiting.
 const AT_MOST: usize = 8;
-/// When to ask again, in seconds.
+/// When to retry, in seconds.
 const AGAIN: u64 = 5;
 
-/// Those who have a policy simulated.
+/// The queue for simulations.
 #[derive(Debug)]
 pub struct Simulations {
     turn: Arc<Semaphore>,
@@ -30,10 +30,10 @@ impl Default for Simulations {
 }
 
 impl Simulations {
-    /// A place among those who ask. Take it before anything is read of them.
+    /// A place in the queue. Take it before reading anything of the request.
     ///
     /// # Errors
-    /// When this caller asks already, or too many do.
+    /// When this caller is in the queue already, or it is full.
     pub fn place(&self, caller: String) -> Result<Place<'_>> {
         let mut asking = self.asking();
         if asking.contains(&caller) {
@@ -56,7 +56,7 @@ fn too_many(what: &'static str) -> OperationError {
     OperationError::TooMany { what, seconds: AGAIN }
 }
 
-/// A place among those who ask; given back when dropped.
+/// A place in the queue; released when dropped.
 #[derive(Debug)]
 pub struct Place<'a> {
     simulations: &'a Simulations,
@@ -67,7 +67,7 @@ impl Place<'_> {
     /// Waits for this caller's turn.
     ///
     /// # Errors
-    /// When the platform ends.
+    /// When the platform shuts down.
     pub async fn permit(&self) -> Result<(Permit, Waiting)> {
         let permit = self.simulations.turn.clone().acquire_owned().await;
         let permit = permit.doing("wait for a simulation")?;
@@ -83,7 +83,7 @@ impl Drop for Place<'_> {
     }
 }
 
-/// The right to simulate; belongs to whoever does the work, until it is done.
+/// The right to simulate; held by the work until it is done.
 #[derive(Debug)]
 pub struct Permit {
     given_up: Arc<AtomicBool>,
@@ -91,7 +91,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// For work for which nobody else has to wait: a commit.
+    /// For work that nobody else has to wait for: a commit.
     #[must_use]
     pub fn unlimited() -> Self {
         Self { given_up: Arc::default(), _permit: None }
@@ -104,7 +104,7 @@ impl Permit {
     }
 }
 
-/// Someone waits for the result: until this is dropped.
+/// Someone waits for the result, until this is dropped.
 #[derive(Debug)]
 pub struct Waiting(Arc<AtomicBool>);
 
@@ -143,7 +143,7 @@ mod tests {
         let soon = std::time::Duration::from_millis(1);
         assert!(tokio::time::timeout(soon, &mut next).await.is_err());
 
-        // Who asked goes away: the work hears of it, and the turn is over when the work is.
+        // The requester disconnects: the work is cancelled, and the turn ends with it.
         drop((waiting, first));
         assert!(turn.is_given_up());
         assert!(tokio::time::timeout(soon, &mut next).await.is_err());

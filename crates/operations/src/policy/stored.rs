@@ -1,4 +1,4 @@
-//! Documents as they are stored: JSON.
+//! Documents as stored: JSON.
 
 use xshield_api::changes;
 use xshield_api::policy::DocumentChange;
@@ -6,26 +6,26 @@ use xshield_policy::document::Document;
 
 use crate::error::{Doing as _, Result};
 
-/// Documents as they are stored.
+/// Documents as stored.
 ///
 /// # Errors
-/// When they can't be written as JSON.
+/// When they can't be encoded as JSON.
 pub fn to_json(documents: &[Document]) -> Result<String> {
     serde_json::to_string(documents).doing("write policy documents as JSON")
 }
 
-/// Stored documents as the API shows them.
+/// Stored documents as shown by the API.
 ///
 /// # Errors
-/// When what is stored is damaged.
+/// When they are damaged.
 pub fn shown(json: &str) -> Result<serde_json::Value> {
     serde_json::from_str(json).doing("read stored policy documents")
 }
 
-/// What differs between stored documents.
+/// The differences between stored documents.
 ///
 /// # Errors
-/// When they can't be read.
+/// When they can't be parsed.
 pub async fn compared(before: String, after: String) -> Result<Vec<DocumentChange>> {
     let compare = move || -> Result<Vec<DocumentChange>> {
         if before == after {

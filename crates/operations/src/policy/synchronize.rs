@@ -1,4 +1,4 @@
-//! The candidate becomes the committed policy, whole or not at all.
+//! Commits the candidate policy as a whole.
 
 use xshield_api::changes;
 use xshield_api::impact::in_short;
@@ -20,12 +20,12 @@ use crate::compiler::{Committed, RulesetCompiler};
 use crate::error::{OperationError, Result};
 use crate::signals::Signals;
 
-/// Makes the candidate the committed policy: compiles it for every asset, and only when that
-/// succeeds stores revision and rulesets, all or nothing.
+/// Commits the candidate: compiles it for every asset, and only if that succeeds stores revision and
+/// rulesets, all or nothing.
 ///
 /// # Errors
-/// When the candidate or its impact is another one than expected, when it can't be compiled for all
-/// assets, or the database fails.
+/// When the candidate or its impact is not the expected one, it can't be compiled for all assets, or the
+/// database fails.
 pub async fn synchronize(
     store: &Store,
     compiler: &RulesetCompiler,

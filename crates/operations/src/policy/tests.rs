@@ -142,7 +142,7 @@ async fn what_would_lose_protection_takes_the_callers_word_for_it() {
     let exactly = ExpectedImpact::Exactly(seen.impact.digest);
     assert_eq!(platform.commit(version, exactly).await.unwrap(), 2);
 
-    // Back again: the revision of before becomes the candidate and the newest revision.
+    // Back again: the previous revision becomes the candidate and the newest revision.
     let wish = Restore { synchronize: true, expected_impact: ExpectedImpact::NoLoss };
     let by = by::<Operator>();
     let restored = restore(store, compiler, &platform.signals, &by, "1", wish).await.unwrap();

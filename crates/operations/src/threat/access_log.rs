@@ -19,22 +19,22 @@ use crate::caller::{By, Operator};
 use crate::error::{OperationError, Result};
 use crate::lookup;
 
-/// Lines or entries of one batch, at most.
+/// The maximum number of lines or entries of one batch.
 const MOST_LINES: usize = 50_000;
-/// Trusted proxies, at most.
+/// The maximum number of trusted proxies.
 const MOST_TRUSTED: usize = 1000;
-/// Refused lines that are shown.
+/// The number of rejected lines to show.
 const SAMPLES: usize = 5;
-/// Characters of a line in a sample.
+/// The length of a line in a sample, in characters.
 const SAMPLE: usize = 200;
-/// A request is cut after so many bytes, as JSON writes it.
+/// A request is truncated to this many bytes as JSON.
 const LONGEST_REQUEST: usize = 512;
 /// Seconds by which a server's clock may be ahead.
 const AHEAD: i64 = 300;
 
-/// What counts matches and judges them by the alert rules, as operations need it.
+/// What operations need of match counting and rule evaluation.
 pub trait MatchQueue: Send + Sync {
-    /// Adds an asset's matches, to be judged.
+    /// Adds an asset's matches for evaluation.
     ///
     /// # Errors
     /// When the database fails.
@@ -46,7 +46,7 @@ pub trait MatchQueue: Send + Sync {
         now: Timestamp,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Matches were added: they may be judged now.
+    /// Matches were added and may be evaluated now.
     fn added(&self);
 }
 
@@ -58,8 +58,8 @@ fn at_most(field: &str, count: usize, most: usize) -> Result<()> {
     Err(OperationError::invalid(field, reason))
 }
 
-/// Takes in a part of the access log of an asset's server: requests of listed clients become matches. A
-/// batch that comes again is counted once.
+/// Processes a part of the access log of an asset's server: requests of listed clients become matches. A
+/// repeated batch is counted once.
 ///
 /// # Errors
 /// When it is too large, there is no such asset, or the database fails.
@@ -145,7 +145,7 @@ fn bounded(mut request: String) -> String {
     request
 }
 
-/// The requests behind proxies, added up by client and proxy.
+/// The requests behind proxies, aggregated by client and proxy.
 fn read_lines(lines: Lines, taken: &mut Taken) -> Vec<Entry> {
     let reading = Reading { format: lines.format, header: lines.header, trusted: lines.trusted };
     let mut entries: BTreeMap<(IpAddr, IpAddr), Entry> = BTreeMap::new();

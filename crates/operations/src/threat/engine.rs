@@ -1,4 +1,4 @@
-//! What fetches feeds and compiles the list, as operations need it.
+//! What operations need of the threat engine.
 
 use xshield_model::file_name::FileName;
 use xshield_threat::FeedId;
@@ -7,17 +7,17 @@ use crate::error::Result;
 
 /// What fetches feeds and compiles the threat list.
 pub trait ThreatEngine: Send + Sync {
-    /// What the list is made of has changed: it is compiled again, now. What goes wrong is shown with
-    /// the list; the one of before stays.
+    /// An input of the list has changed: it is recompiled now. Errors are shown with the list; the previous
+    /// one stays in force.
     fn compile(&self) -> impl Future<Output = ()> + Send;
 
-    /// Other modes hold from now on, and hosts hear of them.
+    /// The modes have changed, and hosts are notified.
     ///
     /// # Errors
     /// When the database fails.
     fn modes_changed(&self) -> impl Future<Output = Result<()>> + Send;
 
-    /// Hosts hear of what holds for them by now.
+    /// Notifies hosts of the current state.
     fn tell_hosts(&self);
 
     /// A feed is due earlier than it was.
@@ -26,18 +26,18 @@ pub trait ThreatEngine: Send + Sync {
     /// Whether a feed is being fetched now.
     fn is_running(&self, feed: &FeedId) -> bool;
 
-    /// Fetches a feed unless that is under way, and waits until it is done, or for a minute.
+    /// Fetches a feed unless that is in progress, and waits until it is done, or for a minute.
     fn run(&self, feed: &FeedId) -> impl Future<Output = ()> + Send;
 
-    /// Names what a stored listing lists; nothing when it can't be read.
+    /// The digest of a stored listing's content; `None` if it can't be read.
     ///
     /// # Errors
-    /// When it could not be looked at.
+    /// When the check fails.
     fn content_name(&self, file: FileName) -> impl Future<Output = Result<Option<String>>> + Send;
 
     /// Seals a feed's secret for the database.
     ///
     /// # Errors
-    /// When it is no secret that can be sent, or the system gives no random bytes.
+    /// When the secret can't be sent as it is, or the system provides no random bytes.
     fn seal(&self, feed: &FeedId, secret: &str) -> Result<String>;
 }

@@ -20,10 +20,10 @@ use crate::lookup;
 use crate::paging::{Paging, paged};
 use crate::selection::{matching, members};
 
-/// Assets that have met an address are named up to this number.
+/// The maximum number of assets listed for an address.
 const MOST_MEETINGS: u32 = 1000;
 
-/// A match's place in the list: when it was last seen, and its number.
+/// A match's position in the list: when it was last seen, and its number.
 pub type Place = (i64, i64);
 
 /// The assets that a query names; `None` for all.
@@ -57,10 +57,10 @@ async fn wanted_assets(
     Ok(wanted)
 }
 
-/// Traffic with listed peers, the last seen first.
+/// Traffic with listed peers, most recently seen first.
 ///
 /// # Errors
-/// When the query can't be read or names something that does not exist, or the database fails.
+/// When the query is invalid or refers to something that does not exist, or the database fails.
 pub async fn list(
     store: &Store,
     compiler: &RulesetCompiler,
@@ -94,10 +94,10 @@ fn met_by(meeting: Meeting) -> MetBy {
     MetBy { asset, flows, packets, bytes, blocked, first_seen, last_seen }
 }
 
-/// One address: which assets met it and when, and which feeds list it now.
+/// An address: which assets communicated with it and when, and which feeds list it now.
 ///
 /// # Errors
-/// When it is no address, or the database fails.
+/// When it is not an address, or the database fails.
 pub async fn address(conn: &mut Conn, lists: &impl ThreatLists, text: &str) -> Result<AddressView> {
     let address = parsed_address(text)?;
     let now = Intelligence::from(&lists.list().why(address));
@@ -118,7 +118,7 @@ pub async fn address(conn: &mut Conn, lists: &impl ThreatLists, text: &str) -> R
     })
 }
 
-/// Matches that hosts could not record, the last losses first.
+/// Matches that hosts could not record, latest losses first.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! Addresses that are never blocked, whatever feeds say.
+//! Addresses that are never blocked, whatever feeds list.
 
 use xshield_api::threat_list::{Exception, NewException, Validity};
 use xshield_model::Timestamp;
@@ -14,9 +14,9 @@ use crate::error::{Doing as _, OperationError, Result};
 use crate::expiry::in_future;
 use crate::ids::new_id;
 
-/// Longest reason, in characters.
+/// The maximum length of a reason, in characters.
 const MAX_REASON: usize = 500;
-/// A wider exception would be no exception.
+/// The widest allowed exception, as prefix lengths.
 const LEAST_BITS: (u8, u8) = (8, 16);
 
 /// The named networks of the committed policy.
@@ -60,10 +60,10 @@ pub async fn list(
     Ok(stored.into_iter().map(|one| shown(one, &networks, now)).collect())
 }
 
-/// Takes addresses off the list, from now on.
+/// Excepts addresses from the list from now on.
 ///
 /// # Errors
-/// When something of it can't be, or the database fails.
+/// When a value is invalid, or the database fails.
 pub async fn add(
     store: &Store,
     compiler: &RulesetCompiler,
@@ -76,7 +76,7 @@ pub async fn add(
     let target = target(&new.target, &networks)?;
     let reason = new.reason.trim();
     if reason.is_empty() || reason.chars().count() > MAX_REASON {
-        let wanted = format!("expected 1 to {MAX_REASON} characters that say why");
+        let wanted = format!("expected a reason of 1 to {MAX_REASON} characters");
         return Err(OperationError::invalid("/reason", wanted));
     }
     in_future(new.expires_at, now)?;
@@ -104,7 +104,7 @@ pub async fn add(
     Ok(shown(exception, &networks, now))
 }
 
-/// The target as it is stored.
+/// The target as stored.
 fn target(text: &str, networks: &[String]) -> Result<String> {
     let text = text.trim();
     if let Some(name) = text.strip_prefix("network:") {
@@ -120,13 +120,13 @@ fn target(text: &str, networks: &[String]) -> Result<String> {
     let least = if matches!(prefix, Prefix::V4(_)) { LEAST_BITS.0 } else { LEAST_BITS.1 };
     if prefix.bits() < least {
         let reason =
-            format!("wider than /{least}; set the mode to off if nothing is to be blocked");
+            format!("wider than /{least}; set the mode to off if nothing should be blocked");
         return Err(OperationError::invalid("/target", reason));
     }
     Ok(prefix.to_string())
 }
 
-/// Ends an exception.
+/// Deletes an exception.
 ///
 /// # Errors
 /// When there is none of this id, or the database fails.

@@ -1,5 +1,5 @@
-//! The whole list, or the whole difference of two revisions, as text: produced piece by piece while it
-//! is sent, so that no answer is in memory as a whole.
+//! The complete list, or the complete difference of two revisions, as text: streamed, so that no response is
+//! in memory as a whole.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -12,22 +12,22 @@ use super::lists::ThreatLists;
 use super::revisions::{Compared, addresses, compared, known_or_newest};
 use crate::error::Result;
 
-/// Lines of a piece.
+/// The number of lines of a chunk.
 const PIECE: usize = 4096;
 
-/// Prefixes that are written with the same sign in front.
+/// Prefixes that are written with the same sign.
 #[derive(Debug)]
 struct Part {
     sign: &'static str,
     set: Arc<ThreatSet>,
 }
 
-/// Lines about one or several sets of prefixes, as pieces of text.
+/// Lines about one or several sets of prefixes, in chunks of text.
 #[derive(Debug)]
 pub struct Lines {
     head: Option<String>,
     parts: Vec<Part>,
-    /// The part that is being written, and its next entry.
+    /// The part being written, and its next entry.
     part: usize,
     next: usize,
 }
@@ -88,7 +88,7 @@ pub async fn list(store: &Store, lists: &impl ThreatLists, query: &ListQuery) ->
 pub async fn changes(store: &Store, lists: &impl ThreatLists, query: &DiffQuery) -> Result<Lines> {
     let Compared { from, to, added, removed } = compared(store, lists, query).await?;
     let head = format!(
-        "# threat list, revision {from} to {to}, {} entries came and {} went\n",
+        "# threat list, revision {from} to {to}, {} entries added and {} removed\n",
         added.len(),
         removed.len()
     );

@@ -1,4 +1,4 @@
-//! Threat feeds: what they are and how they stand.
+//! Threat feeds: their settings and state.
 
 use xshield_api::threat_feeds::{Feed, Standing};
 use xshield_model::Timestamp;
@@ -31,7 +31,7 @@ fn standing(feed: &StoredFeed, now: Timestamp) -> Standing {
     }
 }
 
-/// A feed as it is shown.
+/// A feed as shown by the API.
 pub(super) fn shown(engine: &impl ThreatEngine, feed: StoredFeed, now: Timestamp) -> Feed {
     let state = standing(&feed, now);
     let FeedState {
@@ -95,14 +95,14 @@ pub async fn get(
     Ok(shown(engine, known(conn, name).await?, now))
 }
 
-/// The feed of this name, as it is stored.
+/// The stored feed of this name.
 pub(super) async fn known(conn: &mut Conn, name: &str) -> Result<StoredFeed> {
     let found = stored::get(conn, name).await?;
     found.ok_or_else(|| OperationError::not_found("threat feed", name))
 }
 
-/// What reads files of the platform's machine, or its private network, is for admins: the samples of
-/// rejected lines would show what operators may not see.
+/// Reading local files of the platform, or from its private network, is for admins: the samples of rejected
+/// lines would show what operators may not see.
 fn permitted(caller: &Caller, after: &FeedSettings, before: Option<&FeedSettings>) -> Result<()> {
     let needs_admin = |settings: &FeedSettings| match &settings.source {
         Source::File(_) => Some("reading files of the platform's machine"),
@@ -114,14 +114,14 @@ fn permitted(caller: &Caller, after: &FeedSettings, before: Option<&FeedSettings
     if caller.role >= Role::Admin || before.is_some_and(|before| before.source == after.source) {
         return Ok(());
     }
-    let detail = format!("{what} takes the role admin");
+    let detail = format!("{what} requires the role admin");
     Err(OperationError::Forbidden { detail, field: Some("/settings/source") })
 }
 
-/// Adds a feed, with settings that the engine has checked; it runs at once.
+/// Adds a feed, with settings that the engine has validated; it runs at once.
 ///
 /// # Errors
-/// When it takes another role, there is a feed of that name, or the database fails.
+/// When it requires another role, there is a feed of that name, or the database fails.
 pub async fn add(
     store: &Store,
     engine: &impl ThreatEngine,
@@ -147,7 +147,7 @@ pub async fn add(
     };
     let mut change = Change::begin(store, by, now).await?;
     if stored::get(&mut change, feed.id.as_str()).await?.is_some() {
-        let detail = format!("there is a feed {} already", feed.id);
+        let detail = format!("feed {} exists already", feed.id);
         return Err(OperationError::conflict_at("/name", "name-in-use", detail));
     }
     stored::put(&mut change, &feed).await?;
@@ -157,10 +157,10 @@ pub async fn add(
     Ok(shown(engine, feed, now))
 }
 
-/// Changes a feed to settings that the engine has checked; it runs at once.
+/// Changes a feed to settings that the engine has validated; it runs at once.
 ///
 /// # Errors
-/// When there is no such feed, it takes another role, a secret is missing, or the database fails.
+/// When there is no such feed, it requires another role, a secret is missing, or the database fails.
 pub async fn change(
     store: &Store,
     engine: &impl ThreatEngine,
@@ -185,7 +185,7 @@ pub async fn change(
         || feed.settings.format != settings.format
         || feed.settings.confidence != settings.confidence
         || feed.settings.exchange != settings.exchange;
-    // What may wait, or be turned away, is asked for again: the server would say that it is as before.
+    // What may be held or rejected is requested again: the server would answer that it is unchanged.
     if read_otherwise || feed.settings.empty != settings.empty {
         feed.state.validators = Default::default();
         feed.state.bookmark = Default::default();
@@ -202,7 +202,7 @@ pub async fn change(
     Ok(shown(engine, feed, now))
 }
 
-/// Whether a secret given for one is safe with the other: the same server, over the same way.
+/// Whether a secret given for one is safe with the other: the same server, over the same route.
 fn same_server(before: &FeedSettings, after: &FeedSettings) -> bool {
     match (&before.source, &after.source) {
         (Source::Url(before), Source::Url(after)) => {
@@ -215,7 +215,7 @@ fn same_server(before: &FeedSettings, after: &FeedSettings) -> bool {
     }
 }
 
-/// Removes a feed; its entries leave the list.
+/// Deletes a feed; its entries leave the list.
 ///
 /// # Errors
 /// When there is no such feed, or the database fails.
@@ -235,7 +235,7 @@ pub async fn delete(
     Ok(())
 }
 
-/// Fetches a feed now, and tells how it stands when that is done, or after a minute.
+/// Fetches a feed now, and returns its state when that is done, or after a minute.
 ///
 /// # Errors
 /// When there is no such feed, or the database fails.
@@ -253,7 +253,7 @@ pub async fn run(
     get(&mut *store.read().await?, engine, name, Timestamp::now()).await
 }
 
-/// What the audit log says of a feed.
+/// The audit entry about a feed.
 pub(super) fn entry<'a>(
     action: &'static str,
     feed: &'a StoredFeed,

@@ -1,4 +1,4 @@
-//! Decisions on listings that wait: what a feed says now differs so much that an operator has to look.
+//! Decisions on held listings, which differ so much that an operator has to review them.
 
 use xshield_api::threat_feeds::Feed;
 use xshield_model::Timestamp;
@@ -13,8 +13,7 @@ use crate::caller::{By, Operator};
 use crate::change::Change;
 use crate::error::{OperationError, Result};
 
-/// Lets the listing that waits take effect, or the one that was turned away and that the source still
-/// gives.
+/// Accepts the held listing, or the rejected one that the source still delivers.
 ///
 /// # Errors
 /// When there is no such feed or listing, or the database fails.
@@ -46,10 +45,10 @@ pub async fn approve(
     Ok(shown(engine, feed, now))
 }
 
-/// Turns the listing that waits away; the one in force stays, also when the feed says the same again.
+/// Rejects the held listing; the one in force is kept, also when the feed delivers the same again.
 ///
 /// # Errors
-/// When there is no such feed, nothing waits, another listing waits by now, or the database fails.
+/// When there is no such feed, nothing is held, another listing is held by now, or the database fails.
 pub async fn reject(
     store: &Store,
     engine: &impl ThreatEngine,
@@ -65,14 +64,14 @@ pub async fn reject(
     let mut change = Change::begin(store, by, now).await?;
     let mut feed = known(&mut change, name).await?;
     if feed.held != waits {
-        let detail = "the feed ran meanwhile, and another listing waits now; look at it again";
+        let detail = "the feed ran meanwhile, and another listing is held now; review it again";
         return Err(OperationError::conflict("listing-changed", detail));
     }
     let (file, held) = waiting(&mut feed)?;
     feed.state.turned_away = content;
     let listing = Held { at: now, ..held.clone() };
     feed.state.differs = Some(Differs { file: file.to_string(), listing });
-    // What changes it tells from here on would be changes of what was turned away.
+    // Changes that it sends from here on would refer to the rejected listing.
     feed.state.in_step = false;
     feed.state.bookmark = Default::default();
     stored::put(&mut change, &feed).await?;
@@ -81,18 +80,18 @@ pub async fn reject(
     Ok(shown(engine, feed, now))
 }
 
-/// Takes the listing that was turned away out of the feed.
+/// Removes the rejected listing from the feed's state.
 fn turned_away(feed: &mut StoredFeed) -> Option<(FileName, Held)> {
     let Differs { file, listing } = feed.state.differs.take()?;
     Some((file.parse().ok()?, listing))
 }
 
-/// Takes the listing that waits out of the feed.
+/// Removes the held listing from the feed's state.
 fn waiting(feed: &mut StoredFeed) -> Result<(FileName, Held)> {
     match (feed.held.take(), feed.state.held.take()) {
         (Some(file), Some(held)) => Ok((file, held)),
         _ => {
-            let detail = format!("no listing of feed {} waits for a decision", feed.id);
+            let detail = format!("no listing of feed {} is held for a decision", feed.id);
             Err(OperationError::conflict("nothing-held", detail))
         }
     }

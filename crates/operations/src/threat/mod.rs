@@ -1,5 +1,4 @@
-//! The threat list, as operators see it and decide about it: feeds, held listings, exceptions, modes,
-//! settings, revisions, matches.
+//! Administration of the threat list: feeds, held listings, exceptions, modes, settings, revisions, matches.
 
 pub mod access_log;
 mod engine;

@@ -1,5 +1,5 @@
-//! What becomes of traffic with listed peers: for the platform, its segments, its assets; and how
-//! much memory an asset gives the list.
+//! What is done with traffic of listed peers, for the platform, its segments and assets, and how much memory
+//! an asset may use for the list.
 
 use xshield_api::threat_modes::{Budget, ModeChange, ModePair, Modes, NamedModes, WantedMode, Way};
 use xshield_model::Timestamp;
@@ -18,7 +18,7 @@ fn pair(wish: Wish) -> ModePair {
     ModePair { inbound: wish.inbound, outbound: wish.outbound }
 }
 
-/// Where which mode is set.
+/// Where each mode is set.
 ///
 /// # Errors
 /// When the database fails.
@@ -43,7 +43,7 @@ fn mode(wanted: WantedMode) -> Option<ThreatMode> {
     }
 }
 
-/// The wish once it is changed so.
+/// The modes with this change applied.
 fn over(change: &ModeChange, wish: Wish) -> Wish {
     let mode = mode(change.mode);
     match change.direction {
@@ -53,10 +53,11 @@ fn over(change: &ModeChange, wish: Wish) -> Wish {
     }
 }
 
-/// Sets a mode, for the platform, a segment or an asset.
+/// Sets the mode for the platform, a segment or an asset.
 ///
 /// # Errors
-/// When it names nothing that exists, or nothing wider is there to inherit from, or the database fails.
+/// When it refers to something that does not exist, or there is nothing wider to inherit from, or the
+/// database fails.
 pub async fn set(
     store: &Store,
     compiler: &RulesetCompiler,
@@ -76,7 +77,7 @@ pub async fn set(
         (Some(segment), None) => {
             let stored = threat_assets::segments(&mut change).await?;
             let before = stored.iter().find(|(name, _)| name == segment);
-            // A segment that is gone can still lose its modes.
+            // The modes of a segment that no longer exists can still be removed.
             if before.is_none() && !known.contains(&segment.as_str()) {
                 let reason = "the committed policy has no such segment";
                 return Err(OperationError::invalid("/segment", reason));
@@ -99,7 +100,10 @@ pub async fn set(
                 Wish { inbound: Some(settings.inbound), outbound: Some(settings.outbound) };
             let after = over(wish, before);
             let (Some(inbound), Some(outbound)) = (after.inbound, after.outbound) else {
-                return Err(OperationError::invalid("/mode", "nothing is wider than the platform"));
+                return Err(OperationError::invalid(
+                    "/mode",
+                    "the platform has nothing to inherit from",
+                ));
             };
             (settings.inbound, settings.outbound) = (inbound, outbound);
             threat_assets::put_settings(&mut change, &settings).await?;
@@ -118,7 +122,7 @@ fn in_words(wish: Wish) -> String {
     format!("inbound {}, outbound {}", word(wish.inbound), word(wish.outbound))
 }
 
-/// Gives an asset's list so much memory.
+/// Sets how much memory an asset may use for the list.
 ///
 /// # Errors
 /// When there is no such asset, or the database fails.

@@ -1,4 +1,4 @@
-//! What letting feeds list private ranges would do, before it is done.
+//! The impact of letting feeds list private ranges, before it is done.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,12 +14,12 @@ use xshield_threat::{Compiler, ThreatSet};
 use super::lists::ThreatLists;
 use crate::error::{Doing as _, Result};
 
-/// Peers that were seen within so many seconds.
+/// Peers seen within this many seconds count.
 const RECENT: i64 = 7 * 24 * 3600;
-/// Ranges that are named.
+/// The number of ranges to list.
 const SAMPLES: usize = 20;
 
-/// What letting feeds list private ranges would do.
+/// The impact of letting feeds list private ranges.
 ///
 /// # Errors
 /// When the database fails.
@@ -52,8 +52,8 @@ fn computed(
     let mut otherwise = sources.clone();
     otherwise.protected.retain(|range| range.by != ProtectedBy::Private);
     let joining = otherwise.compile().set().difference(listed);
-    // An asset's own address is cut out of what would be listed: whether it is in the midst of it is
-    // told by its neighbours.
+    // An asset's own address is cut out of the list: its neighbors show whether it lies within a listed
+    // range.
     let around: ThreatSet = {
         let without = |by: ProtectedBy| by == ProtectedBy::Private || by == ProtectedBy::OwnAsset;
         let mut otherwise = sources.clone();

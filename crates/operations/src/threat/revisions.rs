@@ -1,4 +1,4 @@
-//! The list's revisions: what changed between them, and going back to one.
+//! The revisions of the list: differences and rollback.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::change::{AuditEntry, Change};
 use crate::error::{Doing as _, OperationError, Result};
 use crate::paging::{Paging, paged};
 
-/// Prefixes of a difference that are shown.
+/// The number of prefixes of a difference to show.
 const SAMPLES: usize = 100;
 
-/// Revisions of the list, the newest first.
+/// Revisions of the list, newest first.
 ///
 /// # Errors
 /// When the database fails.
@@ -77,15 +77,15 @@ pub(super) async fn addresses(
     })
 }
 
-/// Two revisions, compared.
+/// Two compared revisions.
 pub(super) struct Compared {
     /// The number of the first.
     pub(super) from: u64,
     /// The number of the other one.
     pub(super) to: u64,
-    /// What only the other one lists.
+    /// Prefixes only in the second.
     pub(super) added: ThreatSet,
-    /// What only the first lists.
+    /// Prefixes only in the first.
     pub(super) removed: ThreatSet,
 }
 
@@ -129,8 +129,8 @@ pub async fn diff(
     Ok(Difference { from, to, added: half(&added), removed: half(&removed) })
 }
 
-/// Goes back to the listings of a revision, without today's exceptions and protected ranges. Feeds are
-/// still fetched, but count again only after [`resume`].
+/// Rolls back to the listings of a revision, without the current exceptions and protected ranges. Feeds are
+/// still fetched, but take effect again only after [`resume`].
 ///
 /// # Errors
 /// When there is no such revision, or the database fails.
@@ -146,7 +146,7 @@ pub async fn restore(
     pin(store, engine, by, Some(number), now).await
 }
 
-/// Lets feeds count again.
+/// Lets feeds take effect again.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! What else holds for the threat list.
+//! The settings of the threat list.
 
 use xshield_api::impact::ExpectedImpact;
 use xshield_api::threat_modes::{ChangedSettings, PrivateRangesImpact, Settings};
@@ -26,7 +26,7 @@ pub async fn get(conn: &mut Conn) -> Result<Settings> {
 /// Changes the settings of the threat list.
 ///
 /// # Errors
-/// When feeds could list private ranges from now on, and that has not the expected impact, or the
+/// When feeds could list private ranges from now on and that does not have the expected impact, or the
 /// database fails.
 pub async fn change(
     store: &Store,
@@ -42,7 +42,7 @@ pub async fn change(
     change_with(store, engine, by, wish, impact.as_ref(), now).await
 }
 
-/// The same, where the impact of listing private ranges is known.
+/// The same with a given impact of listing private ranges.
 async fn change_with(
     store: &Store,
     engine: &impl ThreatEngine,
@@ -71,16 +71,16 @@ async fn change_with(
     Ok(Settings { private_ranges, verify_every })
 }
 
-/// Refuses when something else is expected. `any` and this digest are agreements; that nothing is lost
-/// can't be said of it.
+/// Refuses when something else is expected. `any` and this digest are accepted; "nothing is lost" can't be
+/// guaranteed.
 fn check(impact: &PrivateRangesImpact, expected: &ExpectedImpact) -> Result<()> {
     let (code, detail) = match expected {
         ExpectedImpact::Any => return Ok(()),
         ExpectedImpact::Exactly(digest) if *digest == impact.digest => return Ok(()),
         ExpectedImpact::NoLoss => (
             "impact-is-loss",
-            "feeds could cut hosts off from their neighbours; nothing was changed. See \
-             GET /api/v1/threat/private-ranges/impact, and if that is meant, give its digest, or \
+            "feeds could cut hosts off from their neighbours; nothing was changed. See GET \
+             /api/v1/threat/private-ranges/impact, and if that is intended, give its digest, or \
              any, as the expected impact",
         ),
         ExpectedImpact::Exactly(_) => (
@@ -123,7 +123,7 @@ mod tests {
             (ExpectedImpact::NoLoss, Some("impact-is-loss")),
             (ExpectedImpact::Exactly("sha256:other".to_owned()), Some("impact-differs")),
             (ExpectedImpact::Exactly(impact.digest.clone()), None),
-            // They are listed already: nothing is agreed to once more.
+            // They are listed already: no further agreement is needed.
             (ExpectedImpact::NoLoss, None),
         ] {
             let wish = listed(expected);

@@ -11,7 +11,7 @@ use xshield_wire::threat::ListName;
 use super::lists::ThreatLists;
 use crate::error::Result;
 
-/// Names that are given at most.
+/// The maximum number of names.
 const MOST: usize = 100;
 
 /// The state of the list, here and on the hosts.

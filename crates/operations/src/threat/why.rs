@@ -12,7 +12,7 @@ use xshield_threat::compile::{Counts, Why};
 use super::lists::ThreatLists;
 use crate::error::{OperationError, Result};
 
-/// Addresses in one question.
+/// The maximum number of addresses in one request.
 const MOST_ADDRESSES: usize = 10_000;
 
 fn explanation(why: Why) -> Result<Explanation> {
@@ -59,7 +59,7 @@ fn at_most(count: usize) -> Result<()> {
     if count <= MOST_ADDRESSES {
         return Ok(());
     }
-    let reason = format!("{count} addresses; ask about at most {MOST_ADDRESSES} at once");
+    let reason = format!("{count} addresses; at most {MOST_ADDRESSES} are allowed per request");
     Err(OperationError::invalid("/addresses", reason))
 }
 
@@ -71,7 +71,7 @@ pub fn why(lists: &impl ThreatLists, text: &str) -> Result<Explanation> {
     explanation(lists.list().why(address(text)?))
 }
 
-/// Which of many addresses are on the list, and why; the others are left out.
+/// Which of many addresses are on the list, and why; the others are omitted.
 ///
 /// # Errors
 /// When there are too many.
@@ -82,7 +82,7 @@ pub fn why_many(lists: &impl ThreatLists, question: Addresses) -> Result<Vec<Exp
     all.filter(|why| why.blocked_as.is_some()).map(explanation).collect()
 }
 
-/// Which of many addresses are on the list, with confidence and feeds; the others are left out.
+/// Which of many addresses are on the list, with confidence and feeds; the others are omitted.
 ///
 /// # Errors
 /// When there are too many.

@@ -113,7 +113,7 @@ fn uploads_nobody_asked_for_or_that_are_wrong_are_refused() {
     let mut wrong = Upload::of(&host, &command, &bytes);
     wrong.sha256 = sha256(b"something else");
     assert_eq!(refused(wrong.put(&platform, 0, 2000)), (422, "digest-wrong".to_owned()));
-    assert_eq!(wrong.standing(&platform).received, 0, "begin anew");
+    assert_eq!(wrong.standing(&platform).received, 0, "start again");
     assert_eq!(read(&wrong.put(&platform, 0, 1000)), (1000, UploadState::Partial));
     let right = Upload::of(&host, &command, &bytes);
     assert_eq!(read(&right.put(&platform, 1000, 2000)).0, 0, "another file begins anew");

@@ -144,7 +144,7 @@ fn who_may_not_act_is_refused_by_the_server() {
         viewer.get("/diagnostics/a"),
     ] {
         assert_eq!(answer.status, 403, "{}", answer.text());
-        assert!(words(&answer.text()).contains("this takes the role operator"));
+        assert!(words(&answer.text()).contains("this requires the role operator"));
     }
     for (path, body) in [("/commands", &command[..]), (&format!("/commands/{id}/cancel"), &[])] {
         let answer = Person::stranger(&platform).post(path, body);

@@ -4,6 +4,8 @@
 
 pub mod accounts;
 mod adapters;
+pub mod application_log;
+pub mod audit;
 pub mod guarded;
 pub mod machine;
 mod name_servers;
@@ -12,6 +14,8 @@ pub mod paths;
 mod processes;
 mod registry;
 mod security;
+#[cfg(any(feature = "windows-xml", test))]
+pub mod security_log;
 pub mod services;
 pub mod sockets;
 #[cfg(any(feature = "inventory", test))]

@@ -8,8 +8,9 @@ use windows_sys::Win32::Foundation::{
 };
 use windows_sys::Win32::System::Registry::{
     HKEY, HKEY_LOCAL_MACHINE, KEY_READ, KEY_WOW64_32KEY, KEY_WOW64_64KEY, KEY_WRITE, REG_DWORD,
-    REG_EXPAND_SZ, REG_OPTION_VOLATILE, REG_SZ, REG_VALUE_TYPE, RegCloseKey, RegCreateKeyExW,
-    RegEnumKeyExW, RegOpenKeyExW, RegQueryValueExW, RegSetValueExW,
+    REG_EXPAND_SZ, REG_OPEN_CREATE_OPTIONS, REG_OPTION_NON_VOLATILE, REG_OPTION_VOLATILE, REG_SZ,
+    REG_VALUE_TYPE, RegCloseKey, RegCreateKeyExW, RegEnumKeyExW, RegOpenKeyExW, RegQueryValueExW,
+    RegSetValueExW,
 };
 
 use super::wide::{Filled, checked, grown, text, wide};
@@ -74,8 +75,17 @@ impl Key {
     }
 
     /// Opens or makes a key that is gone after the next start of Windows.
-    #[allow(unsafe_code, reason = "the registry has no safe form in windows-sys")]
     pub(super) fn until_restart(path: &str) -> io::Result<Self> {
+        Self::make(path, REG_OPTION_VOLATILE)
+    }
+
+    /// Opens or makes a key that stays.
+    pub(super) fn lasting(path: &str) -> io::Result<Self> {
+        Self::make(path, REG_OPTION_NON_VOLATILE)
+    }
+
+    #[allow(unsafe_code, reason = "the registry has no safe form in windows-sys")]
+    fn make(path: &str, options: REG_OPEN_CREATE_OPTIONS) -> io::Result<Self> {
         let path = wide(path);
         let mut key: HKEY = ptr::null_mut();
         // SAFETY: the path ends with a zero; `key` takes the result, which is closed when dropped.
@@ -85,7 +95,7 @@ impl Key {
                 path.as_ptr(),
                 0,
                 ptr::null(),
-                REG_OPTION_VOLATILE,
+                options,
                 KEY_READ | KEY_WRITE | KEY_WOW64_64KEY,
                 ptr::null(),
                 &raw mut key,
@@ -171,13 +181,22 @@ impl Key {
     }
 
     /// Writes a text.
-    #[allow(unsafe_code, reason = "the registry has no safe form in windows-sys")]
     pub(super) fn set_text(&self, name: &str, value: &str) -> io::Result<()> {
+        self.set(name, REG_SZ, value)
+    }
+
+    /// Writes a text in which variables of the environment stand.
+    pub(super) fn set_expanding_text(&self, name: &str, value: &str) -> io::Result<()> {
+        self.set(name, REG_EXPAND_SZ, value)
+    }
+
+    #[allow(unsafe_code, reason = "the registry has no safe form in windows-sys")]
+    fn set(&self, name: &str, kind: REG_VALUE_TYPE, value: &str) -> io::Result<()> {
         let (name, value) = (wide(name), wide(value));
         let size = size_of_val(value.as_slice()) as u32;
         // SAFETY: both texts end with a zero, and the value is as long as it is said to be.
         checked(unsafe {
-            RegSetValueExW(self.0, name.as_ptr(), 0, REG_SZ, value.as_ptr().cast(), size)
+            RegSetValueExW(self.0, name.as_ptr(), 0, kind, value.as_ptr().cast(), size)
         })
     }
 }

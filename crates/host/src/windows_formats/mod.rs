@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod adapters;
+pub mod audit;
 pub mod paths;
 pub mod service_identity;
 pub mod smbios;

@@ -6,12 +6,15 @@
 //! 2. [`Event`]: their meaning, determined by the addresses of this host and not by the names of fields,
 //!    which mean different ends on different builds of Windows;
 //! 3. [`Repeats`]: a drop reported by two events counts once;
-//! 4. [`FirewallLog`]: `pfirewall.log`, by the columns that its header names.
+//! 4. [`FirewallLog`]: `pfirewall.log`, by the columns that its header names;
+//! 5. `follow` (feature `windows-xml`): the Security log from run to run, each event once, with gaps reported.
 
 mod ends;
 mod event;
 mod fields;
 mod firewall_log;
+#[cfg(any(test, feature = "windows-xml"))]
+mod follow;
 mod repeats;
 #[cfg(any(test, feature = "windows-xml"))]
 mod xml;
@@ -20,6 +23,8 @@ pub use ends::{Detail, Ends, OwnAddresses};
 pub use event::{Event, EventError, FilterChange, FilterEvent, FlowEvent, FlowOutcome, Socket};
 pub use fields::Fields;
 pub use firewall_log::{FirewallLine, FirewallLog, FirewallLogError};
+#[cfg(any(test, feature = "windows-xml"))]
+pub use follow::{Batch, Gap, KINDS, Position, SecurityLog, Span, bookmark_record, follow, query};
 pub use repeats::Repeats;
 #[cfg(any(test, feature = "windows-xml"))]
 pub use xml::{EventXmlError, read_xml};

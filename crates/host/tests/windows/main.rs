@@ -4,4 +4,5 @@
 
 mod facts;
 mod files;
+mod logs;
 mod sockets;

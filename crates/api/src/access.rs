@@ -1,4 +1,4 @@
-//! People, their sign-ins and their API tokens.
+//! Users, their sign-ins and their API tokens.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -7,7 +7,7 @@ pub use xshield_model::role::Role;
 
 use crate::keys::ExpiringKey;
 
-/// A person who may sign in.
+/// A user account.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct User {
     pub name: String,
@@ -52,7 +52,7 @@ pub struct Token {
 pub struct NewToken {
     /// What it is for.
     pub name: String,
-    /// The caller's own role when left out; never more than that.
+    /// The caller's own role when left out; at most that role.
     #[serde(default)]
     pub role: Option<Role>,
     /// Never when left out.
@@ -84,14 +84,14 @@ pub struct Login {
 pub struct SignedIn {
     /// For `Authorization: Bearer …`.
     pub token: String,
-    /// Names the token.
+    /// The token's id.
     pub id: String,
     pub user: String,
     pub role: Role,
     pub expires_at: Timestamp,
 }
 
-/// Whose token it is.
+/// The account and role of a token.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Me {
     pub user: String,
@@ -102,13 +102,13 @@ pub struct Me {
 #[derive(Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPassword {
-    /// The one that holds until now.
+    /// The current password.
     pub old: String,
-    /// The one that holds from then on.
+    /// The new password.
     pub new: String,
 }
 
-/// What hosts have to know of the platform.
+/// What hosts need to know about the platform.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PlatformInfo {
     pub version: String,
@@ -118,6 +118,6 @@ pub struct PlatformInfo {
     pub ca_pem: String,
     /// The key that hosts pin (base64).
     pub policy_key: String,
-    /// The enforcement keys that end soon, without another one to follow.
+    /// The enforcement keys that expire soon and have no successor.
     pub expiring_keys: Vec<ExpiringKey>,
 }

@@ -9,22 +9,22 @@ use xshield_threat::Prefix;
 use xshield_threat::access_log::{Header, LogFormat};
 use xshield_wire::Bytes;
 
-/// What is read of an access log: requests added up, or its lines.
+/// Content of an access log: aggregated requests, or its lines.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccessLog {
     /// The server whose log it is: an asset's name or id.
     pub asset: String,
-    /// 16 bytes, base64: a batch that comes again is counted once.
+    /// 16 bytes, base64: a repeated batch is counted once.
     #[schema(value_type = String)]
     pub batch: Bytes<16>,
-    /// The port at which the server listens, when that is known.
+    /// The port on which the server listens, if known.
     #[serde(default)]
     pub port: u16,
-    /// Requests, added up.
+    /// Aggregated requests.
     #[serde(default)]
     pub entries: Vec<Entry>,
-    /// Or lines of the log, and how to read them.
+    /// Or lines of the log, and how to parse them.
     #[serde(default)]
     pub lines: Option<Lines>,
 }
@@ -33,17 +33,17 @@ pub struct AccessLog {
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// Who asked.
+    /// The client.
     #[schema(value_type = String)]
     pub client: IpAddr,
     /// The proxy next to the client.
     #[schema(value_type = String)]
     pub via: IpAddr,
-    /// How often.
+    /// The number of requests.
     pub requests: u64,
-    /// When first.
+    /// The first request.
     pub first_seen: Timestamp,
-    /// When last.
+    /// The last request.
     pub last_seen: Timestamp,
     /// One of them, as a sample.
     #[serde(default)]
@@ -61,14 +61,14 @@ pub struct Lines {
     #[serde(default)]
     #[schema(value_type = String)]
     pub header: Header,
-    /// Addresses and prefixes of the proxies that are believed.
+    /// Addresses and prefixes of the trusted proxies.
     #[schema(value_type = Vec<String>)]
     pub trusted: Vec<Prefix>,
     /// The lines, without their ends.
     pub text: Vec<String>,
 }
 
-/// A line that tells nothing.
+/// A rejected line.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub struct RefusedLine {
     /// From 1.
@@ -77,19 +77,19 @@ pub struct RefusedLine {
     pub text: String,
 }
 
-/// What became of a batch.
+/// The result for a batch.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub struct Taken {
-    /// Whether the batch was new; otherwise nothing of it was counted again.
+    /// Whether the batch was new; otherwise nothing was counted again.
     pub counted: bool,
-    /// Requests that were looked at.
+    /// The number of requests examined.
     pub requests: u64,
     /// Requests of listed clients behind proxies: each client raised a `Malicious IP Match (via
     /// proxy)`, which the host's firewall can't block.
     pub matched: u64,
-    /// Requests of clients that spoke to the server directly: the host's firewall sees those itself.
+    /// Requests of clients that connected to the server directly: the host's firewall sees those itself.
     pub direct: u64,
-    /// Lines that tell nothing.
+    /// The number of rejected lines.
     pub refused: u64,
     /// The first of them.
     pub samples: Vec<RefusedLine>,

@@ -1,4 +1,4 @@
-//! What agents did, saw and logged, and the diagnostics that they collected.
+//! Events, live events, logs and diagnostics of agents.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -8,7 +8,7 @@ use xshield_wire::telemetry::{AgentEventKind, DebugLine, LogEnd};
 
 use crate::query::number;
 
-/// What a host's program did.
+/// An event of a host's program.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AgentEvent {
     /// The asset's name.
@@ -25,11 +25,11 @@ pub struct AgentEvent {
     pub seconds: Option<u64>,
 }
 
-/// A denial or a match as it happened, or how many packets of such an agent could not show. None of it
-/// adds to a count: denials are counted among the events, matches among the threat events.
+/// A denial or a match in real time, or the number of packets that an agent could not show. None of it is
+/// counted: denials are counted among the flow events, matches among the threat events.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LiveEvent {
-    /// Pass it as `after` to get what came later.
+    /// Pass it as `after` to get later ones.
     pub number: i64,
     /// The asset's name.
     pub asset: String,
@@ -38,18 +38,18 @@ pub struct LiveEvent {
     pub event: Live,
 }
 
-/// A piece of a detailed log.
+/// A chunk of a detailed log.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LogPiece {
-    /// Pass it as `after` to get what came later.
+    /// Pass it as `after` to get later ones.
     pub number: i64,
-    /// The command that asked for it.
+    /// The command that requested it.
     pub command: String,
     /// The number of the first line.
     pub first: u64,
-    /// Lines before these that the host could not keep.
+    /// Earlier lines that the host could not keep.
     pub dropped: u64,
-    /// `open`, or `closed` when it is the last piece.
+    /// `open`, or `closed` for the last chunk.
     #[schema(value_type = String)]
     pub end: LogEnd,
     pub received_at: Timestamp,
@@ -63,21 +63,21 @@ pub struct Diagnostics {
     pub id: String,
     /// The asset's name.
     pub asset: String,
-    /// The command that asked for them.
+    /// The command that requested them.
     pub command: String,
     /// In bytes.
     pub size: u64,
-    /// Bytes that are here.
+    /// Bytes received so far.
     pub received: u64,
     pub complete: bool,
     /// SHA-256, hexadecimal.
     pub sha256: String,
     pub created_at: Timestamp,
-    /// When they are removed.
+    /// When they are deleted.
     pub kept_until: Timestamp,
 }
 
-/// Which events of agents are listed.
+/// A filter for program events.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct AgentEventQuery {
@@ -90,37 +90,37 @@ pub struct AgentEventQuery {
     pub since: Option<Timestamp>,
 }
 
-/// Which live events are read.
+/// A query for live events.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct LiveQuery {
     /// One asset's, by id or name.
     #[serde(default)]
     pub asset: Option<String>,
-    /// Only what came after this number; the last ones when left out.
+    /// Only events after this number; the latest ones when left out.
     #[serde(default, deserialize_with = "number")]
     #[param(value_type = Option<i64>)]
     pub after: Option<i64>,
 }
 
-/// Which pieces of a detailed log are read.
+/// A query for chunks of a detailed log.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct LogQuery {
-    /// Only pieces after this number; from the oldest that is kept when left out.
+    /// Only chunks after this number; from the oldest available one when left out.
     #[serde(default, deserialize_with = "number")]
     #[param(value_type = Option<i64>)]
     pub after: Option<i64>,
 }
 
-/// Which diagnostics are listed.
+/// A filter for diagnostics.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct DiagnosticsQuery {
     /// One asset's, by id or name.
     #[serde(default)]
     pub asset: Option<String>,
-    /// Those that a command collected.
+    /// Those of one command.
     #[serde(default)]
     pub command: Option<String>,
 }

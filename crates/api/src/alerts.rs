@@ -1,4 +1,4 @@
-//! Alert rules, and the alerts they gave.
+//! Alert rules and the alerts they raised.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use xshield_model::Timestamp;
 pub use xshield_model::alert::{Alert, Severity};
 pub use xshield_model::alert_rule::{AlertRule, RuleState};
 
-/// An alert rule under its name.
+/// An alert rule with its name.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct NamedRule {
     pub name: String,
@@ -16,7 +16,7 @@ pub struct NamedRule {
     pub rule: AlertRule,
     pub created_at: Timestamp,
     pub created_by: String,
-    /// What it withheld since its last alerts, over all subjects.
+    /// The number of alerts withheld since its last ones, over all subjects.
     pub withheld: u64,
 }
 
@@ -26,18 +26,18 @@ pub struct Rules {
     pub items: Vec<NamedRule>,
 }
 
-/// An alert and its number.
+/// An alert with its number.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct NumberedAlert {
     pub number: i64,
     pub alert: Alert,
 }
 
-/// Which alerts are listed.
+/// A filter for alerts.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct AlertQuery {
-    /// The rule that gave it.
+    /// The rule that raised it.
     #[serde(default)]
     pub rule: Option<String>,
     /// The asset's name.

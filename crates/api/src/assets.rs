@@ -1,4 +1,4 @@
-//! Assets: what they are and how they stand.
+//! Assets: their properties and state.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -35,59 +35,59 @@ pub struct Asset {
     pub kernel: String,
     /// The pinned identity key (Ed25519, base64).
     pub identity: String,
-    /// Of the pinned identity key, as the host shows it.
+    /// Fingerprint of the pinned identity key, as the host shows it.
     #[schema(value_type = String)]
     pub fingerprint: IdentityFingerprint,
     pub pending_identity: Option<PendingIdentity>,
-    /// All that wait, in the order in which they came; only when one asset is asked for.
+    /// All pending identity keys in the order of arrival; only in the view of a single asset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting_identities: Option<Vec<WaitingIdentity>>,
-    /// The enforcement key that let the host in; only when one asset is asked for, and known.
+    /// The enforcement key with which the host registered; only in the view of a single asset, and if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registered_with: Option<String>,
     pub created_at: Timestamp,
-    /// Flows that the host could not record, ever.
+    /// Total number of flows that the host could not record.
     pub events_lost: u64,
-    /// Since when it is out of service.
+    /// When it was decommissioned.
     pub decommissioned_at: Option<Timestamp>,
     pub spark: Spark,
-    /// Whether it is protected, by which segments, at which level and in which mode; only when assets
-    /// are asked for, not when one was changed.
+    /// Whether it is protected, by which segments, at which level and in which mode; only when assets are
+    /// read, not when one was changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protection: Option<Protection>,
-    /// What its host says of itself and the platform does not hold by itself.
+    /// Claims of its host that the platform does not accept automatically.
     pub claims: Vec<Claim>,
-    /// What the platform finds about it that someone should act on; only when one asset is asked for.
+    /// Findings of the platform that someone should act on; only in the view of a single asset.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Object>>)]
     pub findings: Option<Vec<HostProblem>>,
-    /// How the threat list stands there; only when one asset is asked for.
+    /// The state of its threat list; only in the view of a single asset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threat: Option<AssetThreat>,
 }
 
-/// The first of the identities that speak in the asset's name and are not the pinned one.
+/// The first pending identity key: it claims the asset's name and is not the pinned one.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PendingIdentity {
     /// Ed25519, base64.
     pub identity: String,
-    /// As the host shows it.
+    /// Fingerprint, as the host shows it.
     #[schema(value_type = String)]
     pub fingerprint: IdentityFingerprint,
     pub since: Timestamp,
 }
 
-/// An identity that speaks in the asset's name and is not the pinned one.
+/// A pending identity key: it claims the asset's name and is not the pinned one.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct WaitingIdentity {
-    /// As the host shows it; approving and rejecting name it.
+    /// Fingerprint, as the host shows it; used for approving and rejecting.
     #[schema(value_type = String)]
     pub fingerprint: IdentityFingerprint,
     /// Ed25519, base64.
     pub identity: String,
-    /// The enforcement key that it came with.
+    /// The enforcement key that was used.
     pub key: String,
-    /// From which address it came last; a proxy's, when there was one.
+    /// The last source address; a proxy's, if there was one.
     #[schema(value_type = Option<String>)]
     pub from: Option<IpAddr>,
     pub since: Timestamp,
@@ -98,72 +98,71 @@ pub struct WaitingIdentity {
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AssetChange {
-    /// Tags to set; those with `null` are taken away, those not named stay.
+    /// Tags to set; those with `null` are removed, those not listed stay.
     #[schema(value_type = BTreeMap<String, Option<String>>)]
     pub tags: BTreeMap<TagKey, Option<TagValue>>,
 }
 
-/// A problem that a host told of, and when.
+/// A problem that a host reported, with its times.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PastProblem {
     pub code: String,
     pub text: String,
     pub first_seen: Timestamp,
     pub last_seen: Timestamp,
-    /// How often it came; one that stays over several check-ins came once.
+    /// How often it occurred; one that lasts over several check-ins counts once.
     pub times: u64,
-    /// Whether the last check-in told of it.
+    /// Whether it was in the last check-in.
     pub current: bool,
 }
 
-/// How the host's program, Spark or agent, stands.
+/// The state of the host's program, Spark or agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Spark {
     pub activity: Activity,
     /// Since when it is inactive or offline.
     pub inactive_since: Option<Timestamp>,
-    /// Seconds within which a resident agent said it would check in again.
+    /// Seconds within which a resident agent announced its next check-in.
     pub interval: Option<u32>,
-    /// Check-ins that a resident agent has missed.
+    /// Number of check-ins that a resident agent has missed.
     pub missed: Option<u64>,
-    /// Its ways to the platform, in the order of its configuration.
+    /// Its routes to the platform, in the order of its configuration.
     #[schema(value_type = Vec<Object>)]
     pub routes: Vec<RouteStanding>,
-    /// What a resident agent uses of its host.
+    /// Resource usage of a resident agent.
     #[schema(value_type = Option<Object>)]
     pub usage: Option<Usage>,
     pub last_check_in: Option<Timestamp>,
     pub version: String,
-    /// What the host says: `enforcing`, `no-policy`, `blocked` or `failed`.
+    /// The state that the host reports: `enforcing`, `no-policy`, `blocked` or `failed`.
     #[schema(value_type = Object)]
     pub status: Status,
     /// The ruleset in the host's kernel.
     #[schema(value_type = Option<Object>)]
     pub in_force: Option<InForce>,
-    /// The ruleset it should have.
+    /// The desired ruleset.
     #[schema(value_type = Option<Object>)]
     pub wanted: Option<InForce>,
-    /// Whether they are the same.
+    /// Whether these are the same.
     pub up_to_date: bool,
-    /// Why the asset's ruleset could not be compiled after the inventory changed; the one of before
-    /// stays wanted.
+    /// Why the asset's ruleset could not be compiled after the inventory changed; the previous one stays the
+    /// desired one.
     pub compile_failure: Option<String>,
-    /// Why nothing is enforced, when that is so.
+    /// Why nothing is enforced, in that case.
     pub nothing_enforced: Option<String>,
-    /// Check-ins that were refused since the last one that was taken: what else is told of the host
-    /// is as old as that one.
+    /// Check-ins refused since the last accepted one: everything else about the host is as old as that one.
     pub refused: Option<Refusal>,
-    /// What the host wants an operator to know.
+    /// Problems that the host reports.
     #[schema(value_type = Vec<Object>)]
     pub problems: Vec<HostProblem>,
 }
 
-/// Whether the host's program runs. A resident agent says when it will check in again and is held to
-/// it; what something else starts is only known by when it last ran.
+/// Whether the host's program runs. A resident agent announces its next check-in and is measured by that; for
+/// a program that something else starts, only its last run is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Activity {
-    /// A resident agent that checks in as it said.
+    /// A resident agent that checks in on time.
     Online,
     /// A resident agent that missed one or two check-ins.
     Late,
@@ -175,24 +174,24 @@ pub enum Activity {
     Inactive,
     /// It has not checked in yet.
     Never,
-    /// An operator took the asset out of service: it can't check in.
+    /// The asset is decommissioned: it can't check in.
     Decommissioned,
 }
 
-/// What protects an asset.
+/// The protection of an asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Protection {
     pub state: Protected,
-    /// The same for people, with the reason.
+    /// The same in words, with the reason.
     pub words: String,
     /// Why it is not protected.
     pub reason: Option<String>,
     /// Its segments in the committed policy.
     pub segments: Vec<String>,
-    /// Level and mode of the flows that peers open, e.g. `secure-all-ports (enforce)`; by the committed
+    /// Level and mode for flows opened by peers, e.g. `secure-all-ports (enforce)`; from the committed
     /// policy.
     pub inbound: Option<String>,
-    /// Level and mode of the flows that it opens.
+    /// Level and mode for flows opened by the asset.
     pub outbound: Option<String>,
 }
 
@@ -200,27 +199,27 @@ pub struct Protection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protected {
-    /// Something is enforced on it, and its host has said so lately.
+    /// It is, and its host has confirmed this recently.
     Enforced,
-    /// Its host said so when it last checked in, and has been silent since.
+    /// Its host reported so in its last check-in, and has been silent since.
     LastKnown,
-    /// It is not: what is closed is in mode `test`, and nothing is dropped.
+    /// It is not: the restrictions are in mode `test`, and nothing is dropped.
     TestOnly,
     /// It is not.
     No,
 }
 
-/// Which assets are listed.
+/// A filter for assets.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct AssetQuery {
     /// Part of the name.
     #[serde(default)]
     pub name: Option<String>,
-    /// `key` or `key=value`; several, joined by `,`, must all hold.
+    /// `key` or `key=value`; several, joined by `,`, must all match.
     #[serde(default)]
     pub tag: Option<String>,
-    /// How it stands.
+    /// The state.
     #[serde(default)]
     #[param(inline)]
     pub status: Option<Standing>,

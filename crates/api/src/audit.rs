@@ -5,17 +5,17 @@ use utoipa::IntoParams;
 use xshield_model::Timestamp;
 pub use xshield_model::audit_entry::AuditEntry;
 
-/// Which entries of the audit log.
+/// A filter for the audit log.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct AuditQuery {
-    /// Who, whole: `user:NAME`, `host:ASSET`.
+    /// The complete actor: `user:NAME`, `host:ASSET`.
     #[serde(default)]
     pub actor: Option<String>,
-    /// Part of what was done, e.g. `policy.`.
+    /// Part of the action, e.g. `policy.`.
     #[serde(default)]
     pub action: Option<String>,
-    /// Part of what it was done to.
+    /// Part of the target.
     #[serde(default)]
     pub target: Option<String>,
     /// Not before this time (RFC 3339).

@@ -1,4 +1,4 @@
-//! What differs between two policies: which documents, and which of their lines as YAML.
+//! The differences between two policies: by document, and by line of their YAML.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use xshield_policy::document::Document;
 
 use crate::policy::{Change, DocumentChange};
 
-/// Lines that are told of one document.
+/// The maximum number of lines for one document.
 const OF_A_DOCUMENT: usize = 200;
-/// Lines that are told of all.
+/// The maximum number of lines in total.
 const OF_ALL: usize = 2_000;
-/// Bytes of a summary for the audit log.
+/// The maximum size of a summary for the audit log, in bytes.
 const SUMMARY: usize = 4_000;
-/// Lines around those that differ.
+/// The number of context lines.
 const AROUND: usize = 2;
-/// No two documents are compared for longer; what is found by then is right, and maybe not the shortest.
+/// The time limit for comparing two documents; the result is then correct, but maybe not the shortest.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 fn sign(change: Change) -> char {
@@ -33,7 +33,7 @@ pub fn headline(change: &DocumentChange) -> String {
     format!("{} {}", sign(change.change), change.document)
 }
 
-/// A document that can't be written as YAML.
+/// A document can't be written as YAML.
 #[derive(Debug, thiserror::Error)]
 #[error("no YAML for {document}: {reason}")]
 pub struct NoYaml {
@@ -108,7 +108,7 @@ fn compared(
     Ok(DocumentChange { change, document: title.to_owned(), lines, left_out })
 }
 
-/// For people: each document, and below those that are in both what changed in them.
+/// For people: each document, and the changed lines of those in both.
 #[must_use]
 pub fn text(changes: &[DocumentChange]) -> String {
     let mut text = String::new();
@@ -125,7 +125,7 @@ pub fn text(changes: &[DocumentChange]) -> String {
     text
 }
 
-/// For the audit log: each document with the lines that went and came, bounded.
+/// For the audit log: each document with the removed and added lines, up to a limit.
 #[must_use]
 pub fn summary(changes: &[DocumentChange]) -> String {
     let mut parts = Vec::new();

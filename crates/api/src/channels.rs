@@ -1,4 +1,4 @@
-//! Channels of alerts, and what was delivered over them.
+//! Notification channels and their deliveries.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -16,15 +16,15 @@ pub struct Channel {
     pub has_secret: bool,
     pub created_at: Timestamp,
     pub created_by: String,
-    /// Alerts that wait for it, digests included.
+    /// The number of pending alerts, digests included.
     pub waiting: u64,
-    /// Failures since the last success.
+    /// The number of failures since the last success.
     pub failures: u32,
-    /// It is left alone until then; `null` when it works.
+    /// No attempt is made before this time; `null` when the channel works.
     pub next_attempt: Option<Timestamp>,
     pub last_success: Option<Timestamp>,
     pub last_failure: Option<Timestamp>,
-    /// What the other end said last, or why it was not reached.
+    /// The receiver's last answer, or the error.
     pub last_answer: String,
 }
 
@@ -40,14 +40,14 @@ pub struct ChannelInput {
     pub settings: ChannelSettings,
     #[serde(default)]
     pub state: RuleState,
-    /// A mail login's password, or a webhook's secret (`whsec_…`; made up and shown once when left
-    /// out). When left out for a channel that has one, the old one stays, unless it would be shown
-    /// to somebody else.
+    /// The password of a mail login, or the secret of a webhook (`whsec_…`; generated and shown once when
+    /// left out). When left out for a channel that has one, the old one is kept, unless it would be sent to
+    /// another receiver.
     #[serde(default)]
     pub secret: Option<String>,
 }
 
-/// A channel, with the secret that was made up for it and is not shown again.
+/// A channel, with the generated secret, which is not shown again.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct WrittenChannel {
     #[serde(flatten)]
@@ -56,34 +56,34 @@ pub struct WrittenChannel {
     pub secret: Option<String>,
 }
 
-/// A delivery: what was sent, how often it was tried, what the other end said.
+/// A delivery: what was sent, the number of attempts, the receiver's answer.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Delivery {
-    /// The same at every attempt: Message-ID's first part, `webhook-id`.
+    /// The same for every attempt: first part of the Message-ID, `webhook-id`.
     pub id: String,
     pub channel: String,
     pub kind: DeliveryKind,
     pub state: DeliveryState,
-    /// How many alerts are in it.
+    /// The number of alerts in it.
     pub alerts: u64,
     pub attempts: u64,
     pub created_at: Timestamp,
     pub last_attempt: Option<Timestamp>,
-    /// What the other end said, or why it was not reached.
+    /// The receiver's answer, or the error.
     pub answer: String,
-    /// What is sent; left out in lists.
+    /// What is sent; omitted in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<Payload>,
 }
 
-/// Which deliveries are listed.
+/// A filter for deliveries.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct DeliveryQuery {
     /// The channel's name.
     #[serde(default)]
     pub channel: Option<String>,
-    /// How it stands.
+    /// The state.
     #[serde(default)]
     #[param(inline)]
     pub state: Option<DeliveryState>,

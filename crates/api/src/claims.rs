@@ -1,4 +1,4 @@
-//! What hosts say of themselves and operators decide about.
+//! What hosts claim about themselves and operators decide on.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -7,10 +7,10 @@ pub use xshield_model::claim::{Reason, Standing};
 use xshield_policy::names::Name;
 use xshield_wire::fingerprint::IdentityFingerprint;
 
-/// What a host says of itself and the platform does not hold by itself.
+/// A claim of a host that the platform does not accept automatically.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Claim {
-    /// The asset whose host says it.
+    /// The asset of the host.
     #[schema(value_type = String)]
     pub asset: Name,
     /// `name`, `address`, `address-gone`, `os` or `source`.
@@ -29,7 +29,7 @@ pub struct About {
     pub what: String,
 }
 
-/// The name under which an asset is held.
+/// The name of an asset.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Named {
@@ -40,15 +40,15 @@ pub struct Named {
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Approval {
-    /// Of the identity key to pin, as its host shows it.
+    /// Fingerprint of the identity key to pin, as its host shows it.
     #[schema(value_type = String)]
     pub fingerprint: IdentityFingerprint,
-    /// What becomes of a machine that goes on with the pinned key.
+    /// What to do about a machine that is still active with the pinned key.
     #[serde(default)]
     pub running: Running,
 }
 
-/// What becomes of a machine that has checked in with the pinned key since the other one came.
+/// What to do about a machine that has checked in with the pinned key since the other key appeared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Running {
@@ -62,7 +62,7 @@ pub enum Running {
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rejection {
-    /// Of the identity key to turn away.
+    /// Fingerprint of the identity key to reject.
     #[schema(value_type = String)]
     pub fingerprint: IdentityFingerprint,
 }

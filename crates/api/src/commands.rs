@@ -1,4 +1,4 @@
-//! Commands to hosts, and what became of them.
+//! Commands for hosts and their outcomes.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -9,20 +9,20 @@ use xshield_policy::criteria::Criteria;
 use xshield_policy::inventory::Source;
 use xshield_wire::message::CommandKind;
 
-/// A command to give.
+/// A new command.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewCommand {
     /// `run-now`, `resend`, `diagnostics`, `debug-on` or `debug-off`.
     #[schema(value_type = String)]
     pub kind: CommandKind,
-    /// For `debug-on`: seconds until it switches itself off; an hour when left out, a day at most.
+    /// For `debug-on`: seconds until it switches itself off; an hour when left out, at most a day.
     #[serde(default)]
     pub duration_seconds: Option<u32>,
-    /// Seconds within which hosts must begin; a day when left out, 30 days at most.
+    /// Seconds within which hosts must start; a day when left out, at most 30 days.
     #[serde(default)]
     pub expires_in_seconds: Option<i64>,
-    /// To whom.
+    /// The selected hosts.
     pub target: Selection,
 }
 
@@ -36,20 +36,20 @@ pub struct NewAssetCommand {
     /// For `debug-on`: seconds until it switches itself off.
     #[serde(default)]
     pub duration_seconds: Option<u32>,
-    /// Seconds within which the host must begin.
+    /// Seconds within which the host must start.
     #[serde(default)]
     pub expires_in_seconds: Option<i64>,
 }
 
-/// A command and how far it is.
+/// A command and its progress.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Command {
-    /// What hosts hear.
+    /// The id that hosts receive.
     pub id: String,
     #[schema(value_type = String)]
     pub kind: CommandKind,
     pub duration_seconds: Option<u32>,
-    /// To whom it was given.
+    /// The selection.
     #[schema(value_type = Object)]
     pub target: serde_json::Value,
     pub created_at: Timestamp,
@@ -72,7 +72,7 @@ pub struct Outcome {
     pub reason: Option<String>,
 }
 
-/// Which assets. What is given must all hold; nothing given is refused, not everything.
+/// A selection of assets. All given conditions must hold; an empty selection is refused.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Selection {
@@ -93,19 +93,19 @@ pub struct Selection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub source: Option<Source>,
-    /// How they stand.
+    /// The state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Standing>,
-    /// Every asset; not together with another choice.
+    /// Every asset; can't be combined with another condition.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
 }
 
-/// Which outcomes of a command.
+/// A filter for outcomes of a command.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct OutcomeQuery {
-    /// Only those that stand so.
+    /// Only those in this state.
     #[serde(default)]
     #[param(inline)]
     pub state: Option<TargetState>,

@@ -1,9 +1,9 @@
-//! One thing that is wrong in a request.
+//! An error in a request.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// One thing that is wrong in a request with several.
+/// One of several errors in a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
     /// JSON pointer into the request, e.g. `/documents/3`.
@@ -16,7 +16,7 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// Something about the whole request.
+    /// An error of the whole request.
     #[must_use]
     pub fn of_all(reason: impl Into<String>) -> Self {
         Self { field: String::new(), reason: reason.into(), place: None }

@@ -1,60 +1,60 @@
-//! How the platform itself is.
+//! The health of the platform itself.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use xshield_model::Timestamp;
 
-/// How the platform itself is.
+/// The health of the platform itself.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Health {
-    /// Why it can't do its work now; `null` when it can.
+    /// Why it is not ready; `null` if it is.
     pub not_ready: Option<String>,
-    /// What runs beside requests.
+    /// The background jobs.
     pub jobs: Vec<Job>,
-    /// Records that can't be read and are passed over, met since the start: of many the first.
+    /// Unreadable records that were skipped since the start: the first of them.
     pub damaged: Vec<DamagedRecord>,
-    /// How hosts follow to other keys; `null` while the first ones are in use.
+    /// The progress of a key rotation; `null` while the first keys are in use.
     pub key_rotation: Option<KeyRotation>,
 }
 
-/// How hosts follow the platform to other keys.
+/// The progress of hosts in a key rotation.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct KeyRotation {
     /// Grows with every change.
     pub sequence: u64,
-    /// Whether old and new keys overlap; then it is to be finished or cancelled.
+    /// Whether old and new keys overlap; the rotation then has to be finished or cancelled.
     pub under_way: bool,
-    /// Hosts in service that have not said that they follow.
+    /// The number of hosts in service that have not confirmed the keys.
     pub behind: u64,
     /// The first of them by name.
     pub behind_first: Vec<String>,
 }
 
-/// Something that runs beside requests.
+/// A background job.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Job {
     /// Its name.
     pub name: String,
     /// Whether it runs.
     pub standing: Standing,
-    /// How often it failed and was started again since the start.
+    /// How often it failed and was restarted since the start.
     pub restarts: u64,
     /// When it last failed.
     pub failed_at: Option<Timestamp>,
-    /// Why.
+    /// The reason.
     pub reason: Option<String>,
 }
 
-/// A record that can't be read.
+/// An unreadable record.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DamagedRecord {
-    /// What was read.
+    /// The list that was read.
     pub list: String,
-    /// Which record.
+    /// The record.
     pub place: String,
     /// Why it can't be read.
     pub reason: String,
-    /// When it was last met.
+    /// When it was last encountered.
     pub seen: Timestamp,
 }
 
@@ -66,6 +66,6 @@ pub enum Standing {
     /// It runs.
     #[default]
     Running,
-    /// It has failed, and waits until it is started again.
+    /// It has failed and waits for its restart.
     Waiting,
 }

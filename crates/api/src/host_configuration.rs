@@ -1,11 +1,11 @@
-//! What operators configure at hosts.
+//! Host settings that operators configure centrally.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use xshield_model::Timestamp;
 use xshield_wire::control::{HostConfiguration, Switch};
 
-/// What is configured; what is `null` is the wider scope's affair, and then the host's own.
+/// Settings; `null` inherits from the wider scope, and finally from the host's own configuration.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HostSettings {
@@ -13,17 +13,17 @@ pub struct HostSettings {
     pub heartbeat: Option<u32>,
     /// Seconds between two reports of paths; 10 to 86,400.
     pub telemetry: Option<u32>,
-    /// Seconds between two looks at the installed software; 60 to 604,800.
+    /// Seconds between two inventories of the installed software; 60 to 604,800.
     pub inventory: Option<u32>,
-    /// `on` or `off`: whether the cloud's metadata service is asked.
+    /// `on` or `off`: whether agents query the cloud's metadata service.
     #[schema(value_type = Option<String>)]
     pub cloud_metadata: Option<Switch>,
     /// `on` or `off`: kept for agents that tell denials as they happen; none does yet.
     #[schema(value_type = Option<String>)]
     pub live_events: Option<Switch>,
-    /// What an agent may use of one core, in percent; 0.1 to 100.
+    /// How much of one core an agent may use, in percent; 0.1 to 100.
     pub cpu_budget_percent: Option<f64>,
-    /// What an agent may use of memory, in MiB; 16 to 4,096.
+    /// How much memory an agent may use, in MiB; 16 to 4,096.
     pub memory_budget: Option<u32>,
 }
 
@@ -41,7 +41,7 @@ impl From<HostConfiguration> for HostSettings {
     }
 }
 
-/// For whom something is configured.
+/// The scope of settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
@@ -53,7 +53,7 @@ pub enum Scope {
     Asset,
 }
 
-/// What is configured somewhere.
+/// The settings of a scope.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Configured {
     /// `platform`, `segment` or `asset`.
@@ -66,7 +66,7 @@ pub struct Configured {
     pub updated_by: String,
 }
 
-/// What an asset should use.
+/// The effective settings of an asset.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Effective {
     /// Grows whenever it changes; 0 when nothing was ever configured.

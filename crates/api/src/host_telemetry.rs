@@ -1,4 +1,4 @@
-//! What hosts are made of, what is installed on them, and with whom they communicate.
+//! Hardware, system, installed software and communication of hosts.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use xshield_wire::telemetry::{HostTelemetry, PathSource, SoftwarePackage};
 
 use crate::query::port;
 
-/// What a host is made of.
+/// Hardware and system of a host.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = HostFacts)]
 pub struct Host {
@@ -20,7 +20,7 @@ pub struct Host {
     pub booted_at: Timestamp,
     #[schema(value_type = Object)]
     pub host: HostTelemetry,
-    /// Connections that are in no path because there were too many, ever.
+    /// Total number of connections missing from the paths because there were too many.
     pub paths_lost: u64,
 }
 
@@ -34,18 +34,18 @@ pub struct Software {
     pub packages: Vec<SoftwarePackage>,
 }
 
-/// A package that came or went.
+/// A package that was installed or removed.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SoftwareChange {
     /// `added` or `removed`.
     pub change: String,
     #[schema(value_type = Object)]
     pub package: SoftwarePackage,
-    /// When the host looked.
+    /// When the host noticed it.
     pub at: Timestamp,
 }
 
-/// A communication path, added up over all reports.
+/// A communication path, aggregated over all reports.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CommunicationPath {
     /// The asset's name.
@@ -69,12 +69,12 @@ pub struct CommunicationPath {
     pub bytes_back: u64,
     pub first_seen: Timestamp,
     pub last_seen: Timestamp,
-    /// `conntrack`, or `recorder`: first packets alone.
+    /// `conntrack`, or `recorder`: first packets only.
     #[schema(value_type = String)]
     pub from: PathSource,
 }
 
-/// Which packages of a host are listed.
+/// A filter for packages.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct SoftwareQuery {
@@ -83,7 +83,7 @@ pub struct SoftwareQuery {
     pub name: Option<String>,
 }
 
-/// Which communication paths are listed.
+/// A filter for communication paths.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PathQuery {
@@ -91,7 +91,7 @@ pub struct PathQuery {
     #[serde(default)]
     #[param(value_type = Option<String>)]
     pub direction: Option<Direction>,
-    /// The other end's address.
+    /// The peer's address.
     #[serde(default)]
     #[param(value_type = Option<String>)]
     pub peer: Option<IpAddr>,

@@ -1,4 +1,4 @@
-//! What a commit would do to assets, and what is expected of it.
+//! The impact of a commit on assets, and the expected impact.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,16 +8,16 @@ use utoipa::ToSchema;
 
 use crate::words::counted;
 
-/// What a commit would do to assets.
+/// The impact of a commit on assets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImpactSummary {
-    /// Of the documents and of all that they would do to assets: `sha256:` and hexadecimal digits. The
-    /// same documents have another one as soon as they would do something else.
+    /// Digest of the documents and their whole impact on assets: `sha256:` and hexadecimal digits. It changes
+    /// for the same documents when their impact does.
     pub digest: String,
-    /// Assets that were looked at.
+    /// The number of assets examined.
     pub assets: usize,
-    /// Whether an asset loses protection, its last segment or management access, or a management source
-    /// goes: what `no-loss` refuses.
+    /// Whether an asset loses protection, its last segment or management access, or a management source is
+    /// removed: what `no-loss` refuses.
     pub is_loss: bool,
     /// Whether nothing changes for any asset.
     pub is_none: bool,
@@ -25,32 +25,33 @@ pub struct ImpactSummary {
     pub inbound: DirectionSummary,
     /// Flows opened by assets.
     pub outbound: DirectionSummary,
-    /// They were in a segment and will be in none.
+    /// Assets that were in a segment and will be in none.
     pub leave_all_segments: Affected,
-    /// They could be managed and no longer can.
+    /// Assets that could be managed and no longer can.
     pub lose_management: Affected,
-    /// What will be enforced lets in no management source, and nobody by SSH, RDP or WinRM.
+    /// Assets whose enforced ruleset will admit no management source, and nobody by SSH, RDP or WinRM.
     pub without_management: Affected,
-    /// Management sources that the settings will no longer name.
+    /// Management sources that will be removed from the settings.
     pub management_removed: Affected,
 }
 
-/// What becomes of one direction of assets.
+/// The impact on one direction of assets.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct DirectionSummary {
-    /// They deny less: a lower level, a block rule that goes, forwarded traffic that is left alone.
+    /// Assets that deny less: a lower level, a removed block rule, forwarded traffic that is no longer
+    /// filtered.
     pub lose_protection: Affected,
-    /// They deny more.
+    /// Assets that deny more.
     pub gain_protection: Affected,
-    /// Rules, or management sources, allow what was not allowed.
+    /// Assets on which rules, or management sources, allow more.
     pub allow_more: Affected,
-    /// Rules, or management sources, no longer allow what they did.
+    /// Assets on which rules, or management sources, allow less.
     pub allow_less: Affected,
     /// Levels and modes that change.
     pub levels: Vec<LevelSummary>,
 }
 
-/// Assets whose level or mode becomes another one.
+/// Assets whose level or mode changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LevelSummary {
     /// E.g. `secure-all-ports (enforce)`.
@@ -61,10 +62,10 @@ pub struct LevelSummary {
     pub assets: Affected,
 }
 
-/// How many, and the first of them by name.
+/// The number of assets, and the first of them by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Affected {
-    /// All.
+    /// The number.
     pub count: usize,
     /// At most 20.
     pub first: Vec<String>,
@@ -73,7 +74,7 @@ pub struct Affected {
 /// `a, b and 7 more`.
 impl fmt::Display for Affected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Named on one line.
+        /// The maximum number of names on one line.
         const SHORT: usize = 5;
         let named = self.first.len().min(SHORT);
         f.write_str(&self.first[..named].join(", "))?;
@@ -84,7 +85,7 @@ impl fmt::Display for Affected {
     }
 }
 
-/// What is expected of a commit; it is refused when it would do something else.
+/// The expected impact of a commit; it is refused if the actual one differs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ExpectedImpact {
@@ -93,14 +94,15 @@ pub enum ExpectedImpact {
     NoLoss,
     /// The impact with this digest.
     Exactly(String),
-    /// Whatever it is.
+    /// Any impact.
     Any,
 }
 
-/// Why a text is no expected impact.
+/// Why a text is not an expected impact.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no expected impact: write the digest that a dry run prints (sha256:…), 'no-loss', or 'any'"
+    "{0:?} is not an expected impact: give the digest that a dry run prints (sha256:…), \
+     'no-loss', or 'any'"
 )]
 pub struct NoExpectedImpact(String);
 
@@ -143,14 +145,14 @@ impl From<ExpectedImpact> for String {
 /// Why an impact is not the expected one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unexpected {
-    /// Nothing was to be lost, and something is.
+    /// A loss was not expected.
     Loss,
-    /// It is another one than the one that was named.
+    /// The digest differs.
     Another,
 }
 
 impl ExpectedImpact {
-    /// Whether an impact is the one that is expected.
+    /// Checks that an impact is the expected one.
     ///
     /// # Errors
     /// Why it is not.
@@ -165,7 +167,7 @@ impl ExpectedImpact {
     }
 }
 
-/// For people, a line for each thing that changes; what is lost comes first.
+/// For people, a line for each change; losses come first.
 #[must_use]
 pub fn lines(summary: &ImpactSummary) -> Vec<ImpactLine> {
     let directions = [("inbound", &summary.inbound), ("outbound", &summary.outbound)];
@@ -205,7 +207,7 @@ pub fn lines(summary: &ImpactSummary) -> Vec<ImpactLine> {
     lines.0
 }
 
-/// For the audit log: counts alone.
+/// For the audit log: only numbers.
 #[must_use]
 pub fn in_short(summary: &ImpactSummary) -> String {
     let counts = [
@@ -222,12 +224,12 @@ pub fn in_short(summary: &ImpactSummary) -> String {
     format!("impact: {counts}")
 }
 
-/// One thing that changes.
+/// A line of the impact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImpactLine {
-    /// Which kind.
+    /// Its kind.
     pub weight: Weight,
-    /// In words.
+    /// The text.
     pub text: String,
 }
 
@@ -243,7 +245,7 @@ impl Lines {
     }
 }
 
-/// Whether something is lost by a change.
+/// Whether a change is a loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
     /// Less is protected, or nobody can manage it.

@@ -11,22 +11,21 @@ pub use xshield_model::key_kind::KeyKind;
 use xshield_policy::AssetId;
 use xshield_policy::names::{Name, TagKey, TagValue};
 
-/// How a key stands: whether hosts can register with it. Registered hosts go on with every key that is
-/// not revoked.
+/// Whether hosts can register with a key. Registered hosts can use every key that is not revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyState {
     /// Hosts can register with it.
     Active,
-    /// Hosts can register with it, but not for long, and no other key follows.
+    /// Hosts can register with it, but not for long, and it has no successor.
     Expiring,
-    /// Hosts can still register with it, but another one follows.
+    /// Hosts can still register with it, but it has a successor.
     Rotated,
-    /// It registers no new host: its time is over.
+    /// No new host can register with it: it has expired.
     Expired,
-    /// It registers no new host: as many registered as may.
+    /// No new host can register with it: the limit is reached.
     UsedUp,
-    /// Ended by an operator, for registered hosts, too.
+    /// Revoked by an operator, for registered hosts, too.
     Revoked,
 }
 
@@ -37,15 +36,15 @@ pub struct Key {
     pub kind: KeyKind,
     pub name: String,
     pub state: KeyState,
-    /// Put on assets that register with it.
+    /// Tags for assets that register with it.
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub tags: BTreeMap<TagKey, TagValue>,
     /// The one host name that may register with it; any when `null`.
     #[schema(value_type = Option<String>)]
     pub bound_name: Option<Name>,
-    /// How many hosts may register with it; as many as there are when `null`.
+    /// How many hosts may register with it; unlimited when `null`.
     pub max_registrations: Option<u32>,
-    /// From where hosts may register with it; from anywhere when `null`.
+    /// Networks from which hosts may register with it; any when `null`.
     #[schema(value_type = Option<Vec<String>>)]
     pub allowed_networks: Option<Vec<IpNet>>,
     pub created_at: Timestamp,
@@ -54,18 +53,18 @@ pub struct Key {
     pub expires_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
     pub replaced_by: Option<String>,
-    /// Hosts that registered with it, ever.
+    /// Total number of hosts that registered with it.
     pub registrations: u64,
     pub last_registered_at: Option<Timestamp>,
     /// Hosts whose last session was set up with it.
     pub hosts: u64,
     pub last_used_at: Option<Timestamp>,
-    /// From which address; a proxy's, when there was one.
+    /// The source address; a proxy's, if there was one.
     #[schema(value_type = Option<String>)]
     pub last_used_from: Option<IpAddr>,
 }
 
-/// A host and the key that it signed in with last.
+/// A host and the key that it used last.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = KeyHost)]
 pub struct Host {
@@ -75,7 +74,7 @@ pub struct Host {
     pub name: Name,
     /// When it set up its last session.
     pub last_session: Timestamp,
-    /// From which address; a proxy's, when there was one.
+    /// The source address; a proxy's, if there was one.
     #[schema(value_type = Option<String>)]
     pub from: Option<IpAddr>,
 }
@@ -87,9 +86,10 @@ pub struct CreatedKey {
     pub about: Key,
     /// `xek1_…`, for `enforcement-key` in host configurations.
     pub key: String,
-    /// `xdk1_…`: the key, and by which a host knows this platform; for `ctagent register`.
+    /// `xdk1_…`: the key, with the information by which a host recognizes this platform; for `ctagent
+    /// register`.
     pub deployment_key: String,
-    /// The command that makes an agent's host known to this platform, `deployment_key` included.
+    /// The command that registers an agent's host with this platform, `deployment_key` included.
     pub register: String,
     /// A ready-made host configuration (`config.yaml`).
     pub config: String,
@@ -104,10 +104,10 @@ pub struct NewKey {
     /// What it is for.
     #[serde(default)]
     pub name: String,
-    /// Until when hosts may register with it. Left out: for ever, a token for a day.
+    /// Until when hosts may register with it. When left out: without limit, a token for a day.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
-    /// Put on assets that register with it.
+    /// Tags for assets that register with it.
     #[serde(default)]
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub tags: BTreeMap<TagKey, TagValue>,
@@ -115,10 +115,10 @@ pub struct NewKey {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub bound_name: Option<Name>,
-    /// How many hosts may register with it; as many as there are when left out. A token: one.
+    /// How many hosts may register with it; unlimited when left out. A token: one.
     #[serde(default)]
     pub max_registrations: Option<u32>,
-    /// Prefixes and addresses from which hosts may register with it; from anywhere when left out.
+    /// Prefixes and addresses from which hosts may register with it; any when left out.
     #[serde(default)]
     pub allowed_networks: Option<Vec<String>>,
 }
@@ -129,12 +129,12 @@ pub struct Rotation {
     /// Seconds that hosts can still register with the old key; a week when left out.
     #[serde(default)]
     pub overlap_seconds: Option<i64>,
-    /// When the new key ends. Left out: it lasts as long as the old one was made for, from now on.
+    /// When the new key expires. When left out: it has the same lifetime as the old one, from now on.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
 }
 
-/// A key with which hosts register, and that ends soon without another one to follow it.
+/// A key that expires soon and has no successor.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ExpiringKey {
     pub id: String,

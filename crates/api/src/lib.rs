@@ -1,8 +1,7 @@
-//! The admin API's requests and answers, for whoever writes or reads them: server, console, command
-//! line. Types, and how a few of them are written as text; what can be asked, and by whom, is the
-//! platform's affair.
+//! Requests and responses of the admin API, for the server, the console and the command line. Contains types,
+//! and the text form of some of them.
 
-// The doc comments are the API's descriptions: a field whose name says it all has none there.
+// The doc comments are the descriptions of the API: a field with a self-explanatory name has none.
 #![allow(missing_docs)]
 
 pub mod access;

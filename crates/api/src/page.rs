@@ -1,4 +1,4 @@
-//! Lists in pages.
+//! Paginated lists.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -8,13 +8,13 @@ use crate::query::number;
 /// One page of a list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
-    /// What is on it.
+    /// The items.
     pub items: Vec<T>,
     /// The cursor of the next page; `null` on the last one.
     pub next: Option<String>,
 }
 
-/// Which page.
+/// The requested page.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
@@ -22,7 +22,7 @@ pub struct PageQuery {
     #[serde(default, deserialize_with = "number")]
     #[param(value_type = Option<u32>)]
     pub limit: Option<u32>,
-    /// `next` of the page before.
+    /// `next` of the previous page.
     #[serde(default)]
     pub cursor: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! The policy: candidate, revisions, what differs, what a commit would do.
+//! The policy: candidate, revisions, differences, impact of a commit.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -22,30 +22,30 @@ pub struct CandidatePolicy {
     pub documents: serde_json::Value,
 }
 
-/// What a policy would do.
+/// The result of validating a policy.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Validated {
     pub documents: usize,
-    /// What compiles but probably isn't meant.
+    /// Warnings about what compiles but is probably not intended.
     pub warnings: Vec<String>,
-    /// What committing it would do to assets.
+    /// The impact of committing it.
     pub impact: ImpactSummary,
 }
 
-/// What a commit would come to.
+/// The result of a simulated commit.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CommitProspect {
-    /// The candidate's version, which a commit names.
+    /// The candidate's version, to be given with the commit.
     pub candidate_version: u64,
     /// The revision that it would replace.
     pub committed_revision: Option<u64>,
-    /// What compiles but probably isn't meant.
+    /// Warnings about what compiles but is probably not intended.
     pub warnings: Vec<String>,
-    /// What it would do to assets.
+    /// The impact on assets.
     pub impact: ImpactSummary,
 }
 
-/// What differs between two policies.
+/// The differences between two policies.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Differences {
     /// The earlier revision; `null` when nothing is committed.
@@ -58,14 +58,14 @@ pub struct Differences {
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Synchronize {
-    /// Refused unless the candidate is of this version.
+    /// Refused unless the candidate has this version.
     pub expected_version: u64,
-    /// Refused when it would do something else to assets: the digest of an impact (`sha256:…`), `no-loss`
-    /// (when left out), or `any`.
+    /// Refused if the impact on assets is another one: the digest of an impact (`sha256:…`), `no-loss` (when
+    /// left out), or `any`.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub expected_impact: ExpectedImpact,
-    /// For the list of revisions.
+    /// A note for the revision.
     #[serde(default)]
     pub note: String,
 }
@@ -91,44 +91,44 @@ pub struct WholeRevision {
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Restore {
-    /// Commit it as a new revision at once; otherwise it becomes the candidate only.
+    /// Commit it as a new revision at once; otherwise it only becomes the candidate.
     #[serde(default)]
     pub synchronize: bool,
-    /// Refused when committing it would do something else to assets: the digest of an impact
-    /// (`sha256:…`), `no-loss` (when left out), or `any`.
+    /// Refused if the impact on assets is another one: the digest of an impact (`sha256:…`), `no-loss` (when
+    /// left out), or `any`.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub expected_impact: ExpectedImpact,
 }
 
-/// What restoring did.
+/// The result of a restore.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Restored {
     pub candidate: CandidatePolicy,
-    /// When it was committed, too.
+    /// If it was committed, too.
     pub synchronized: Option<Synchronized>,
 }
 
-/// What synchronizing did.
+/// The result of a commit.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Synchronized {
     /// The new revision.
     pub revision: u64,
     /// How many assets have a ruleset of it.
     pub assets: usize,
-    /// What compiled but probably isn't meant.
+    /// Warnings about what compiled but is probably not intended.
     pub warnings: Vec<String>,
-    /// What became of assets.
+    /// The impact on assets.
     pub impact: ImpactSummary,
 }
 
-/// What became of a document.
+/// How a document changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
     /// Only in the later policy.
     Added,
-    /// In both, with another content.
+    /// In both, with different content.
     Changed,
     /// Only in the earlier one.
     Removed,
@@ -141,10 +141,10 @@ pub struct DocumentChange {
     pub change: Change,
     /// Kind and name: `segment web`.
     pub document: String,
-    /// Its lines, each after `+`, `-` or a space: those that differ and two around them. `…` stands
-    /// between places.
+    /// Its lines with a prefix of `+`, `-` or a space: changed ones and two lines of context. `…` separates
+    /// parts.
     pub lines: Vec<String>,
-    /// Lines that found no room.
+    /// The number of omitted lines.
     pub left_out: usize,
 }
 
@@ -152,7 +152,7 @@ pub struct DocumentChange {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyFile {
-    /// Names the text in errors, e.g. `segments.yaml`.
+    /// A name for the text in errors, e.g. `segments.yaml`.
     pub name: String,
     /// The YAML.
     pub text: String,
@@ -171,27 +171,27 @@ pub struct PolicyInput {
     pub files: Option<Vec<PolicyFile>>,
 }
 
-/// What replacing the candidate expects.
+/// A precondition for replacing the candidate.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PutQuery {
-    /// Refused unless the candidate is of this version.
+    /// Refused unless the candidate has this version.
     #[serde(default, deserialize_with = "number")]
     #[param(value_type = Option<u64>)]
     pub expected_version: Option<u64>,
 }
 
-/// Whose impact is looked at.
+/// What to determine the impact of.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ImpactQuery {
-    /// Of restoring this revision; of the candidate when left out.
+    /// Restoring this revision; committing the candidate when left out.
     #[serde(default, deserialize_with = "number")]
     #[param(value_type = Option<u64>)]
     pub revision: Option<u64>,
 }
 
-/// Which two policies are compared.
+/// The two policies to compare.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct DiffQuery {

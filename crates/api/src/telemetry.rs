@@ -1,4 +1,4 @@
-//! What a host should enforce, what its kernel says it does, what it denied, and what listens on it.
+//! What a host should enforce, what its kernel enforces, what it denied, and its listening ports.
 
 use std::net::IpAddr;
 
@@ -12,22 +12,22 @@ use xshield_wire::message::{
 
 use crate::query::port;
 
-/// The ruleset that an asset should have.
+/// The desired ruleset of an asset.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Compiled {
     #[schema(value_type = Object)]
     pub wanted: InForce,
-    /// Which of the platform's compilations it is.
+    /// The number of the compilation.
     pub compilation: u64,
     pub compiled_at: Timestamp,
     #[schema(value_type = Object)]
     pub ruleset: Ruleset,
-    /// As the host gets it: a DSSE envelope.
+    /// As sent to the host: a DSSE envelope.
     #[schema(value_type = Object)]
     pub envelope: serde_json::Value,
 }
 
-/// Hits of a rule, ever.
+/// Total hits of a rule.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Hits {
     #[serde(flatten)]
@@ -49,7 +49,7 @@ pub struct Programmed {
     pub hits: Vec<Hits>,
 }
 
-/// A flow, added up over all reports.
+/// A flow, aggregated over all reports.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// The asset's name.
@@ -64,11 +64,11 @@ pub struct Event {
     pub protocol: Protocol,
     /// Destination port; the type for ICMP.
     pub port: u16,
-    /// The rule that decided; `null`: no rule matched, and the level decided.
+    /// The rule that matched; `null`: none, and the level decided.
     pub rule: Option<String>,
     pub packets: u64,
     pub bytes: u64,
-    /// How many reports told of it.
+    /// The number of reports about it.
     pub reports: u64,
     pub first_seen: Timestamp,
     pub last_seen: Timestamp,
@@ -79,7 +79,7 @@ pub struct Event {
     pub process: Option<String>,
 }
 
-/// What listens on a host.
+/// The listening ports of a host.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Listening {
     /// By the host's clock.
@@ -89,7 +89,7 @@ pub struct Listening {
     pub ports: Vec<ListeningPort>,
 }
 
-/// Which flows are listed.
+/// A filter for flows.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct EventQuery {
@@ -101,7 +101,7 @@ pub struct EventQuery {
     #[serde(default)]
     #[param(value_type = Option<String>)]
     pub direction: Option<Direction>,
-    /// The other end's address.
+    /// The peer's address.
     #[serde(default)]
     #[param(value_type = Option<String>)]
     pub peer: Option<IpAddr>,
@@ -113,7 +113,7 @@ pub struct EventQuery {
     #[serde(default)]
     #[param(value_type = Option<String>)]
     pub protocol: Option<Protocol>,
-    /// The rule that decided.
+    /// The rule that matched.
     #[serde(default)]
     pub rule: Option<String>,
     /// Last seen not before this time (RFC 3339).

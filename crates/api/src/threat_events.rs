@@ -1,4 +1,4 @@
-//! Traffic with listed peers: who met an address, what was lost, which of many addresses are listed.
+//! Traffic with listed peers: assets that communicated with an address, losses, look-ups of many addresses.
 
 use std::net::IpAddr;
 
@@ -13,28 +13,28 @@ use xshield_wire::threat::ThreatAction;
 
 use crate::query::number;
 
-/// Who met an address, and who lists it now.
+/// Which assets communicated with an address, and which feeds list it now.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AddressView {
     pub address: String,
-    /// First and last time any asset met it; `null` when none did.
+    /// First and last time any asset communicated with it; `null` if none did.
     pub first_seen: Option<Timestamp>,
     pub last_seen: Option<Timestamp>,
     pub packets: u64,
     pub bytes: u64,
     /// Packets that were dropped.
     pub blocked: u64,
-    /// The list's entry that holds it now; `null` when it is not on the list.
+    /// The list's entry that contains it now; `null` when it is not on the list.
     pub entry: Option<String>,
     /// The feeds that list it now.
     pub feeds: Vec<ListedBy>,
-    /// Assets that met it, the last ones first.
+    /// Assets that communicated with it, latest first.
     pub assets: Vec<MetBy>,
     /// Whether there are more assets than these.
     pub more_assets: bool,
 }
 
-/// An asset that met an address.
+/// An asset that communicated with an address.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct MetBy {
     pub asset: String,
@@ -47,16 +47,16 @@ pub struct MetBy {
     pub last_seen: Timestamp,
 }
 
-/// Matched packets that a host's recorder had no room for.
+/// Matched packets for which a host's recorder had no space.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LostBy {
     pub asset: String,
-    /// Ever.
+    /// In total.
     pub lost: u64,
     pub lost_at: Timestamp,
 }
 
-/// The answer to: may events be missing?
+/// Whether events may be missing.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Losses {
     pub items: Vec<LostBy>,
@@ -65,7 +65,7 @@ pub struct Losses {
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LookUp {
-    /// 10,000 at most.
+    /// At most 10,000.
     #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpAddr>,
 }
@@ -74,7 +74,7 @@ pub struct LookUp {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Listed {
     pub address: String,
-    /// The list's entry that holds it.
+    /// The list's entry that contains it.
     pub entry: String,
     /// The highest confidence of a feed, in percent.
     pub confidence: Option<u8>,
@@ -87,7 +87,7 @@ pub struct LookedUp {
     pub items: Vec<Listed>,
 }
 
-/// Which threat events are listed.
+/// A filter for threat events.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ThreatEventQuery {
@@ -97,7 +97,7 @@ pub struct ThreatEventQuery {
     /// Only those of assets in this segment of the committed policy.
     #[serde(default)]
     pub segment: Option<String>,
-    /// Only those of assets for which this criteria expression holds.
+    /// Only those of assets that match this criteria expression.
     #[serde(default, rename = "where")]
     pub criteria: Option<String>,
     /// The peer: an address or a prefix.
@@ -120,7 +120,7 @@ pub struct ThreatEventQuery {
     #[serde(default)]
     #[param(inline)]
     pub via_proxy: Option<ViaProxy>,
-    /// At least so sure, in percent.
+    /// The minimum confidence, in percent.
     #[serde(default, deserialize_with = "number")]
     #[param(value_type = Option<u8>)]
     pub confidence: Option<u8>,

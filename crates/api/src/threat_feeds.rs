@@ -1,4 +1,4 @@
-//! Threat feeds: what they are, and how they stand.
+//! Threat feeds: their settings and state.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use xshield_threat::{Confidence, FeedId, presets};
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Feed {
     pub name: String,
-    /// What operators say about it. The header's value is never shown.
+    /// Its settings. The header's value is never shown.
     #[schema(value_type = Object)]
     pub settings: FeedSettings,
     /// Whether a header's value or a key is stored.
     pub has_secret: bool,
-    /// How it stands.
+    /// Its state.
     pub state: Standing,
     pub running: bool,
     pub created_at: Timestamp,
@@ -28,24 +28,24 @@ pub struct Feed {
     pub last_success: Option<Timestamp>,
     /// When its entries in force last changed.
     pub changed_at: Option<Timestamp>,
-    /// Its entries in force.
+    /// The number of entries in force.
     pub entries: u64,
-    /// Prefixes that came with the last change.
+    /// Prefixes added by the last change.
     pub added: u64,
-    /// Prefixes that went with the last change.
+    /// Prefixes removed by the last change.
     pub removed: u64,
-    /// What the last good run read.
+    /// What the last successful run read.
     pub read: ReadState,
-    /// Runs that failed since the last good one.
+    /// The number of failed runs since the last successful one.
     pub failures: u32,
     pub failure: Option<Failure>,
-    /// A listing that waits for an operator.
+    /// A listing held for an operator's decision.
     pub held: Option<Held>,
-    /// What the source says otherwise than what is in force: a listing that an operator turned away.
+    /// The source's current listing, if an operator rejected it and it differs from the one in force.
     pub differs: Option<Held>,
 }
 
-/// How a feed stands; what is worse hides what is less bad.
+/// The state of a feed; a worse one hides a less severe one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schema(as = FeedStanding)]
@@ -56,13 +56,13 @@ pub enum Standing {
     New,
     /// Not read for twice its interval: its entries may be out of date.
     Stale,
-    /// A listing waits for an operator.
+    /// A listing is held for an operator's decision.
     Held,
-    /// The last run failed; it is tried again.
+    /// The last run failed; it is retried.
     Failing,
-    /// The source says otherwise than what is in force: an operator turned that away.
+    /// The source's current listing differs from the one in force: an operator rejected it.
     Differs,
-    /// All is well.
+    /// Good.
     Good,
 }
 
@@ -85,7 +85,7 @@ pub struct FeedChange {
     /// Replaces all settings.
     #[schema(value_type = Object)]
     pub settings: FeedSettings,
-    /// The header's value or the key; the old one stays when left out. Needed again when the feed's
+    /// The header's value or the key; the old one is kept when left out. Required again when the feed's
     /// server changes.
     #[serde(default)]
     pub secret: Option<String>,
@@ -94,39 +94,39 @@ pub struct FeedChange {
 /// A well-known feed, from which settings can be taken.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Preset {
-    /// The name that a feed made of it gets.
+    /// The suggested name of the feed.
     pub id: String,
-    /// What people call it.
+    /// Its title.
     pub title: String,
-    /// What it lists, and what to expect of it.
+    /// What it lists, and what to expect.
     pub about: String,
-    /// Where it is.
+    /// Its location.
     pub source: PresetSource,
-    /// How it is read.
+    /// Its format.
     pub format: Format,
-    /// How sure its entries are where it doesn't say so itself.
+    /// The confidence of entries that don't state one.
     pub confidence: Confidence,
-    /// Whether it takes a key.
+    /// Whether it requires a key.
     pub key: PresetKey,
-    /// The terms of use in short.
+    /// A summary of the terms of use.
     pub terms: String,
     /// The terms of use.
     pub terms_url: String,
-    /// To be fetched no more often.
+    /// The minimum interval between fetches.
     pub least_interval: Duration,
 }
 
-/// Where a well-known feed is.
+/// The location of a well-known feed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PresetSource {
     /// At its publisher.
     Url(String),
-    /// On a server of the operator's own, at an address like this one.
+    /// On a server of one's own, at an address like this one.
     Own(String),
 }
 
-/// How a well-known feed wants to know who asks.
+/// How a well-known feed authenticates clients.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PresetKey {

@@ -1,4 +1,4 @@
-//! The threat list: its revisions, and the addresses that are never on it.
+//! The threat list: its revisions and exceptions.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -6,7 +6,7 @@ use xshield_model::Timestamp;
 
 use crate::query::number;
 
-/// The list at one time.
+/// A revision of the list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Revision {
     pub revision: u64,
@@ -14,20 +14,20 @@ pub struct Revision {
     pub in_force: bool,
     /// SHA-256 of its addresses.
     pub digest: String,
-    /// Prefixes.
+    /// The number of prefixes.
     pub entries: u64,
-    /// Prefixes that the one before does not have.
+    /// Prefixes that the previous one does not have.
     pub added: u64,
-    /// Prefixes that only the one before has.
+    /// Prefixes that only the previous one has.
     pub removed: u64,
-    /// Why there is a new one.
+    /// Why it was created.
     pub reason: String,
     pub created_at: Timestamp,
-    /// The feeds it was made of.
+    /// The feeds it was compiled from.
     pub feeds: Vec<String>,
 }
 
-/// What came and went between two revisions.
+/// The entries added and removed between two revisions.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Difference {
     pub from: u64,
@@ -36,26 +36,26 @@ pub struct Difference {
     pub removed: Half,
 }
 
-/// What came, or what went.
+/// The added or the removed entries.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Half {
-    /// Prefixes.
+    /// The number of prefixes.
     pub entries: u64,
-    /// IPv4 addresses in them.
+    /// The number of IPv4 addresses in them.
     pub v4_addresses: u64,
     /// The first hundred.
     pub samples: Vec<String>,
 }
 
-/// What restoring or resuming did.
+/// The result of restoring or resuming.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Done {
-    /// The revision whose listings hold until an operator resumes.
+    /// The revision whose listings are in force until an operator resumes.
     pub restored: Option<u64>,
     /// The revision in force now.
     pub revision: Option<u64>,
     pub entries: u64,
-    /// Why the list could not be compiled, when that is so.
+    /// Why the list could not be compiled, in that case.
     pub trouble: Option<String>,
 }
 
@@ -66,23 +66,23 @@ pub struct Exception {
     /// An address, a CIDR, or `network:NAME`: a named network of the committed policy.
     pub target: String,
     pub reason: String,
-    /// Whether it holds now.
+    /// Whether it is in force now.
     pub state: Validity,
     pub created_at: Timestamp,
     pub created_by: String,
     pub expires_at: Option<Timestamp>,
 }
 
-/// Whether an exception holds.
+/// Whether an exception is in force.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schema(as = ExceptionState)]
 pub enum Validity {
-    /// It holds.
+    /// It is.
     Active,
-    /// Its time is over.
+    /// It has expired.
     Expired,
-    /// Its named network is not in the committed policy, so nothing is taken off.
+    /// Its named network is not in the committed policy, so it excepts nothing.
     NoNetwork,
 }
 
@@ -91,14 +91,14 @@ pub enum Validity {
 pub struct NewException {
     /// An address, a CIDR, or `network:NAME`.
     pub target: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// Until when; for good when left out.
+    /// The expiry; permanent when left out.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
 }
 
-/// Which revision of the threat list is exported.
+/// The revision of the threat list to export.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ListQuery {
@@ -108,7 +108,7 @@ pub struct ListQuery {
     pub revision: Option<u64>,
 }
 
-/// Which two revisions of the threat list are compared.
+/// The two revisions of the threat list to compare.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct DiffQuery {

@@ -1,4 +1,4 @@
-//! What becomes of traffic with listed peers, and what else holds for the threat list.
+//! The modes for traffic with listed peers, and further settings of the threat list.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -7,16 +7,16 @@ use xshield_threat::ThreatMode;
 
 use crate::impact::ExpectedImpact;
 
-/// Modes, where they are set.
+/// Where each mode is set.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Modes {
-    /// Where nothing else is said.
+    /// The default.
     pub platform: ModePair,
     pub segments: Vec<NamedModes>,
     pub assets: Vec<NamedModes>,
 }
 
-/// `block`, `event-only` or `off`; nothing where something wider counts.
+/// `block`, `event-only` or `off`; `null` inherits from the next wider scope.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ModePair {
     #[schema(value_type = Option<String>)]
@@ -33,7 +33,7 @@ pub struct NamedModes {
     pub modes: ModePair,
 }
 
-/// Which modes to set, and for whom.
+/// The modes to set, and for whom.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModeChange {
@@ -43,14 +43,14 @@ pub struct ModeChange {
     /// An asset, by name or id; the platform as a whole without segment and asset.
     #[serde(default)]
     pub asset: Option<String>,
-    /// What it is to be.
+    /// The new mode.
     pub mode: WantedMode,
     /// For which flows; both when left out.
     #[serde(default)]
     pub direction: Option<Way>,
 }
 
-/// A mode, or none of one's own.
+/// A mode, or inheritance.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WantedMode {
@@ -58,9 +58,9 @@ pub enum WantedMode {
     Block,
     /// Record only.
     EventOnly,
-    /// Don't look.
+    /// Don't check.
     Off,
-    /// What something wider says.
+    /// As set for the next wider scope.
     Inherit,
 }
 
@@ -74,49 +74,48 @@ pub enum Way {
     Outbound,
 }
 
-/// What else holds for the platform as a whole.
+/// Settings of the threat list for the whole platform.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = ThreatSettings)]
 pub struct Settings {
     /// Whether feeds may list private ranges (RFC 1918, 4193, 6598).
     pub private_ranges: PrivateRanges,
-    /// Seconds between two comparisons of a host's list, entry by entry, with the one ordered; 0
-    /// never.
+    /// Seconds between two comparisons of a host's list with the ordered one, entry by entry; 0 for never.
     pub verify_every: u32,
 }
 
-/// How much of an asset's memory the list may take.
+/// How much memory an asset may use for the list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
-    /// Bytes in the kernel; an eighth of the asset's memory when left out. The host's own
-    /// configuration may grant less.
+    /// Bytes in the kernel; an eighth of the asset's memory when left out. The host's own configuration may
+    /// allow less.
     #[serde(default)]
     pub bytes: Option<u64>,
 }
 
-/// What would be listed if feeds could list private ranges, and who is there.
+/// What would be listed if feeds could list private ranges, and the affected assets.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PrivateRangesImpact {
-    /// Of everything below but the traffic, which never rests: `sha256:` and hexadecimal digits. Whoever
-    /// changes the setting says that this is what is expected.
+    /// Digest of everything below except the traffic, which changes constantly: `sha256:` and hexadecimal
+    /// digits. To be given as the expected impact when changing the setting.
     pub digest: String,
-    /// Ranges that would join the list now. What feeds list later is not known.
+    /// Ranges that would be added to the list now. What feeds list later is unknown.
     pub entries: u64,
     /// The first of them.
     pub samples: Vec<String>,
     /// All assets.
     pub assets: u64,
-    /// Assets with an address in some private range: a feed that lists it cuts them off from their
-    /// neighbours. Their own addresses stay protected.
+    /// Assets with an address in a private range: a feed that lists it cuts them off from their neighbors.
+    /// Their own addresses stay protected.
     pub assets_private: u64,
-    /// Assets with an address in what would join now.
+    /// Assets with an address in what would be added now.
     pub assets_inside: u64,
-    /// Addresses in what would join now with which assets had traffic in the last seven days.
+    /// Addresses in what would be added now with which assets had traffic in the last seven days.
     pub recent_peers: u64,
 }
 
-/// The settings as they are to be.
+/// The new settings.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangedSettings {
@@ -124,8 +123,8 @@ pub struct ChangedSettings {
     pub private_ranges: PrivateRanges,
     /// As in the settings.
     pub verify_every: u32,
-    /// Needed when private ranges become listed: the digest that
-    /// `GET /api/v1/threat/private-ranges/impact` tells (`sha256:…`), or `any`.
+    /// Required when private ranges become listed: the digest from `GET /api/v1/threat/private-ranges/impact`
+    /// (`sha256:…`), or `any`.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub expected_impact: ExpectedImpact,

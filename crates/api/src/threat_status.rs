@@ -1,4 +1,4 @@
-//! How the threat list stands: on the platform, and on every host.
+//! The state of the threat list on the platform and on every host.
 
 use std::collections::BTreeMap;
 
@@ -8,22 +8,22 @@ use xshield_model::Timestamp;
 use xshield_model::threat_settings::PrivateRanges;
 use xshield_threat::ThreatMode;
 
-/// How the list stands.
+/// The state of the list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Status {
-    /// The revision in force; nothing before there ever was a feed.
+    /// The revision in force; `null` before there ever was a feed.
     pub revision: Option<u64>,
-    /// Its prefixes.
+    /// The number of prefixes.
     pub entries: u64,
-    /// What it takes in a host's kernel, in bytes.
+    /// The memory it needs in a host's kernel, in bytes.
     pub kernel_bytes: u64,
-    /// The revision whose listings hold until an operator resumes: feeds don't count meanwhile.
+    /// The revision whose listings are in force until an operator resumes: feeds have no effect meanwhile.
     pub restored: Option<u64>,
-    /// Why the list could not be compiled when it last should have been.
+    /// Why the last compilation failed.
     pub trouble: Option<String>,
     pub private_ranges: PrivateRanges,
-    /// Addresses that hosts say are theirs, though they were on the list before: they stay on it
-    /// until an operator makes an exception.
+    /// Addresses that hosts claim although they were on the list before: they stay on it until an operator
+    /// makes an exception.
     pub listed_assets: Vec<ListedAsset>,
     pub feeds: Feeds,
     pub hosts: Hosts,
@@ -36,45 +36,45 @@ pub struct ListedAsset {
     pub address: String,
 }
 
-/// How the feeds stand, in numbers.
+/// Numbers of feeds by state.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct Feeds {
     pub all: u64,
     /// Their entries may be out of date.
     pub stale: Vec<String>,
-    /// A listing waits for an operator.
+    /// A listing is held for an operator's decision.
     pub held: Vec<String>,
-    /// The source says otherwise than what is in force: an operator turned that away.
+    /// The source's current listing differs from the one in force: an operator rejected it.
     pub differs: Vec<String>,
     /// The last run failed.
     pub failing: Vec<String>,
 }
 
-/// How the hosts stand, in numbers.
+/// Numbers of hosts by state.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct Hosts {
-    /// That know threat lists.
+    /// Hosts that support threat lists.
     pub all: u64,
-    /// That have the list they should have.
+    /// Hosts with the desired list.
     pub up_to_date: u64,
-    /// How many hold which revision.
+    /// The number of hosts per revision.
     pub by_revision: BTreeMap<u64, u64>,
-    /// How many are in which mode, `inbound/outbound`.
+    /// The number of hosts per mode, `inbound/outbound`.
     pub by_mode: BTreeMap<String, u64>,
-    /// Whose memory holds a part of the list only.
+    /// Hosts with memory for only a part of the list.
     pub parts: Vec<String>,
-    /// That could not carry their order out, and why.
+    /// Hosts that could not carry out their order, and why.
     pub failures: Vec<HostFailure>,
 }
 
-/// A host that could not carry its order out.
+/// A host that could not carry out its order.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct HostFailure {
     pub asset: String,
     pub reason: String,
 }
 
-/// What an asset's view says about threats.
+/// The threat list state of an asset.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AssetThreat {
     /// The modes ordered.
@@ -82,21 +82,21 @@ pub struct AssetThreat {
     pub inbound: Option<ThreatMode>,
     #[schema(value_type = Option<String>)]
     pub outbound: Option<ThreatMode>,
-    /// The list it should have.
+    /// The desired list.
     pub wanted: Option<List>,
     /// The list in its kernel.
     pub in_force: Option<List>,
-    /// Whether it carries out what it should.
+    /// Whether it has carried out its order.
     pub up_to_date: bool,
-    /// Bytes that the list may take there; nothing when nobody knows.
+    /// Bytes that the list may use there; `null` if unknown.
     pub budget: Option<u64>,
-    /// Elements in its kernel's sets.
+    /// The number of elements in its kernel's sets.
     pub elements: u64,
     /// When its kernel's list was last compared entry by entry and found equal.
     pub verified_at: Option<Timestamp>,
-    /// Why it could not carry its order out.
+    /// Why it could not carry out its order.
     pub failure: Option<String>,
-    /// When it said so.
+    /// When it reported this.
     pub told_at: Timestamp,
 }
 
@@ -105,8 +105,8 @@ pub struct AssetThreat {
 pub struct List {
     pub revision: u64,
     pub entries: u64,
-    /// Prefixes of the whole list: more than `entries` when only a part fits.
+    /// Prefixes of the whole list: more than `entries` if only a part fits.
     pub whole_entries: u64,
-    /// Entries below this confidence (percent) are left out; 0 for a whole list.
+    /// Entries below this confidence (percent) are omitted; 0 for a whole list.
     pub least_confidence: u8,
 }

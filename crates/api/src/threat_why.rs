@@ -1,4 +1,4 @@
-//! Why an address is blocked, or not.
+//! Why an address is blocked or not.
 
 use std::net::IpAddr;
 
@@ -13,11 +13,11 @@ pub struct Explanation {
     pub address: IpAddr,
     /// Whether it is on the list in force.
     pub listed: bool,
-    /// The prefix of the list that holds it.
+    /// The prefix of the list that contains it.
     pub blocked_as: Option<String>,
-    /// Since when some feed that counts has listed it.
+    /// Since when any effective feed has listed it.
     pub since: Option<Timestamp>,
-    /// Every entry of every feed that holds it.
+    /// Every entry of every feed that contains it.
     pub feeds: Vec<FeedEntry>,
     /// The exceptions that keep it off.
     pub exceptions: Vec<Kept>,
@@ -25,18 +25,18 @@ pub struct Explanation {
     pub protected: Vec<Kept>,
 }
 
-/// A feed's entry that holds the address.
+/// A feed's entry that contains the address.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct FeedEntry {
     pub feed: String,
     pub entry: String,
     /// Percent.
     pub confidence: u8,
-    /// Whether the feed's least confidence is reached.
+    /// Whether it reaches the feed's minimum confidence.
     pub counts: bool,
     /// Since when the feed lists it.
     pub since: Option<Timestamp>,
-    /// When the entry leaves by itself.
+    /// When the entry expires.
     pub until: Option<Timestamp>,
 }
 

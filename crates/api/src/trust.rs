@@ -1,15 +1,15 @@
-//! Whom hosts of a platform trust.
+//! The trust information for hosts of a platform.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Whom hosts trust.
+/// The certificates and keys that hosts trust.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PublicTrust {
     /// The message's version.
     pub version: u16,
-    /// Certificates of the authorities that the platform's own comes from: DER in base64.
+    /// The certificate authorities that issue the platform's certificate: DER in base64.
     pub ca: Vec<String>,
-    /// The keys that rulesets and orders are signed with, in base64.
+    /// The keys that sign rulesets and orders, in base64.
     pub policy_keys: Vec<String>,
 }

@@ -1,8 +1,8 @@
-//! Words that people read in the console and on the command line alike.
+//! Phrases for the console and the command line.
 
 /// `1 asset`, `1,005 assets`, `2 entries`: a number and a noun that agrees with it.
 ///
-/// The noun is the last word of `what`, in the singular; it takes an ending as most English nouns do.
+/// The noun is the last word of `what`, in the singular, with a regular plural.
 #[must_use]
 pub fn counted(count: impl TryInto<u128>, what: &str) -> String {
     let count = count.try_into().unwrap_or(u128::MAX);

@@ -1,4 +1,4 @@
-//! `xshield token` and `xshield user`: who may call the admin API.
+//! `xshield token` and `xshield user`: accounts and tokens for the admin API.
 
 use std::path::PathBuf;
 
@@ -58,7 +58,7 @@ enum TokenAction {
 }
 
 impl TokenCommand {
-    /// Carries the command out.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = Client::of_this_call()?;
         match self.action {
@@ -68,7 +68,7 @@ impl TokenCommand {
                 let body = json!({ "name": name, "role": role, "expires_at": end });
                 let answer = client.post(action, &Path::of(&["tokens"]), &body)?;
                 let created: CreatedToken = view(action, &answer)?;
-                note(&format!("Token {} is created. It is not shown again.", created.about.id));
+                note(&format!("Created token {}. It is not shown again.", created.about.id));
                 self.output.show(&answer, |_| Ok(created.token))
             }
             TokenAction::List => {
@@ -81,7 +81,7 @@ impl TokenCommand {
             }
             TokenAction::Revoke { id } => {
                 let answer = client.delete("revoke the API token", &Path::of(&["tokens", &id]))?;
-                self.output.show(&answer, |_| Ok(format!("Token {id} is revoked.")))
+                self.output.show(&answer, |_| Ok(format!("Revoked token {id}.")))
             }
         }
     }
@@ -122,7 +122,7 @@ pub struct PasswordCommand {
 }
 
 impl PasswordCommand {
-    /// Asks for both and changes it.
+    /// Asks for both and changes the password.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = Client::of_this_call()?;
         let old = match &self.old_password_file {
@@ -132,7 +132,7 @@ impl PasswordCommand {
         let new = new_password("New password", self.new_password_file)?;
         let body = json!({ "old": old, "new": new });
         client.put("change the password", &Path::of(&["me", "password"]), &body)?;
-        note("Your password is changed; your other sign-ins and tokens have ended.");
+        note("Changed your password; your other sign-ins and tokens have ended.");
         Ok(())
     }
 }
@@ -185,7 +185,7 @@ enum UserAction {
 }
 
 impl UserCommand {
-    /// Carries the command out.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = Client::of_this_call()?;
         let users = Path::of(&["users"]);
@@ -194,7 +194,7 @@ impl UserCommand {
                 let password = new_password(&format!("New password of {name}"), password_file)?;
                 let body = json!({ "name": name, "role": role, "password": password });
                 let answer = client.post("add the user", &users, &body)?;
-                self.output.show(&answer, |_| Ok(format!("User {name} is added.")))
+                self.output.show(&answer, |_| Ok(format!("Added user {name}.")))
             }
             UserAction::List => {
                 let action = "list users";
@@ -218,12 +218,15 @@ impl UserCommand {
                 let body = json!({ "password": new_password(&format!("New password of {name}"), password_file)? });
                 let answer = client.patch("change the user", &path, &body)?;
                 self.output.show(&answer, |_| {
-                    Ok(format!("The password of {name} is changed; all sign-ins and tokens of {name} have ended."))
+                    Ok(format!(
+                        "Changed the password of {name}; all sign-ins and tokens of \
+                         {name} have ended."
+                    ))
                 })
             }
             UserAction::Delete { name } => {
                 let answer = client.delete("delete the user", &Path::of(&["users", &name]))?;
-                self.output.show(&answer, |_| Ok(format!("User {name} is deleted.")))
+                self.output.show(&answer, |_| Ok(format!("Deleted user {name}.")))
             }
         }
     }

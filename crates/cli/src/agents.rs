@@ -1,4 +1,5 @@
-//! `xshield agent-events`, `debug-log`, `diagnostics`, `live`: what host programs did and collected.
+//! `xshield agent-events`, `debug-log`, `diagnostics`, `live`: events of host programs and what they
+//! collected.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,11 +25,11 @@ use crate::terminal::{Output, Table, bad, cell, good, note, number, print};
 use crate::times::{Since, of_day, relative};
 use crate::words::word;
 
-/// Between two questions for more of a log.
+/// The polling interval for log lines.
 const LOG_STEP: Duration = Duration::from_secs(2);
-/// Between two questions for what happens: it is to be seen within a second.
+/// The polling interval for live events, which should be visible within a second.
 const LIVE_STEP: Duration = Duration::from_millis(250);
-/// Live events that one answer holds.
+/// The number of live events in one response.
 const LIVE_AT_ONCE: usize = 200;
 
 /// Show what agents did and noticed: policy applied, tampering, repairs, restarts, reachable again.
@@ -50,7 +51,7 @@ pub struct AgentEventsCommand {
     limit: usize,
 }
 
-/// What each kind of event means. Kinds of a later version can't be asked for.
+/// The help text of each kind of event. Kinds of a later version can't be requested.
 fn kind(kind: &AgentEventKind) -> Option<&'static str> {
     use AgentEventKind as Kind;
     Some(match kind {
@@ -67,7 +68,10 @@ fn kind(kind: &AgentEventKind) -> Option<&'static str> {
         Kind::ConfigurationChanged => "Another configuration is in use",
         Kind::ConfigurationRefused => "A configuration was refused; the previous one stays in use",
         Kind::SpoolDamaged => "A damaged record of the spool was skipped",
-        Kind::Throttled => "The program does less to stay within its budget, or everything again",
+        Kind::Throttled => {
+            "The program reduced its work to stay within its budget, or resumed \
+             all of it"
+        }
         Kind::DebugLogging => "Detailed logging was switched on or off",
         Kind::AddressesLeft => "Addresses left the rules because their names no longer have them",
         Kind::Unknown => return None,
@@ -75,7 +79,7 @@ fn kind(kind: &AgentEventKind) -> Option<&'static str> {
 }
 
 impl AgentEventsCommand {
-    /// Asks the platform.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let action = "read agent events";
         let path = match &self.asset {
@@ -119,7 +123,7 @@ pub struct DebugLogCommand {
 }
 
 impl DebugLogCommand {
-    /// Asks the platform, once or again and again.
+    /// Runs the command, once or with polling.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let action = "read the detailed log";
         let client = Client::of_this_call()?;
@@ -169,10 +173,7 @@ fn show_piece(piece: &LogPiece) -> Result<(), CliError> {
     print(&text)
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the platform can't be waited on; it is asked in turn"
-)]
+#[allow(clippy::disallowed_methods, reason = "long polling failed; polling at intervals")]
 fn pause(time: Duration) {
     std::thread::sleep(time);
 }
@@ -211,7 +212,7 @@ enum DiagnosticsAction {
 }
 
 impl DiagnosticsCommand {
-    /// Carries the command out.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = Client::of_this_call()?;
         match self.action {
@@ -220,7 +221,7 @@ impl DiagnosticsCommand {
             DiagnosticsAction::Remove { id } => {
                 let path = Path::of(&["diagnostics", &id]);
                 let answer = client.delete("remove the diagnostics", &path)?;
-                self.output.show(&answer, |_| Ok(format!("Archive {id} is removed.")))
+                self.output.show(&answer, |_| Ok(format!("Removed archive {id}.")))
             }
         }
     }
@@ -272,7 +273,7 @@ pub struct LiveCommand {
     once: bool,
 }
 
-/// A live event as it is shown: whatever a newer agent tells is passed on.
+/// A live event as displayed; unknown fields of a newer agent are passed on.
 #[derive(Deserialize)]
 struct LiveEvent {
     number: i64,
@@ -282,7 +283,7 @@ struct LiveEvent {
 }
 
 impl LiveCommand {
-    /// Asks the platform again and again.
+    /// Polls the platform.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let action = "read live events";
         let client = Client::of_this_call()?;

@@ -1,4 +1,4 @@
-//! `xshield alert`: rules, and the alerts that they gave.
+//! `xshield alert`: alert rules and the alerts they raised.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -158,7 +158,7 @@ enum Counted {
 const RULES: &str = "alert-rules";
 
 impl AlertCommand {
-    /// Carries the command out.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = Client::of_this_call()?;
         match self.action {
@@ -209,7 +209,7 @@ fn alerts_table(alerts: Vec<NumberedAlert>, now: Timestamp) -> Table {
 impl RuleAction {
     fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
         let written = |name: &str, answer: &Value| {
-            output.show(answer, |_| Ok(format!("The alert rule {name} is saved.")))
+            output.show(answer, |_| Ok(format!("Saved alert rule {name}.")))
         };
         match self {
             Self::Set(set) => {
@@ -236,7 +236,7 @@ impl RuleAction {
             }
             Self::Delete { name } => {
                 let answer = client.delete("delete the alert rule", &Path::of(&[RULES, &name]))?;
-                output.show(&answer, |_| Ok(format!("The alert rule {name} is deleted.")))
+                output.show(&answer, |_| Ok(format!("Deleted alert rule {name}.")))
             }
         }
     }
@@ -253,7 +253,7 @@ pub(super) fn read(file: &std::path::Path) -> Result<String, CliError> {
 }
 
 impl Set {
-    /// The rule as the API takes it.
+    /// The rule in the form of the API.
     fn document(&self) -> Value {
         let condition = match self.when {
             When::AnyMatch => json!({"condition": "any-match"}),
@@ -322,7 +322,7 @@ fn rules_table(rules: Vec<NamedRule>) -> Table {
     table
 }
 
-/// A tagged value as words: its tag, then its fields.
+/// A tagged value in words: its tag, then its fields.
 fn words(tagged: &impl Serialize) -> String {
     let Ok(Value::Object(tagged)) = serde_json::to_value(tagged) else { return String::new() };
     let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -1,4 +1,4 @@
-//! `xshield audit`: who did what, when.
+//! `xshield audit`: the audit log.
 
 use clap::Args;
 use xshield_api::Timestamp;
@@ -32,7 +32,7 @@ pub struct AuditCommand {
 }
 
 impl AuditCommand {
-    /// Asks the platform.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let action = "read the audit log";
         let client = Client::of_this_call()?;

@@ -1,4 +1,4 @@
-//! `xshield channel` and `xshield delivery`: where alerts go, and what became of them.
+//! `xshield channel` and `xshield delivery`: notification channels and deliveries.
 
 use std::path::PathBuf;
 
@@ -43,7 +43,7 @@ enum Action {
         /// The channel's name.
         name: String,
     },
-    /// Delete a channel, the alerts that wait for it, and its list of deliveries.
+    /// Delete a channel, its pending alerts and its list of deliveries.
     Delete {
         /// The channel's name.
         name: String,
@@ -64,7 +64,7 @@ struct Mail {
     /// starttls, tls, or plain.
     #[arg(long, default_value = "starttls")]
     security: String,
-    /// With --security plain: accept that mail can be read and changed on its way.
+    /// With --security plain: accept that mail can be read and changed in transit.
     #[arg(long)]
     allow_unencrypted: bool,
     /// The sender, e.g. "Xshield <xshield@example.com>".
@@ -116,7 +116,7 @@ struct Syslog {
     /// tls, tcp or udp.
     #[arg(long, default_value = "tls")]
     transport: String,
-    /// With tcp and udp: accept that messages can be read and changed on their way.
+    /// With tcp and udp: accept that messages can be read and changed in transit.
     #[arg(long)]
     allow_unencrypted: bool,
     /// cef or ocsf.
@@ -134,10 +134,10 @@ struct Common {
     /// Allow a receiver at a private or loopback address. Only admins may do this.
     #[arg(long)]
     allow_private: bool,
-    /// Certificates (PEM) of the only authorities that are trusted; the system's when left out.
+    /// Certificates (PEM) of the only trusted authorities; the system's when left out.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Keep the channel, but send nothing; alerts wait.
+    /// Keep the channel but send nothing; alerts are queued.
     #[arg(long)]
     disabled: bool,
 }
@@ -154,7 +154,7 @@ fn delivery_state(state: &DeliveryState) -> Option<&'static str> {
 const CHANNELS: &str = "alert-channels";
 
 impl ChannelCommand {
-    /// Carries the command out.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = Client::of_this_call()?;
         let output = self.output;
@@ -177,7 +177,7 @@ impl ChannelCommand {
             Action::Test { name } => test(&name, &client, output),
             Action::Delete { name } => {
                 let answer = client.delete("delete the channel", &Path::of(&[CHANNELS, &name]))?;
-                output.show(&answer, |_| Ok(format!("The channel {name} is deleted.")))
+                output.show(&answer, |_| Ok(format!("Deleted channel {name}.")))
             }
         }
     }
@@ -214,9 +214,7 @@ impl Common {
             Ok(match answer["secret"].as_str() {
                 Some(secret) => secret.to_owned(),
                 None => {
-                    format!(
-                        "The channel {name} is saved. Test it with: xshield channel test {name}"
-                    )
+                    format!("Saved channel {name}. Test it with: xshield channel test {name}")
                 }
             })
         })?;
@@ -310,7 +308,7 @@ fn receiver(settings: &ChannelSettings) -> String {
     }
 }
 
-/// Deliveries of alerts: what was sent, what waits, what was given up.
+/// Deliveries of alerts: sent, pending, given up.
 #[derive(Debug, Args)]
 pub struct DeliveryCommand {
     #[command(flatten)]
@@ -341,7 +339,7 @@ enum DeliveryAction {
 }
 
 impl DeliveryCommand {
-    /// Carries the command out.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = Client::of_this_call()?;
         match self.action {

@@ -1,12 +1,11 @@
-//! Options that take one of the API's words: the words are those of the type, only their help is here.
+//! Options with the values of an API enum: the values come from the type, only their help texts are here.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::de::value::{Error, StrDeserializer};
 use serde::de::{DeserializeOwned, Error as _, IntoDeserializer as _, Visitor};
 use serde::{Deserializer, forward_to_deserialize_any};
 
-/// Takes the words of an enum of the API. `help` says what each means; a value without help is not
-/// offered.
+/// Parses the values of an enum of the API. `help` describes each; a value without help is not offered.
 pub(crate) fn words_of<T>(help: fn(&T) -> Option<&'static str>) -> impl TypedValueParser<Value = T>
 where
     T: DeserializeOwned + Clone + Send + Sync + 'static,
@@ -23,7 +22,7 @@ fn read<T: DeserializeOwned>(word: &str) -> Result<T, Error> {
     T::deserialize(reader)
 }
 
-/// The words of an enum, as its `Deserialize` knows them.
+/// The values of an enum, from its `Deserialize`.
 fn words<T: DeserializeOwned>() -> &'static [&'static str] {
     struct Words<'a>(&'a mut &'static [&'static str]);
 
@@ -51,7 +50,7 @@ fn words<T: DeserializeOwned>() -> &'static [&'static str] {
     }
 
     let mut found: &'static [&'static str] = &[];
-    // It ends in an error either way; what counts is what was found before.
+    // It always ends in an error; only the values found before matter.
     drop(T::deserialize(Words(&mut found)));
     found
 }

@@ -1,4 +1,4 @@
-//! The admin API over HTTPS. Trusts the platform's CA and nothing else.
+//! The client of the admin API over HTTPS. Trusts only the platform's CA.
 
 use std::io::{self, Read as _, Write};
 use std::sync::Arc;
@@ -17,16 +17,16 @@ use crate::error::{CliError, Refusal};
 use crate::progress::{Left, Shown, Waiting, received};
 use crate::session::{Session, Token};
 
-/// The largest answer that is read, in bytes.
+/// The maximum size of a response, in bytes.
 const MAX_ANSWER: u64 = 256 * 1024 * 1024;
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// How long the platform may say nothing: a synchronize compiles a ruleset for each of thousands of
-/// assets before it answers. What arrives, or is sent, piece by piece may take as long as it needs.
+/// How long the platform may be silent: a synchronize compiles a ruleset for each of thousands of assets
+/// before it responds. Transfers that make progress may take as long as they need.
 const SILENT_FOR: Duration = Duration::from_secs(600);
-/// How long the platform may take nothing of what is sent.
+/// How long the platform may accept nothing of what is sent.
 const STUCK_FOR: Duration = Duration::from_secs(60);
 
-/// One platform, spoken to with one token.
+/// A client for one platform with one token.
 #[derive(Debug)]
 pub(crate) struct Client {
     agent: Agent,
@@ -35,13 +35,13 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A client of this call's session.
+    /// A client of the current session.
     pub(crate) fn of_this_call() -> Result<Self, CliError> {
         let session = Session::of_this_call()?;
         Self::new(&session.url, &session.ca, Some(session.token))
     }
 
-    /// A client of the platform that has a certificate of this CA.
+    /// A client of the platform with a certificate of this CA.
     pub(crate) fn new(url: &str, ca_pem: &str, token: Option<Token>) -> Result<Self, CliError> {
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::new_with_certs(&certificates(ca_pem)?))
@@ -65,13 +65,13 @@ impl Client {
         &self.url
     }
 
-    /// Reads. `action` says what for, as in "could not …".
+    /// GET. `action` completes "could not …".
     pub(crate) fn get(&self, action: &str, path: &Path) -> Result<Value, CliError> {
         self.call(action, Method::GET, path, None, Left::Nothing)
     }
 
-    /// Reads bytes of any length, and writes them on as they come. What is under way says what it leaves
-    /// when it is stopped.
+    /// Streams a response of any length to a writer. The current [`Waiting`](crate::progress) reports what an
+    /// interruption leaves.
     pub(crate) fn stream(
         &self,
         action: &str,
@@ -97,7 +97,7 @@ impl Client {
         Ok(bytes)
     }
 
-    /// Has the platform find out what something would come to; nothing is changed by it.
+    /// POST that only simulates something.
     pub(crate) fn try_out(
         &self,
         action: &str,
@@ -108,7 +108,7 @@ impl Client {
         self.call(action, Method::POST, path, body, Left::Nothing)
     }
 
-    /// Makes or does something that may take long; `see` is the command that shows what became of it.
+    /// POST that may take long; `see` is the command that shows the result.
     pub(crate) fn post_long(
         &self,
         action: &str,
@@ -120,7 +120,7 @@ impl Client {
         self.call(action, Method::POST, path, Some(to_json(action, body)?), left)
     }
 
-    /// Makes or does something.
+    /// POST.
     pub(crate) fn post(
         &self,
         action: &str,
@@ -130,7 +130,7 @@ impl Client {
         self.change(action, Method::POST, path, Some(to_json(action, body)?))
     }
 
-    /// Replaces something.
+    /// PUT.
     pub(crate) fn put(
         &self,
         action: &str,
@@ -140,7 +140,7 @@ impl Client {
         self.change(action, Method::PUT, path, Some(to_json(action, body)?))
     }
 
-    /// Changes part of something.
+    /// PATCH.
     pub(crate) fn patch(
         &self,
         action: &str,
@@ -150,13 +150,12 @@ impl Client {
         self.change(action, Method::PATCH, path, Some(to_json(action, body)?))
     }
 
-    /// Deletes.
+    /// DELETE.
     pub(crate) fn delete(&self, action: &str, path: &Path) -> Result<Value, CliError> {
         self.change(action, Method::DELETE, path, None)
     }
 
-    /// Reads a list page after page, until its end or until there are `limit` items. The result has
-    /// the shape of one page.
+    /// Reads a list page by page, up to the end or `limit` items. The result has the form of one page.
     pub(crate) fn list(
         &self,
         action: &str,
@@ -209,7 +208,7 @@ impl Client {
             .map_err(|source| CliError::Answer { action: action.to_owned(), source })
     }
 
-    /// The answer to a request, unless the platform refuses it.
+    /// Sends a request and returns the response, or the platform's refusal.
     fn ask(
         &self,
         action: &str,
@@ -257,7 +256,7 @@ impl Client {
     }
 }
 
-/// Whether the platform may have a request although no answer came.
+/// Whether the platform may have received a request although no response came.
 fn may_have_been_sent(error: &ureq::Error) -> bool {
     use ureq::Timeout;
     match error {
@@ -273,7 +272,7 @@ fn may_have_been_sent(error: &ureq::Error) -> bool {
     }
 }
 
-/// Items asked for at once.
+/// The page size.
 const PAGE: usize = 500;
 
 fn to_json(action: &str, body: &impl Serialize) -> Result<Vec<u8>, CliError> {
@@ -281,8 +280,8 @@ fn to_json(action: &str, body: &impl Serialize) -> Result<Vec<u8>, CliError> {
         .map_err(|source| CliError::Answer { action: action.to_owned(), source })
 }
 
-/// Reads an answer as what people are shown of it: every text in it stays on its line. Fields that this
-/// version does not know are ignored.
+/// Parses a response for display: every text in it is confined to its line. Fields unknown to this version
+/// are ignored.
 pub(crate) fn view<T: serde::de::DeserializeOwned>(
     action: &str,
     answer: &Value,
@@ -290,7 +289,7 @@ pub(crate) fn view<T: serde::de::DeserializeOwned>(
     parsed(action, &tamed(answer))
 }
 
-/// Reads an answer as it is, for this program's own use: nothing of it may be printed but as JSON.
+/// Parses a response for internal use: nothing of it may be printed except as JSON.
 pub(crate) fn parsed<T: serde::de::DeserializeOwned>(
     action: &str,
     answer: &Value,
@@ -310,12 +309,12 @@ fn certificates(pem: &str) -> Result<Vec<Certificate<'static>>, CliError> {
         }
     }
     if certificates.is_empty() {
-        return Err(CliError::input("the CA file holds no certificate (PEM)"));
+        return Err(CliError::input("the CA file contains no certificate (PEM)"));
     }
     Ok(certificates)
 }
 
-/// A path of the admin API with its query; what goes into it is escaped.
+/// A path of the admin API with its query; its parts are escaped.
 #[derive(Debug, Clone)]
 pub(crate) struct Path(String);
 
@@ -330,17 +329,17 @@ impl Path {
         Self(text)
     }
 
-    /// Of an asset by name or id, and what is below it.
+    /// The path of an asset by name or id, and what is below it.
     pub(crate) fn of_asset(asset: &str, below: &[&str]) -> Self {
         let mut segments = vec!["assets", asset];
         segments.extend(below);
         Self::of(&segments)
     }
 
-    /// With what a query asks for.
+    /// Adds a query.
     pub(crate) fn of_query(mut self, query: &impl Serialize) -> Result<Self, CliError> {
         let text = serde_urlencoded::to_string(query)
-            .map_err(|error| CliError::input(format!("the query can't be written: {error}")))?;
+            .map_err(|error| CliError::input(format!("the query can't be encoded: {error}")))?;
         if !text.is_empty() {
             self.0.push(if self.0.contains('?') { '&' } else { '?' });
             self.0.push_str(&text);
@@ -349,7 +348,7 @@ impl Path {
     }
 }
 
-/// Percent-encoded but for RFC 3986's unreserved characters; `.` and `..` can't climb.
+/// Percent-encodes all but RFC 3986's unreserved characters; `.` and `..` can't traverse.
 fn escaped(text: &str) -> String {
     let dots = matches!(text, "." | "..");
     let mut escaped = String::new();

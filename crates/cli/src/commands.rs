@@ -1,4 +1,4 @@
-//! `xshield command`: what hosts are told to do, and what became of it.
+//! `xshield command`: commands for hosts and their outcomes.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::terminal::{Output, Screen, Sheet, Table, bad, cell, good, note, numbe
 use crate::times::{Span, relative, relative_or_dash};
 use crate::words::word;
 
-/// Give hosts a command; agents carry it out at once, Spark at its next run, each of them once.
+/// Send hosts a command; agents carry it out at once, Spark at its next run, each of them once.
 #[derive(Debug, Args)]
 pub struct CommandCommand {
     #[command(flatten)]
@@ -38,7 +38,7 @@ enum Action {
     DebugOn {
         #[command(flatten)]
         give: Give,
-        /// For how long; then it ends by itself.
+        /// For how long; then it ends automatically.
         #[arg(long = "for", value_name = "SPAN", default_value = "1h")]
         duration: Span,
     },
@@ -61,7 +61,7 @@ enum Action {
         #[arg(long, value_parser = words_of(state))]
         state: Option<TargetState>,
     },
-    /// Withdraw a command: hosts that have not received it yet never do.
+    /// Cancel a command: hosts that have not received it yet never do.
     Cancel {
         /// Its id.
         id: String,
@@ -75,9 +75,9 @@ fn state(state: &TargetState) -> Option<&'static str> {
         TargetState::Told => "The host has received it",
         TargetState::Done => "Carried out",
         TargetState::Failed => "Tried, and failed",
-        TargetState::Expired => "Not begun in time",
+        TargetState::Expired => "Not started in time",
         TargetState::Unknown => "The host's program does not know this command",
-        TargetState::Cancelled => "Withdrawn before the host received it",
+        TargetState::Cancelled => "Cancelled before the host received it",
     })
 }
 
@@ -111,7 +111,7 @@ struct Give {
     /// Every asset.
     #[arg(long, conflicts_with_all = ["assets", "criteria", "segment", "source", "status"])]
     all: bool,
-    /// Hosts that have not begun within this time do not carry it out.
+    /// Hosts that have not started within this time do not carry it out.
     #[arg(long, value_name = "SPAN", default_value = "24h")]
     expires: Span,
     /// Wait until every host has a result; the exit code is 1 unless all of them are "done".
@@ -119,11 +119,11 @@ struct Give {
     wait: bool,
 }
 
-/// How often `--wait` asks.
+/// The polling interval of `--wait`.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
 impl CommandCommand {
-    /// Carries the command out.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = Client::of_this_call()?;
         let output = self.output;
@@ -149,11 +149,11 @@ impl CommandCommand {
             Action::Show { id, state } => show(&client, &id, state, output),
             Action::Cancel { id } => {
                 let path = Path::of(&["commands", &id, "cancel"]);
-                let answer = client.post("withdraw the command", &path, &json!({}))?;
+                let answer = client.post("cancel the command", &path, &json!({}))?;
                 output.show(&answer, |_| {
                     let told = answer["progress"]["told"].as_u64().unwrap_or_default();
                     let hosts = counted(told, "host");
-                    Ok(format!("{id} is withdrawn; {hosts} had received it before."))
+                    Ok(format!("Cancelled {id}; {hosts} had received it before."))
                 })
             }
         }
@@ -168,7 +168,7 @@ impl Give {
         client: &Client,
         output: Output,
     ) -> Result<(), CliError> {
-        let action = "give the command";
+        let action = "send the command";
         let mut target = serde_json::Map::new();
         if !self.assets.is_empty() {
             target.insert("assets".to_owned(), json!(self.assets));
@@ -213,15 +213,14 @@ impl Give {
     }
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the platform can't be waited on; it is asked in turn"
-)]
+#[allow(clippy::disallowed_methods, reason = "long polling failed; polling at intervals")]
 fn wait(client: &Client, mut command: Command, output: Output) -> Result<(), CliError> {
-    let action = "look at the command";
+    let action = "read the command";
     let id = &command.id;
-    let left =
-        Left::Said(format!("hosts still carry the command out; see: xshield command show {id}"));
+    let left = Left::Said(format!(
+        "hosts are still carrying out the command; see: xshield command show \
+             {id}"
+    ));
     let _waiting = Waiting::begin(action, left, Shown::Never);
     let mut told = String::new();
     loop {

@@ -1,4 +1,4 @@
-//! What can go wrong in a client command, and the exit code it ends with.
+//! Errors of client commands, and their exit codes.
 
 use std::fmt;
 use std::io;
@@ -25,82 +25,82 @@ Exit codes:
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    /// What the operator gave is wrong.
+    /// Invalid input of the operator.
     #[error("{0}")]
     Input(String),
-    /// What the command line lacks.
+    /// An incomplete command line.
     #[error("{0}")]
     Usage(String),
-    /// Policy documents are wrong; a line for each thing, its place first.
+    /// Invalid policy documents; a line for each error, its location first.
     #[error("{}", .0.join("\n"))]
     Documents(Vec<String>),
-    /// A file of the operator.
+    /// A file operation failed.
     #[error("could not {action} {path}")]
     File {
-        /// What was tried.
+        /// The failed action.
         action: &'static str,
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// No session.
     #[error("{0}; sign in with: xshield login https://PLATFORM:8443 --user NAME --ca ca.pem")]
     NotSignedIn(String),
-    /// No answer came.
+    /// No response.
     #[error("could not {action} at {url}")]
     Unreachable {
-        /// What was asked for.
+        /// The requested action.
         action: String,
-        /// Where.
+        /// The platform's URL.
         url: String,
-        /// What may have become of it all the same, as people are told.
+        /// A possible effect of the request nevertheless, in words.
         left: Option<Box<str>>,
-        /// Why not.
+        /// The cause.
         #[source]
         source: Box<ureq::Error>,
     },
-    /// Whoever answers is not the platform that was meant.
+    /// The server is not the intended platform.
     #[error("{0}")]
     Untrusted(String),
-    /// The platform said no.
+    /// The platform refused.
     #[error("could not {action}: {refusal}")]
     Refused {
-        /// What was asked for.
+        /// The requested action.
         action: String,
-        /// What it said.
+        /// The reason.
         refusal: Box<Refusal>,
     },
-    /// An answer that this program can't read.
+    /// An unparsable response.
     #[error(
         "could not {action}: the platform's answer is not in the expected form; it may be of another \
          version"
     )]
     Answer {
-        /// What was asked for.
+        /// The requested action.
         action: String,
-        /// Where it differs.
+        /// The parse error.
         #[source]
         source: serde_json::Error,
     },
-    /// The terminal.
+    /// Writing to the terminal failed.
     #[error("could not write the output")]
     Output(#[source] io::Error),
 }
 
 impl CliError {
-    /// What the operator gave is wrong.
+    /// Invalid input of the operator.
     pub(crate) fn input(text: impl Into<String>) -> Self {
         Self::Input(text.into())
     }
 
-    /// Whether the reader of our output has gone, as `head` does.
+    /// Whether the reader of the output has closed it, as `head` does.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// Whether asking again later may help.
+    /// Whether retrying later may help.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
@@ -109,7 +109,7 @@ impl CliError {
         }
     }
 
-    /// As [`EXIT_CODES`] says.
+    /// The exit code according to [`EXIT_CODES`].
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Input(_) | Self::Documents(_) | Self::File { .. } | Self::Output(_) => 1,
@@ -125,10 +125,10 @@ impl CliError {
         })
     }
 
-    /// The error and its causes, as printed to people.
+    /// The error and its causes, as printed.
     pub(crate) fn report(&self) -> String {
         let mut text = match self {
-            // Each line begins with its place, so that editors can jump there.
+            // Each line begins with its location, so that editors can jump there.
             Self::Documents(_) => self.to_string(),
             _ => format!("error: {self}"),
         };
@@ -159,7 +159,7 @@ impl CliError {
     }
 }
 
-/// The platform's problem document (RFC 9457), or what is known of an answer that is none.
+/// The platform's problem document (RFC 9457), or what is known of another response.
 #[derive(Debug, Clone)]
 pub(crate) struct Refusal(Problem);
 
@@ -172,7 +172,7 @@ impl Deref for Refusal {
 }
 
 impl Refusal {
-    /// The refusal in an answer; of one that is no problem document, only the status is known.
+    /// Parses the refusal in a response; if it is not a problem document, only the status is known.
     pub(crate) fn read(status: u16, body: &[u8]) -> Self {
         let read = serde_json::from_slice::<Problem>(body).unwrap_or_default();
         Self(Problem { status, ..read }).tamed()
@@ -192,18 +192,18 @@ impl Refusal {
         self
     }
 
-    /// Whether there is no asset of the given name.
+    /// Whether the named asset does not exist.
     fn is_of_no_asset(&self) -> bool {
         self.is("not-found")
             && self.detail.as_ref().is_some_and(|detail| detail.starts_with("there is no asset "))
     }
 
-    /// Everything that is wrong, to add where it is.
+    /// All errors, for adding their locations.
     pub(crate) fn errors_mut(&mut self) -> &mut [FieldError] {
         &mut self.0.errors
     }
 
-    /// Whether it is of the kind `/problems/{slug}`.
+    /// Whether its type is `/problems/{slug}`.
     pub(crate) fn is(&self, slug: &str) -> bool {
         self.kind.strip_prefix("/problems/") == Some(slug)
     }
@@ -236,7 +236,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What is wrong, after its place.
+/// The error after its location.
 fn placed(error: &FieldError) -> String {
     match &error.place {
         Some(place) => format!("{place}: {}", error.reason),

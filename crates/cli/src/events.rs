@@ -69,10 +69,10 @@ fn kind(kind: &EventKind) -> Option<&'static str> {
     })
 }
 
-/// A flow as the platform tells it.
+/// A flow as returned by the platform.
 type Flow = Map<String, Value>;
 
-/// What is shown of a flow: any word of a newer platform.
+/// The displayed part of a flow; values may be unknown ones of a newer platform.
 #[derive(Deserialize)]
 struct Event {
     asset: String,
@@ -80,7 +80,7 @@ struct Event {
     direction: String,
     source: String,
     destination: String,
-    /// A word, or a number for protocols without one.
+    /// A name, or a number for protocols without one.
     protocol: Value,
     port: u16,
     rule: Option<String>,
@@ -89,14 +89,14 @@ struct Event {
     process: Option<String>,
 }
 
-/// How far back `--follow` looks at each turn: hosts report late, and a flow of theirs must not be
-/// missed because another host's was later.
+/// How far back `--follow` looks in each poll: hosts report late, and their flows must not be missed because
+/// another host's was later.
 const REPORTED_WITHIN: i64 = 900;
 
 const ACTION: &str = "read events";
 
 impl EventsCommand {
-    /// Asks the platform, once or again and again.
+    /// Runs the command, once or with polling.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = Client::of_this_call()?;
         if self.follow {
@@ -170,7 +170,7 @@ impl EventsCommand {
         loop {
             let all = found.len();
             let mut news = seen.news(found);
-            // What was there before is only known, not shown.
+            // Earlier flows are only recorded, not shown.
             news.retain(|flow| is_since(flow, from));
             if news.len() == all && all >= self.limit {
                 note(
@@ -190,7 +190,7 @@ impl EventsCommand {
         }
     }
 
-    /// Asks again, until the platform answers: it may be restarting.
+    /// Polls again, until the platform answers: it may be restarting.
     fn next_turn(&self, client: &Client, from: Timestamp) -> Result<Vec<Flow>, CliError> {
         let mut told = None;
         loop {
@@ -206,10 +206,7 @@ impl EventsCommand {
     }
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the platform can't be waited on; it is asked in turn"
-)]
+#[allow(clippy::disallowed_methods, reason = "long polling failed; polling at intervals")]
 fn pause(span: Span) {
     let seconds = u64::try_from(span.seconds()).unwrap_or_default().max(1);
     std::thread::sleep(Duration::from_secs(seconds));
@@ -220,7 +217,7 @@ fn is_since(flow: &Flow, from: Timestamp) -> bool {
     seen.is_some_and(|seen| seen.is_ok_and(|seen| seen >= from))
 }
 
-/// The flows that were seen, with their counts.
+/// The flows shown so far, with their counts.
 #[derive(Default)]
 struct Seen(HashMap<String, u64>);
 
@@ -344,7 +341,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a host calls its processes: each flow has one line, in a table and by itself.
+        /// Names of processes on hosts can't break the format: each flow has one line, in a table and alone.
         #[test]
         fn no_word_of_a_host_makes_another_line(word in "(\\PC|[\n\r\t\u{85}\u{2028}\u{9b}\u{1b}]){0,20}") {
             let mut said = event("10.0.0.1", json!("tcp"), 1);

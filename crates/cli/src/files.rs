@@ -1,4 +1,4 @@
-//! Downloads: half a file is none, so it has another name until it is whole.
+//! Downloads: a partial file has another name until it is complete.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,16 +12,16 @@ use crate::progress::{Left, Shown, Waiting};
 use crate::session::failed;
 use crate::terminal::{data, output_is_at_terminal};
 
-/// What becomes of a file that has the name already.
+/// What to do with an existing file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Before {
-    /// The new one takes its place.
+    /// It is replaced.
     Replaced,
-    /// It stays, and there is no download.
+    /// It is kept, and nothing is downloaded.
     Kept,
 }
 
-/// Downloads to the file `to`; how many bytes.
+/// Downloads to the file `to`; returns the number of bytes.
 pub(crate) fn download(
     client: &Client,
     action: &str,
@@ -55,7 +55,7 @@ pub(crate) fn download(
             Ok(bytes)
         });
     if done.is_err() {
-        // What went wrong is told; the rest of it helps nobody.
+        // The error is reported; the partial file is useless.
         let _ = fs::remove_file(&beside);
     }
     done
@@ -63,7 +63,7 @@ pub(crate) fn download(
 
 /// Downloads to standard output.
 pub(crate) fn print(client: &Client, action: &str, from: &client::Path) -> Result<(), CliError> {
-    // Two writers on one terminal make neither readable.
+    // Progress and data on one terminal would both be unreadable.
     let shown = if output_is_at_terminal() { Shown::Never } else { Shown::WhenLong };
     let _waiting = Waiting::begin(action, Left::PartOfOutput, shown);
     client.stream(action, from, &mut data()).map(|_| ())

@@ -1,4 +1,4 @@
-//! `xshield health`: how the platform itself is.
+//! `xshield health`: the health of the platform itself.
 
 use clap::Args;
 use xshield_api::Timestamp;
@@ -41,7 +41,7 @@ fn in_words(rotation: &KeyRotation) -> String {
     }
 }
 impl HealthCommand {
-    /// Asks the platform.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let action = "read the platform's health";
         let answer = Client::of_this_call()?.get(action, &Path::of(&["health"]))?;

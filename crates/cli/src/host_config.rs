@@ -1,4 +1,4 @@
-//! `xshield host-config`: what operators configure at hosts.
+//! `xshield host-config`: central settings of hosts.
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -87,14 +87,14 @@ impl std::str::FromStr for Setting {
             }
         };
         if !NAMES.contains(&name) {
-            return Err(format!("there is no setting {name:?}; there are {}", NAMES.join(", ")));
+            return Err(format!("unknown setting {name:?}; expected one of {}", NAMES.join(", ")));
         }
         Ok(Self { name: name.replace('-', "_"), value })
     }
 }
 
 impl HostConfigCommand {
-    /// Carries the command out.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = Client::of_this_call()?;
         match self.action {
@@ -165,7 +165,7 @@ fn set(
         ),
         (None, None) => (Path::of(&["host-configuration"]), "platform", None),
     };
-    // As the platform tells them: settings that only a newer platform knows stay as they are.
+    // As returned by the platform: settings unknown to this version stay as they are.
     let all: Vec<Value> = parsed(SHOW, &configured(client)?)?;
     let is_of = |one: &Value| one["scope"] == scope && one["name"] == json!(name);
     let before = all.into_iter().find(is_of).map(|mut one| one["settings"].take());

@@ -1,4 +1,4 @@
-//! `xshield software` and `xshield paths`: what hosts have installed and with whom they communicate.
+//! `xshield software` and `xshield paths`: installed software and communication paths.
 
 use std::net::IpAddr;
 
@@ -33,7 +33,7 @@ pub struct SoftwareCommand {
 }
 
 impl SoftwareCommand {
-    /// Asks the platform.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = Client::of_this_call()?;
         if self.changes {
@@ -109,7 +109,7 @@ pub struct PathsCommand {
 }
 
 impl PathsCommand {
-    /// Asks the platform.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let action = "read paths";
         let path = match &self.asset {

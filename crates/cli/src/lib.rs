@@ -1,5 +1,5 @@
-//! The administrators' command line: commands on the admin API, with tables for people and `--json` for
-//! programs. It can do nothing that an API token can't.
+//! The command line for administrators: commands on the admin API, with tables for people and `--json` for
+//! programs. It has no more rights than an API token.
 #![allow(rustdoc::bare_urls, reason = "the comments of options are their help texts at a terminal")]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -46,7 +46,7 @@ use error::{CliError, EXIT_CODES};
 use session::ENVIRONMENT;
 pub use session::exposed;
 
-/// What a client can be asked to do.
+/// The client commands.
 #[derive(Debug, Subcommand)]
 #[allow(missing_docs, reason = "what a verb does is said where it is: its help text")]
 pub enum ClientCommand {
@@ -84,7 +84,7 @@ pub enum ClientCommand {
     },
 }
 
-/// Tells people what failed, on standard error.
+/// Reports a failure on standard error.
 pub fn complain(text: &str) {
     terminal::note(text);
 }
@@ -92,7 +92,7 @@ pub fn complain(text: &str) {
 /// Prints a line.
 ///
 /// # Errors
-/// When standard output takes nothing.
+/// When standard output can't be written.
 pub fn say(text: &str) -> anyhow::Result<()> {
     Ok(terminal::print(&xshield_wire::foreign::one_line(text))?)
 }
@@ -103,7 +103,7 @@ pub fn after_help() -> String {
     format!("{EXIT_CODES}\n\n{ENVIRONMENT}")
 }
 
-/// Carries a command out. `program` is the whole command line's description, for completions.
+/// Runs a command. `program` is the description of the whole command line, for completions.
 #[must_use]
 pub fn run(command: ClientCommand, program: clap::Command) -> ExitCode {
     let done = match command {

@@ -1,4 +1,4 @@
-//! Signing in and out: the first contact with a platform, and what is remembered of it.
+//! Signing in and out: the first contact with a platform, and the stored session.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -43,7 +43,7 @@ impl Login {
         let action = "sign in";
         let url = self.url.clone().or_else(|| std::env::var("XSHIELD_URL").ok());
         let url =
-            url.ok_or_else(|| CliError::input("name the platform: xshield login https://…"))?;
+            url.ok_or_else(|| CliError::input("give the platform's URL: xshield login https://…"))?;
         let url = platform_url(&url)?;
         let ca = self.trusted_ca(&url)?;
         let client = Client::new(&url, &ca, None)?;
@@ -128,7 +128,7 @@ pub(super) fn read_secret(path: &FilePath) -> Result<String, CliError> {
     Ok(first.to_owned())
 }
 
-/// This machine's name, to tell sign-ins apart.
+/// This machine's name, to distinguish sign-ins.
 fn machine() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
@@ -138,7 +138,7 @@ fn machine() -> String {
 pub struct Logout {}
 
 impl Logout {
-    /// Ends the sign-in. It is forgotten here even when the platform can't be told.
+    /// Ends the sign-in. It is deleted locally even when the platform can't be reached.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let told = match Session::stored() {
             Ok(Some(Stored { url, ca, token: Some(token) })) => Client::new(&url, &ca, Some(token))
@@ -159,7 +159,8 @@ impl Logout {
             }
             Err(error) => {
                 note(
-                    "The token is deleted here, but the platform could not be told: it stays valid until it expires.",
+                    "The token is deleted here, but not on the platform, which could not be \
+                     reached: it stays valid until it expires.",
                 );
                 return Err(error);
             }
@@ -176,7 +177,7 @@ pub struct Whoami {
 }
 
 impl Whoami {
-    /// Asks the platform.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let action = "ask who is signed in";
         let client = Client::of_this_call()?;

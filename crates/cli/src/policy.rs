@@ -1,4 +1,4 @@
-//! `xshield policy`: policy as code, and what is committed of it.
+//! `xshield policy`: policy as code, and the committed policy.
 
 use std::path::PathBuf;
 
@@ -99,12 +99,12 @@ impl Sources {
         [self.paths, self.files].concat()
     }
 
-    /// At least one; `command` is what was typed before it.
+    /// At least one; `command` is the command line so far.
     fn needed(self, command: &str) -> Result<Vec<PathBuf>, CliError> {
         let all = self.all();
         if all.is_empty() {
             return Err(CliError::Usage(format!(
-                "name the files or directories with the policy, e.g. {command} -f policy/"
+                "give the files or directories with the policy, e.g. {command} -f policy/"
             )));
         }
         Ok(all)
@@ -129,7 +129,7 @@ struct Apply {
 }
 
 impl PolicyCommand {
-    /// Carries the command out.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let output = self.output;
         match self.action {
@@ -144,7 +144,7 @@ impl PolicyCommand {
                 let CommitProspect { candidate_version, impact, .. } = prospect(&client, None)?;
                 if candidate_version == NEVER_APPLIED {
                     return Err(CliError::input(
-                        "there is no candidate policy to commit; make one first: xshield policy \
+                        "there is no candidate policy to commit; create one first: xshield policy \
                          apply -f DIRECTORY",
                     ));
                 }
@@ -162,7 +162,7 @@ impl PolicyCommand {
     }
 }
 
-/// The version of a candidate that nobody has made yet.
+/// The version of a candidate that was never applied.
 const NEVER_APPLIED: u64 = 0;
 
 fn candidate_path() -> Path {
@@ -172,7 +172,7 @@ fn candidate_path() -> Path {
 impl Apply {
     fn run(self, output: Output) -> Result<(), CliError> {
         let agreement = agreed(self.agreement, self.synchronize)?;
-        // Nothing is sent before everything is found good here.
+        // Nothing is sent before everything is validated here.
         let files = PolicyFiles::read(&self.sources.needed("xshield policy apply")?)?;
         let client = Client::of_this_call()?;
         let action = "apply the policy";
@@ -183,7 +183,7 @@ impl Apply {
             .map_err(|error| files.name_sources(error))?;
         let Validated { warnings, impact, .. } = view(action, &validated)?;
         if self.dry_run || !self.synchronize {
-            // Synchronizing warns of the same.
+            // Synchronizing reports the same warnings.
             warn(&warnings);
         }
         let changes =
@@ -242,7 +242,7 @@ fn get(client: &Client, revision: Option<u64>, output: Output) -> Result<(), Cli
     })
 }
 
-/// The documents as the files they could have come from.
+/// The documents as YAML, as they could have been written.
 fn to_yaml(documents: &[Document]) -> Result<String, CliError> {
     let texts: Result<Vec<_>, _> = documents.iter().map(serde_saphyr::to_string).collect();
     let texts =
@@ -289,7 +289,7 @@ fn validate(paths: &[PathBuf], output: Output) -> Result<(), CliError> {
     })
 }
 
-/// How a commit is agreed to; `None` when nothing is committed.
+/// How a commit is confirmed; `None` when nothing is committed.
 fn agreed(agreement: Agreement, commits: bool) -> Result<Option<Agreement>, CliError> {
     if !commits && agreement.is_given() {
         return Err(CliError::input("--yes and --expect-impact go with --synchronize"));
@@ -297,7 +297,7 @@ fn agreed(agreement: Agreement, commits: bool) -> Result<Option<Agreement>, CliE
     Ok(commits.then_some(agreement))
 }
 
-/// What committing the candidate, or a revision, would come to.
+/// The impact of committing the candidate, or a revision.
 fn prospect(client: &Client, revision: Option<u64>) -> Result<CommitProspect, CliError> {
     let action = "determine the impact";
     let path = Path::of(&["policy", "impact"]).of_query(&ImpactQuery { revision })?;
@@ -330,7 +330,7 @@ fn show_synchronized(answer: &Value, output: Output) -> Result<(), CliError> {
 fn committed(done: &Synchronized) -> String {
     let have = if done.assets == 1 { "has" } else { "have" };
     let assets = counted(done.assets, "asset");
-    format!("Revision {} is committed; {assets} {have} a ruleset of it.", done.revision)
+    format!("Committed revision {}; {assets} {have} a ruleset of it.", done.revision)
 }
 
 fn revisions(client: &Client, limit: usize, output: Output) -> Result<(), CliError> {

@@ -1,4 +1,4 @@
-//! Policy as code on disk: which files, what is in them, and everything that is wrong with them.
+//! Policy files: which files, their content, and all their errors.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -9,7 +9,7 @@ use xshield_policy::document::{self, Document, MAX_TEXT, Policy};
 use crate::error::CliError;
 use crate::session::failed;
 
-/// Documents that fit together, as far as can be told without the platform.
+/// Consistent documents, as far as can be told without the platform.
 #[derive(Debug)]
 pub(crate) struct PolicyFiles {
     /// In the order of the files' names.
@@ -20,10 +20,10 @@ pub(crate) struct PolicyFiles {
 
 impl PolicyFiles {
     /// Reads every `*.yaml` and `*.yml` below the directories, and the files as they are named; `-` is
-    /// standard input. Hidden files are left out.
+    /// standard input. Hidden files are skipped.
     ///
     /// # Errors
-    /// Everything that is wrong, each with its file, line and column.
+    /// All errors, each with its file, line and column.
     pub(crate) fn read(paths: &[PathBuf]) -> Result<Self, CliError> {
         let mut files = Vec::new();
         for path in paths {
@@ -56,7 +56,7 @@ impl PolicyFiles {
 
     fn check(&self) -> Result<(), CliError> {
         if self.documents.is_empty() {
-            // Nothing is never read as "allow" or "take all away".
+            // An empty input is never read as "allow" or "delete everything".
             return Err(CliError::input(
                 "the files hold no documents; an empty policy is written as: settings: {}",
             ));
@@ -75,7 +75,7 @@ impl PolicyFiles {
         self.sources.get(document).map(String::as_str)
     }
 
-    /// Puts the file's name to the errors in which the platform names a document by its number.
+    /// Adds the file's name to errors in which the platform refers to a document by its number.
     pub(crate) fn name_sources(&self, mut error: CliError) -> CliError {
         if let CliError::Refused { refusal, .. } = &mut error {
             for error in refusal.errors_mut() {
@@ -120,7 +120,7 @@ fn collect_tree(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), CliError> {
         let is_dir = fs::metadata(&path).map_err(failed("read", &path))?.is_dir();
         let is_policy = path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
         match (is_dir, is_link) {
-            // It may lead back up here.
+            // It may lead back to a parent.
             (true, true) => {
                 return Err(CliError::input(format!(
                     "{}: a symbolic link to a directory is not followed; name the directory itself",
@@ -139,7 +139,7 @@ fn shown(path: &Path) -> String {
     if path == Path::new("-") { "<stdin>".to_owned() } else { path.display().to_string() }
 }
 
-/// A file's text; not much more of it is read than a policy may have.
+/// A file's text; not much more is read than a policy may have.
 fn read_text(path: &Path) -> Result<String, CliError> {
     let mut bytes = Vec::new();
     let most = MAX_TEXT as u64 + 1;

@@ -1,4 +1,4 @@
-//! What a commit would do to assets: shown before each, and agreed to by a person or by an expectation.
+//! The impact of a commit on assets: shown before each, and confirmed by a person or by an expectation.
 
 use clap::Args;
 use xshield_api::impact::{ExpectedImpact, ImpactSummary, Weight, lines};
@@ -8,8 +8,8 @@ use crate::error::CliError;
 use crate::questions::{confirm, somebody_is_there};
 use crate::terminal::note;
 
-/// How a commit is agreed to. At a terminal there is a question; without one and without these options
-/// only what takes nothing from any asset is committed.
+/// How a commit is confirmed. At a terminal there is a question; without a terminal and these options, only a
+/// commit without loss of protection or access is made.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Agreement {
     /// Commit without asking, whatever the impact.
@@ -20,16 +20,16 @@ pub(crate) struct Agreement {
     expect_impact: Option<ExpectedImpact>,
 }
 
-/// Who is at the other end of the command.
+/// The reader of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reader {
-    /// Somebody who can be asked.
+    /// A person who can be asked.
     Person,
     /// A pipeline.
     Program,
 }
 
-/// What becomes of a commit.
+/// Whether a commit is made.
 #[derive(Debug, PartialEq, Eq)]
 enum Settled {
     Go(ExpectedImpact),
@@ -38,12 +38,12 @@ enum Settled {
 }
 
 impl Agreement {
-    /// Whether any of it was given.
+    /// Whether any of these was given.
     pub(crate) fn is_given(&self) -> bool {
         self.yes || self.expect_impact.is_some()
     }
 
-    /// Shows the impact, and asks when that is for a person to decide; what the platform is to expect.
+    /// Shows the impact, and asks if a person has to decide; returns what the platform should expect.
     pub(crate) fn settle(&self, impact: &ImpactSummary) -> Result<ExpectedImpact, CliError> {
         note(&in_words(impact));
         let reader = if somebody_is_there() { Reader::Person } else { Reader::Program };
@@ -65,25 +65,26 @@ impl Agreement {
         match (&self.expect_impact, reader) {
             (Some(expected), _) if expected.check(impact).is_ok() => Settled::Go(expected.clone()),
             (Some(ExpectedImpact::NoLoss), _) => Settled::Refused(format!(
-                "assets would lose protection or management access, and --expect-impact is no-loss; \
-                 nothing was changed. If it is meant: --expect-impact {digest}"
+                "assets would lose protection or management access, and --expect-impact is \
+                 no-loss; nothing was changed. If it is intended: --expect-impact {digest}"
             )),
             (Some(_), _) => Settled::Refused(format!(
-                "the impact is not the expected one; nothing was changed. If this one is meant: \
-                 --expect-impact {digest}"
+                "the impact is not the expected one; nothing was changed. If this one is \
+                 intended: --expect-impact {digest}"
             )),
             (None, _) if impact.is_none => Settled::Go(ExpectedImpact::Exactly(digest.clone())),
             (None, Reader::Person) => Settled::Ask,
             (None, Reader::Program) if impact.is_loss => Settled::Refused(format!(
-                "assets would lose protection or management access, and there is no terminal to ask; \
-                 nothing was changed. If it is meant: --expect-impact {digest}, or --yes"
+                "assets would lose protection or management access, and there is no terminal to \
+                 ask; nothing was changed. If it is intended: --expect-impact {digest}, or \
+                 --yes"
             )),
             (None, Reader::Program) => Settled::Go(ExpectedImpact::NoLoss),
         }
     }
 }
 
-/// The impact as people read it.
+/// The impact in words.
 pub(crate) fn in_words(impact: &ImpactSummary) -> String {
     let lines = lines(impact);
     if lines.is_empty() {
@@ -101,7 +102,7 @@ pub(crate) fn in_words(impact: &ImpactSummary) -> String {
     text
 }
 
-/// The impact of a dry run, with what a pipeline is to expect.
+/// The impact of a dry run, with the expectation for a pipeline.
 pub(crate) fn of_a_dry_run(impact: &ImpactSummary) -> String {
     let digest = &impact.digest;
     format!("{}\nTo commit exactly this: --synchronize --expect-impact {digest}", in_words(impact))

@@ -1,4 +1,4 @@
-//! Long work: that it goes on is shown, and whoever stops it is told what that leaves.
+//! Long-running work: shows progress, and reports the resulting state when interrupted.
 
 use std::fs;
 use std::io;
@@ -12,41 +12,41 @@ use signal_hook::iterator::Signals;
 
 use crate::terminal::{is_plain_terminal, note, notes_are_at_terminal};
 
-/// At a terminal, what takes longer than this is shown as it goes on.
+/// At a terminal, progress is shown for work that takes longer than this.
 const SHOWN_AFTER: Duration = Duration::from_millis(700);
-/// Elsewhere, a line after the first of these and then after each of the second.
+/// Elsewhere, one line after the first interval and then one after each of the second.
 const TOLD_AFTER: Duration = Duration::from_secs(5);
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
-/// What is left when work is stopped.
+/// The state that an interruption leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Left {
-    /// All as it was.
+    /// Unchanged.
     Nothing,
-    /// The platform was asked to change something, and does so without us.
+    /// The platform was asked to change something, and does so independently.
     Asked {
-        /// The command that shows what became of it.
+        /// The command that shows the result.
         see: Option<String>,
     },
-    /// What only the command knows.
+    /// Only known to the command.
     Said(String),
-    /// A file that is not whole yet and has another name until it is.
+    /// A partial file, which has another name until it is complete.
     PartOf {
-        /// The name it has until then.
+        /// The temporary name.
         beside: PathBuf,
-        /// The name that it is to have.
+        /// The final name.
         file: PathBuf,
     },
-    /// A file that has its name.
+    /// A complete file.
     Whole(PathBuf),
     /// A part of the output was written.
     PartOfOutput,
-    /// Nothing that anybody asks about: it was to go on until it is stopped.
+    /// Nothing to report: it was meant to run until interrupted.
     Unsaid,
 }
 
 impl Left {
-    /// As people are told; `None` when there is nothing to tell.
+    /// In words; `None` when there is nothing to report.
     pub(super) fn in_words(&self) -> Option<String> {
         Some(match self {
             Self::Nothing => "nothing was changed".to_owned(),
@@ -71,7 +71,7 @@ impl Left {
     }
 }
 
-/// Whether it is shown that work goes on.
+/// Whether progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shown {
     /// When it takes long.
@@ -80,7 +80,7 @@ pub(crate) enum Shown {
     Never,
 }
 
-/// Done when a process is to end: what to put back, which is not told.
+/// Cleanup when a process is interrupted.
 type PutBack = Box<dyn FnOnce() + Send>;
 
 struct UnderWay {
@@ -101,14 +101,14 @@ impl UnderWay {
     }
 }
 
-/// What is under way, of the whole process: there is one terminal and one Ctrl-C.
+/// The work in progress in this process: there is one terminal and one Ctrl-C.
 static UNDER_WAY: Mutex<Option<UnderWay>> = Mutex::new(None);
 
 fn under_way() -> MutexGuard<'static, Option<UnderWay>> {
     UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Work for which somebody waits, until it is dropped. Of nested work the outermost is shown.
+/// Work that somebody waits for, until it is dropped. Of nested work the outermost is shown.
 pub(crate) struct Waiting {
     is_outermost: bool,
     ended: Option<Arc<(Mutex<bool>, Condvar)>>,
@@ -140,17 +140,17 @@ impl Waiting {
         Self { is_outermost: true, ended }
     }
 
-    /// A person is asked; nothing is changed before the answer.
+    /// Waits for a person's answer; nothing is changed before.
     pub(crate) fn for_an_answer() -> Self {
         Self::begin("ask", Left::Nothing, Shown::Never)
     }
 
-    /// Goes on until it is stopped, which leaves nothing to be told.
+    /// Runs until interrupted, with nothing to report then.
     pub(crate) fn until_stopped() -> Self {
         Self::begin("follow", Left::Unsaid, Shown::Never)
     }
 
-    /// What is to be put back when the process is ended before this is dropped.
+    /// Cleanup when the process is interrupted before this is dropped.
     pub(crate) fn putting_back(self, put_back: impl FnOnce() + Send + 'static) -> Self {
         if let Some(now) = under_way().as_mut().filter(|_| self.is_outermost) {
             now.put_back = Some(Box::new(put_back));
@@ -158,8 +158,8 @@ impl Waiting {
         self
     }
 
-    /// Makes a file whole. Whoever stops this hears whether it was before or after, and nothing is put back
-    /// from then on.
+    /// Completes a file. An interruption reports whether it came before or after, and no cleanup is done from
+    /// then on.
     pub(crate) fn finish_file(
         &self,
         file: &Path,
@@ -191,7 +191,7 @@ impl Drop for Waiting {
     }
 }
 
-/// So many bytes of what is under way have come.
+/// Counts received bytes of the work in progress.
 pub(crate) fn received(bytes: u64) {
     if let Some(now) = under_way().as_mut() {
         now.bytes = Some(bytes);
@@ -201,7 +201,7 @@ pub(crate) fn received(bytes: u64) {
     }
 }
 
-/// Shows what is under way, in the form that the reader can use.
+/// Shows progress in a form that suits the output.
 fn show_until(ended: &(Mutex<bool>, Condvar)) {
     let at_terminal = notes_are_at_terminal() && !is_plain_terminal();
     let (mut next, every) = match at_terminal {
@@ -237,11 +237,11 @@ fn spinner() -> ProgressBar {
     bar
 }
 
-/// From now on Ctrl-C and SIGTERM end the process by way of [`stop`].
+/// From now on Ctrl-C and SIGTERM end the process through [`stop`].
 fn end_by_signals() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // Where that fails, the signals end the process without a word, as they do by themselves.
+        // If that fails, the signals end the process silently, as by default.
         if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) {
             std::thread::spawn(move || {
                 if let Some(signal) = signals.forever().next() {
@@ -252,16 +252,16 @@ fn end_by_signals() {
     });
 }
 
-/// Puts things back, says what is left, and ends the process as shells expect it after a signal.
+/// Cleans up, reports the resulting state, and ends the process as shells expect it after a signal.
 fn stop(signal: i32) -> ! {
-    // Never given back: nothing is renamed or begun any more.
+    // Never released: nothing is renamed or started any more.
     let mut now = under_way();
     if let Some(now) = now.as_mut() {
         if let Some(bar) = &now.bar {
             bar.finish_and_clear();
         }
         if notes_are_at_terminal() {
-            // The terminal has written ^C on whatever line it was.
+            // The terminal has printed ^C on the current line.
             note("");
         }
         if let Some(put_back) = now.put_back.take() {

@@ -1,4 +1,4 @@
-//! How commands call the protocol of a flow that the platform tells as a word or a number.
+//! Names of protocols, which the platform returns as a word or a number.
 
 use serde_json::Value;
 use xshield_policy::protocol::keyword;
@@ -13,7 +13,7 @@ pub(crate) fn protocol(told: &Value) -> String {
     }
 }
 
-/// Whether flows of a protocol that is called so have ports.
+/// Whether flows of this protocol have ports.
 pub(crate) fn has_ports(protocol: &str) -> bool {
     matches!(protocol, "tcp" | "udp" | "sctp")
 }

@@ -1,4 +1,4 @@
-//! Questions to whoever is at the terminal.
+//! Questions at the terminal.
 
 use std::fs::OpenOptions;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
@@ -9,12 +9,12 @@ use crate::error::CliError;
 use crate::progress::Waiting;
 use crate::terminal::{ask, notes_are_at_terminal};
 
-/// Whether there is somebody to ask.
+/// Whether there is a terminal to ask.
 pub(crate) fn somebody_is_there() -> bool {
     io::stdin().is_terminal() && notes_are_at_terminal()
 }
 
-/// Asks a question that takes y or n; anything but y is no.
+/// Asks a yes/no question; anything but y is no.
 pub(crate) fn confirm(question: &str) -> Result<bool, CliError> {
     let _waiting = Waiting::for_an_answer();
     ask(&format!("{question} [y/N]"))?;
@@ -36,7 +36,7 @@ pub(crate) fn password(question: &str) -> Result<String, CliError> {
     });
     let mut line = String::new();
     let read = {
-        // Before the question: what is typed from then on is not shown.
+        // Before the question: input from then on is hidden.
         let _hidden = Hidden::new(&tty).map_err(no_terminal)?;
         write!(&tty, "{question}: ").map_err(CliError::Output)?;
         BufReader::new(&tty).read_line(&mut line)
@@ -50,7 +50,7 @@ fn no_terminal(source: io::Error) -> CliError {
     CliError::File { action: "read from", path: "the terminal".into(), source }
 }
 
-/// The terminal shows nothing that is typed while this lives.
+/// The terminal echoes nothing while this lives.
 struct Hidden<'a> {
     tty: &'a std::fs::File,
     before: Termios,
@@ -68,7 +68,7 @@ impl<'a> Hidden<'a> {
 
 impl Drop for Hidden<'_> {
     fn drop(&mut self) {
-        // The shell sets its terminal up again anyway.
+        // The shell resets its terminal anyway.
         let _ = termios::tcsetattr(self.tty, OptionalActions::Flush, &self.before);
     }
 }

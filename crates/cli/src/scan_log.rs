@@ -80,24 +80,24 @@ enum HeaderName {
     XRealIp,
 }
 
-/// Distinct clients and proxies that are held at once.
+/// The maximum number of distinct clients and proxies held at once.
 const MOST_CLIENTS: usize = 10_000;
-/// Matches that are shown.
+/// The maximum number of matches shown.
 const MOST_MATCHES: usize = 100_000;
-/// The platform's bound for one question.
+/// The platform's limit for one request.
 const MOST_ADDRESSES: usize = 10_000;
-/// What a log is known by: its first bytes.
+/// The number of first bytes that identify a log.
 const FINGERPRINT: u64 = 256;
 
 /// Where a scan ended.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
-    /// SHA-256 of the log's first bytes, and how many those were.
+    /// SHA-256 of the log's first bytes, and their number.
     fingerprint: String,
     fingerprint_of: u64,
-    /// Everything before is done.
+    /// Everything before is processed.
     offset: u64,
-    /// What was being reported when the state was written: repeated exactly, so that it counts once.
+    /// The report in progress when the state was written: repeated exactly, so that it counts once.
     pending: Option<Pending>,
 }
 
@@ -120,7 +120,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// As it is reported; requests that came directly are seen by the host's own firewall.
+    /// As reported; requests that came directly are seen by the host's own firewall.
     fn entry(&self) -> Option<Entry> {
         Some(Entry {
             client: self.client,
@@ -133,7 +133,7 @@ impl Seen {
     }
 }
 
-/// A match, as shown.
+/// A match as displayed.
 #[derive(Debug, Serialize)]
 struct Match {
     #[serde(flatten)]
@@ -141,18 +141,18 @@ struct Match {
     listed: Value,
 }
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Debug, Default, Serialize)]
 struct Scan {
     lines: u64,
     refused: u64,
-    /// The first refusal.
+    /// The first rejected line.
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<String>,
     /// Requests for which the platform has an event now.
     reported: u64,
     matches: Vec<Match>,
-    /// Matches that are not among these: there are too many to be held.
+    /// The number of further matches, beyond the limit.
     more: u64,
     #[serde(skip)]
     places: HashMap<(IpAddr, Option<IpAddr>), usize>,
@@ -175,7 +175,7 @@ impl Scan {
 }
 
 impl ScanLog {
-    /// Scans.
+    /// Runs the scan.
     pub(crate) fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
         let mut log = Log::open(&self.file)?;
         let mut state = match &self.state {
@@ -232,7 +232,7 @@ impl ScanLog {
         }
     }
 
-    /// Reads the state file and goes to where the last scan ended.
+    /// Reads the state file and seeks to where the last scan ended.
     fn resume(&self, path: &FilePath, log: &mut Log) -> Result<State, CliError> {
         let mut state = match fs::read_to_string(path) {
             Ok(text) => serde_json::from_str(&text).map_err(|error| {
@@ -245,13 +245,15 @@ impl ScanLog {
             Err(source) => return Err(failed("read", path)(source)),
         };
         let Some(file) = log.file.as_mut() else {
-            return Err(CliError::input("--state needs a plain file: no gzip, no standard input"));
+            return Err(CliError::input(
+                "--state requires a plain file: no gzip, no standard input",
+            ));
         };
         let read = |source| failed("read", &self.file)(source);
         let length = file.metadata().map_err(read)?.len();
         let known = fingerprint(file, state.fingerprint_of).map_err(read)?;
         if known != state.fingerprint || length < state.offset {
-            // Another file under the name: it was rotated.
+            // Another file of that name: it was rotated.
             state = State::default();
         }
         if state.fingerprint_of < FINGERPRINT {
@@ -262,7 +264,7 @@ impl ScanLog {
         Ok(state)
     }
 
-    /// Looks a part's clients up, and reports the listed ones.
+    /// Looks up a part's clients, and reports the listed ones.
     fn settle(
         &self,
         client: &Client,
@@ -306,7 +308,7 @@ impl ScanLog {
         Ok(())
     }
 
-    /// Writes the state so that a sudden end leaves the old one or the new one.
+    /// Writes the state atomically.
     fn save(&self, state: &State) -> Result<(), CliError> {
         let Some(path) = &self.state else { return Ok(()) };
         let text = serde_json::to_string(state)
@@ -327,7 +329,7 @@ impl ScanLog {
 fn random() -> Result<[u8; 16], CliError> {
     let mut bytes = [0; 16];
     let filled = SystemRandom::new().fill(&mut bytes);
-    filled.map_err(|_| CliError::input("the system gives no random bytes"))?;
+    filled.map_err(|_| CliError::input("the system provides no random bytes"))?;
     Ok(bytes)
 }
 
@@ -343,7 +345,7 @@ fn look_up(
     client: &Client,
     seen: &HashMap<(IpAddr, Option<IpAddr>), Seen>,
 ) -> Result<HashMap<IpAddr, Value>, CliError> {
-    let action = "look clients up";
+    let action = "look up the clients";
     let mut addresses: Vec<IpAddr> = seen.values().map(|seen| seen.client).collect();
     addresses.sort_unstable();
     addresses.dedup();
@@ -369,11 +371,11 @@ struct Part {
     seen: HashMap<(IpAddr, Option<IpAddr>), Seen>,
 }
 
-/// A log as it is read.
+/// A log being read.
 struct Log {
     name: PathBuf,
     lines: Box<dyn BufRead>,
-    /// The plain file, for going on in it.
+    /// The plain file, for resuming.
     file: Option<File>,
     at: u64,
 }
@@ -403,8 +405,8 @@ impl Log {
         Ok(())
     }
 
-    /// Reads on, up to `until`, the end, or so many clients. With `whole_lines`, a last line without
-    /// its end is left for the next scan.
+    /// Reads on, up to `until`, the end, or a number of clients. With `whole_lines`, an incomplete last line
+    /// is left for the next scan.
     fn part(
         &mut self,
         reading: &Reading,
@@ -463,8 +465,8 @@ fn unpacked(mut raw: impl BufRead + 'static) -> io::Result<Box<dyn BufRead>> {
     Ok(Box::new(raw))
 }
 
-/// Reads a line with its end; of one that is too long, only so much is kept as shows that it is. Gives
-/// how many bytes it took.
+/// Reads a line with its end; of one that is too long, only enough is kept to detect that. Returns the number
+/// of bytes read.
 fn read_line(from: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
     let mut taken = 0;
     loop {

@@ -1,5 +1,4 @@
-//! Where the platform is, whom it must be, and with which token to speak to it: from the environment,
-//! or from the file that `xshield login` writes.
+//! The platform's URL, CA and token: from the environment, or from the file that `xshield login` writes.
 
 use std::env;
 use std::fmt;
@@ -33,20 +32,19 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What a command needs to speak to the platform.
+/// What a command needs to talk to the platform.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Session {
     /// `https://` and authority, nothing more.
     pub(crate) url: String,
-    /// The CA certificate, PEM: whoever has a certificate of it is the platform.
+    /// The CA certificate, PEM: the platform has a certificate of this CA.
     pub(crate) ca: String,
-    /// Who we are.
+    /// The token.
     pub(crate) token: Token,
 }
 
-/// What is stored between two calls: whom the platform must be, and the token while somebody is signed
-/// in.
+/// What is stored between two calls: the platform's CA, and the token while somebody is signed in.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stored {
@@ -54,12 +52,12 @@ pub(crate) struct Stored {
     pub(crate) url: String,
     /// As in [`Session`]; it outlives the sign-in.
     pub(crate) ca: String,
-    /// Who is signed in.
+    /// The token of the signed-in user.
     #[serde(default)]
     pub(crate) token: Option<Token>,
 }
 
-/// What the environment says.
+/// The environment variables.
 #[derive(Debug, Default)]
 struct Environment {
     url: Option<String>,
@@ -81,7 +79,7 @@ impl Environment {
 impl Session {
     /// The session of this call: environment first, then the stored one.
     ///
-    /// A stored token and CA are for the stored URL and never go with another.
+    /// A stored token and CA belong to the stored URL and are never used with another.
     pub(crate) fn of_this_call() -> Result<Self, CliError> {
         let environment = Environment::read();
         let complete =
@@ -95,7 +93,7 @@ impl Session {
         Stored::read(&path()?)
     }
 
-    /// Stores the session, closed to other users, and gives its place.
+    /// Stores the session (mode 0600), and returns its path.
     pub(crate) fn store(&self) -> Result<PathBuf, CliError> {
         let path = path()?;
         let Self { url, ca, token } = self.clone();
@@ -103,8 +101,8 @@ impl Session {
         Ok(path)
     }
 
-    /// Forgets the stored token, and goes on knowing the platform by its CA certificate. Gives its URL;
-    /// `None` when what is stored is damaged and was deleted.
+    /// Deletes the stored token, and keeps the platform's CA certificate. Returns its URL; `None` when the
+    /// stored session is damaged and was deleted.
     pub(crate) fn end() -> Result<Option<String>, CliError> {
         Stored::end(&path()?)
     }
@@ -180,8 +178,7 @@ impl Environment {
         let url = match self.url {
             Some(url) => platform_url(&url)?,
             None => {
-                let stored =
-                    stored.as_ref().ok_or_else(|| missing("nothing names the platform"))?;
+                let stored = stored.as_ref().ok_or_else(|| missing("no platform is configured"))?;
                 stored.url.clone()
             }
         };
@@ -200,7 +197,7 @@ impl Environment {
     }
 }
 
-/// An `https` URL without path, as it is compared and stored.
+/// An `https` URL without path, in normal form.
 pub(crate) fn platform_url(text: &str) -> Result<String, CliError> {
     let refuse = || {
         CliError::input(format!(
@@ -220,12 +217,12 @@ fn path() -> Result<PathBuf, CliError> {
     let directory = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let config = directory("XDG_CONFIG_HOME").or_else(|| Some(directory("HOME")?.join(".config")));
     let config = config.ok_or_else(|| {
-        CliError::input("neither XDG_CONFIG_HOME nor HOME names a directory; set one of them")
+        CliError::input("neither XDG_CONFIG_HOME nor HOME is set to a directory; set one of them")
     })?;
     Ok(config.join("xshield").join("cli.yaml"))
 }
 
-/// What to say of a file with a secret that other users can read.
+/// The warning about a file with a secret that other users can read.
 #[must_use]
 pub fn exposed(path: &Path) -> Option<String> {
     let mode = fs::metadata(path).ok()?.permissions().mode() & 0o7777;
@@ -269,7 +266,7 @@ mod tests {
         assert!(error.contains(&format!("there is no token for {url}")), "{error}");
         let ci = Environment { token: Some(Token("ci".to_owned())), ..Environment::default() };
         assert_eq!(ci.over(Some(stored)).unwrap().ca, session(url).ca);
-        // What is damaged goes as a whole; what is gone is no error.
+        // A damaged session is deleted as a whole; a missing one is no error.
         fs::write(&path, "url: https://a\ntok").unwrap();
         assert_eq!(Stored::end(&path).unwrap(), None);
         assert!(!path.exists());

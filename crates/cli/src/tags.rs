@@ -1,4 +1,4 @@
-//! Tags as they are typed and shown: `role=web`.
+//! Tags as typed and displayed: `role=web`.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -32,7 +32,7 @@ impl Tag {
     }
 }
 
-/// A change of an asset's tags: `role=web` sets one, `role-` takes it away.
+/// A change of an asset's tags: `role=web` sets one, `role-` removes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TagChange {
     /// Set.

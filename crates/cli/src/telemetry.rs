@@ -1,5 +1,5 @@
-//! `xshield ruleset`, `programmed` and `ports`: what a host should enforce, what its kernel says it
-//! does, and what listens on it.
+//! `xshield ruleset`, `programmed` and `ports`: the ruleset of a host, what its kernel has, and its listening
+//! ports.
 
 use clap::Args;
 use serde_json::Value;
@@ -33,7 +33,7 @@ enum RulesetAction {
 }
 
 impl RulesetCommand {
-    /// Asks the platform.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let RulesetAction::Show { asset } = self.action;
         let action = "show the ruleset";
@@ -72,7 +72,7 @@ fn ruleset_text(ruleset: &Ruleset, screen: &Screen) -> String {
     format!("{}\n{}", sheet.render(), table.render(screen))
 }
 
-/// The rules by the mode they are in; of the tested stance those that it has besides.
+/// The rules by mode; for test mode, those that are additional.
 fn shown_rules(rules: &DirectionRules) -> Vec<(&'static str, StanceRules)> {
     let mut shown = vec![("enforce", rules.enforced.clone())];
     if let Some(tested) = &rules.tested {
@@ -107,14 +107,14 @@ fn rule_cells(rule: &Rule) -> [comfy_table::Cell; 4] {
     let services: Vec<_> = rule.services.iter().map(ToString::to_string).collect();
     let program = match rule.program() {
         None => "-".to_owned(),
-        // As the column's heading has it.
+        // As in the heading of the column.
         Some(program) if program.user().is_none() && program.unit().is_none() => program.into(),
         Some(program) => program.to_string(),
     };
     [cell(rule.id.as_str()), cell(peers_text(&rule.peers)), cell(services.join(" ")), cell(program)]
 }
 
-/// Peers shown in a row, at most.
+/// The maximum number of peers in a row.
 const MANY: usize = 8;
 
 fn peers_text(peers: &Peers) -> String {
@@ -152,14 +152,14 @@ pub struct ProgrammedCommand {
 const UNTOLD: &str = "The last report has no nft listing; request it with: xshield asset resend";
 
 impl ProgrammedCommand {
-    /// Asks the platform.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let action = "show the programmed rules";
         let path = Path::of_asset(&self.asset, &["programmed"]);
         let answer = Client::of_this_call()?.get(action, &path)?;
         self.output.show(&answer, |screen| {
             let programmed: Programmed = view(action, &answer)?;
-            // Its lines are what is asked for: the host's words, at the end, each moved in.
+            // The text of the host is requested explicitly: it is printed at the end, each line indented.
             let nft = answer["report"]["text"].as_str();
             let mut text = programmed_text(&programmed, Timestamp::now(), screen);
             if self.nft {
@@ -208,7 +208,7 @@ pub struct PortsCommand {
 }
 
 impl PortsCommand {
-    /// Asks the platform.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let action = "show the listening ports";
         let path = Path::of_asset(&self.asset, &["ports"]);

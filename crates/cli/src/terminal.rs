@@ -1,4 +1,4 @@
-//! What people and programs see: tables, colours where they are wanted, JSON.
+//! Output: tables, colors if wanted, JSON.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -9,7 +9,7 @@ use xshield_wire::foreign;
 
 use crate::error::CliError;
 
-/// How to show an answer.
+/// How to show a response.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Output {
     /// Print the platform's JSON, for programs.
@@ -18,7 +18,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Prints the JSON, or what `for_people` makes of it.
+    /// Prints the JSON, or the output of `for_people`.
     pub(crate) fn show(
         self,
         answer: &Value,
@@ -28,10 +28,11 @@ impl Output {
             return json(answer);
         }
         match for_people(&Screen::of_stdout()) {
-            // What was asked for is done; a newer platform says it in words that are not known here.
+            // The request succeeded; a newer platform answered in an unknown form.
             Err(CliError::Answer { source, .. }) => {
                 note(&format!(
-                    "The answer is of another version of the platform and is shown as JSON ({source})."
+                    "The response is of another version of the platform and is shown as JSON \
+                     ({source})."
                 ));
                 json(answer)
             }
@@ -57,7 +58,7 @@ impl Output {
     }
 }
 
-/// Prints JSON for programs, over several lines.
+/// Prints pretty JSON for programs.
 pub(crate) fn json(answer: &Value) -> Result<(), CliError> {
     print(&pretty(answer)?)
 }
@@ -67,7 +68,7 @@ pub(crate) fn json_line(answer: &Value) -> Result<(), CliError> {
     print(&foreign::json(answer).map_err(unwritten)?)
 }
 
-/// JSON over several lines.
+/// Pretty JSON.
 pub(crate) fn pretty(answer: &Value) -> Result<String, CliError> {
     foreign::json_pretty(answer).map_err(unwritten)
 }
@@ -76,26 +77,25 @@ fn unwritten(error: serde_json::Error) -> CliError {
     CliError::Output(error.into())
 }
 
-/// Prints a text, with an end of line when it has none.
+/// Prints a text, with a final newline.
 pub(crate) fn print(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     write!(out, "{text}{end}").and_then(|()| out.flush()).map_err(CliError::Output)
 }
 
-/// Standard output for data that is written as it comes, and is no text of others: addresses and the
-/// signs before them.
+/// Standard output for streamed data that contains no foreign text: addresses and the signs before them.
 pub(crate) fn data() -> io::StdoutLock<'static> {
     io::stdout().lock()
 }
 
-/// Tells people what was done, or what to mind, beside the output proper.
+/// Reports what was done, or a hint, on standard error.
 pub(crate) fn note(text: &str) {
-    // Nobody is left to be told when this fails.
+    // There is nobody to report a failure to.
     let _ = writeln!(io::stderr(), "{}", foreign::lines(text));
 }
 
-/// How wide the output may be and whether it may have colours.
+/// The width of the output, and whether it may have colors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Screen {
     width: Option<u16>,
@@ -120,23 +120,23 @@ impl Screen {
         Self { width: width.filter(|columns| *columns >= 40), ink }
     }
 
-    /// As wide as it gets, without colours: for pipes and tests.
+    /// Unlimited width, without colors: for pipes and tests.
     pub(crate) fn plain() -> Self {
         Self { width: None, ink: Ink::Plain }
     }
 }
 
-/// Whether the output proper is on a terminal.
+/// Whether standard output is a terminal.
 pub(crate) fn output_is_at_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Whether notes are on a terminal.
+/// Whether standard error is a terminal.
 pub(crate) fn notes_are_at_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Whether a terminal takes text and nothing else.
+/// Whether a terminal only supports plain text.
 pub(crate) fn is_plain_terminal() -> bool {
     std::env::var_os("TERM").is_none_or(|term| term == "dumb")
 }
@@ -149,7 +149,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Without rows it is shown as the text `empty`.
+    /// Without rows it is rendered as the text `empty`.
     pub(crate) fn new(header: &'static [&'static str], empty: &'static str) -> Self {
         Self { header, rows: Vec::new(), empty }
     }
@@ -159,7 +159,7 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// The table as text.
+    /// Renders the table.
     pub(crate) fn render(self, screen: &Screen) -> String {
         if self.rows.is_empty() {
             return self.empty.to_owned();
@@ -189,7 +189,7 @@ impl Table {
     }
 }
 
-/// Names and values, one a line.
+/// Names and values, one per line.
 pub(crate) struct Sheet(Vec<(&'static str, String)>);
 
 impl Sheet {
@@ -203,7 +203,7 @@ impl Sheet {
         self.0.push((name, foreign::lines(value.as_ref()).into_owned()));
     }
 
-    /// The sheet as text.
+    /// Renders the sheet.
     pub(crate) fn render(&self) -> String {
         let wide = self.0.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         let mut text = String::new();
@@ -225,22 +225,22 @@ pub(crate) fn number(value: u64) -> Cell {
     Cell::new(value).set_alignment(CellAlignment::Right)
 }
 
-/// All is well.
+/// Good.
 pub(crate) fn good(text: impl AsRef<str>) -> Cell {
     cell(text).fg(Color::Green)
 }
 
-/// Worth a look.
+/// Worth attention.
 pub(crate) fn warning(text: impl AsRef<str>) -> Cell {
     cell(text).fg(Color::Yellow)
 }
 
-/// Something is wrong.
+/// Bad.
 pub(crate) fn bad(text: impl AsRef<str>) -> Cell {
     cell(text).fg(Color::Red)
 }
 
-/// Asks, on the line on which the answer is typed.
+/// Asks on the line on which the answer is typed.
 pub(crate) fn ask(question: &str) -> Result<(), CliError> {
     let mut stderr = io::stderr();
     write!(stderr, "{} ", foreign::lines(question))
@@ -278,7 +278,7 @@ mod tests {
         assert!(plain.lines().all(|line| line.chars().count() <= 40), "{plain}");
     }
 
-    /// Answers are read by `view`, which keeps every text on its line, or by one of these.
+    /// Responses are read with `view`, which confines every text to its line, or with one of these.
     #[test]
     fn texts_of_answers_are_printed_by_nobody_else() {
         let mut dirs = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];

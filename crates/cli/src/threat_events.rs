@@ -61,7 +61,7 @@ pub(crate) struct EventsCommand {
     limit: usize,
 }
 
-/// What each action means.
+/// The help text of each action.
 fn action(action: &ThreatAction) -> Option<&'static str> {
     Some(match action {
         ThreatAction::Blocked => "Dropped",
@@ -69,7 +69,7 @@ fn action(action: &ThreatAction) -> Option<&'static str> {
     })
 }
 
-/// What each choice about proxies means.
+/// The help text of each choice about proxies.
 fn via_proxy(via: &ViaProxy) -> Option<&'static str> {
     Some(match via {
         ViaProxy::Only => "Only matches behind proxies",
@@ -80,7 +80,7 @@ fn via_proxy(via: &ViaProxy) -> Option<&'static str> {
 const EVENTS: &str = "read threat events";
 
 impl EventsCommand {
-    /// Asks the platform.
+    /// Runs the command.
     pub(crate) fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
         let now = Timestamp::now();
         let path = Path::of(&["threat", "events"]).of_query(&ThreatEventQuery {
@@ -107,7 +107,7 @@ impl EventsCommand {
     }
 }
 
-/// "No events" means something only beside what was lost.
+/// Reports lost matches: "no events" is only meaningful together with these.
 fn tell_losses(client: &Client) -> Result<(), CliError> {
     let action = "read lost threat events";
     let losses: Losses = view(action, &client.get(action, &Path::of(&["threat", "losses"]))?)?;
@@ -184,7 +184,7 @@ fn feeds(event: &EventView) -> String {
     format!("{}{sure}", names.join(" "))
 }
 
-/// Carries `xshield threat address` out.
+/// Runs `xshield threat address`.
 pub(crate) fn address(address: IpAddr, client: &Client, output: Output) -> Result<(), CliError> {
     let action = "look up the address";
     let path = Path::of(&["threat", "addresses", &address.to_string()]);

@@ -11,13 +11,13 @@ const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 const WEEK: i64 = 7 * DAY;
 
-/// A length of time, in whole seconds: `45s`, `10min`, `12h`, `90d`, `2w`.
+/// A duration in whole seconds: `45s`, `10min`, `12h`, `90d`, `2w`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span(i64);
 
-/// Why a text is no length of time.
+/// Why a text is not a duration.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not a length of time: expected a whole number and s, min, h, d or w, e.g. 90d")]
+#[error("{0:?} is not a duration: expected a whole number and s, min, h, d or w, e.g. 90d")]
 pub(crate) struct SpanError(String);
 
 impl FromStr for Span {
@@ -36,30 +36,30 @@ impl FromStr for Span {
             _ => return Err(refuse()),
         };
         let number: i64 = number.parse().map_err(|_| refuse())?;
-        // A century is more than anyone means, and keeps sums of times in range.
+        // A century is more than anyone needs, and keeps sums of times in range.
         let total = number.checked_mul(seconds).filter(|total| *total <= 36_525 * DAY);
         total.map(Self).ok_or_else(refuse)
     }
 }
 
 impl Span {
-    /// The length.
+    /// The duration.
     pub(crate) fn seconds(self) -> i64 {
         self.0
     }
 
-    /// So long after `now`.
+    /// The time this long after `now`.
     pub(crate) fn after(self, now: Timestamp) -> Timestamp {
         now.plus(self.0)
     }
 }
 
-/// A point in the past: so long ago, or a time as in RFC 3339.
+/// A point in the past: a duration ago, or an RFC 3339 time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Since {
-    /// So long ago.
+    /// A duration ago.
     Ago(Span),
-    /// Then.
+    /// An absolute time.
     At(Timestamp),
 }
 
@@ -72,16 +72,14 @@ impl FromStr for Since {
         }
         let quoted = serde_json::Value::from(text);
         let at = serde_json::from_value(quoted).map_err(|_| {
-            format!(
-                "{text:?} is neither a length of time (1h, 7d) nor a time (2026-11-21T04:00:00Z)"
-            )
+            format!("{text:?} is neither a duration (1h, 7d) nor a time (2026-11-21T04:00:00Z)")
         })?;
         Ok(Self::At(at))
     }
 }
 
 impl Since {
-    /// The point.
+    /// The absolute time.
     pub(crate) fn at(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Ago(span) => now.plus(-span.0),
@@ -95,7 +93,7 @@ pub(crate) fn relative_or_dash(then: Option<Timestamp>, now: Timestamp) -> Strin
     then.map_or_else(|| "-".to_owned(), |then| relative(then, now))
 }
 
-/// The hour and the second, in UTC, for lines that follow each other closely.
+/// The time of day, in UTC, for consecutive lines.
 pub(crate) fn of_day(then: Timestamp) -> String {
     match OffsetDateTime::from_unix_timestamp(then.0) {
         Ok(time) => format!("{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second()),

@@ -1,5 +1,5 @@
-//! Whom to trust at the first sign-in: a CA certificate from a file, or the one that the platform shows
-//! and whose fingerprint the operator knows.
+//! Trust at the first sign-in: a CA certificate from a file, or the one that the platform shows and whose
+//! fingerprint the operator knows.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -24,7 +24,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint([u8; 32]);
 
-/// Why a text is no fingerprint.
+/// Why a text is not a fingerprint.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not a fingerprint: expected sha256: and 64 hexadecimal digits")]
 pub(crate) struct FingerprintError(String);
@@ -54,15 +54,15 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// The certificate that a platform shows as its CA's. Nothing vouches for it yet.
+/// The CA certificate that a platform shows. It is not trusted yet.
 #[derive(Debug)]
 pub(crate) struct ShownCa(CertificateDer<'static>);
 
 impl ShownCa {
-    /// Asks the platform. Nothing but a TLS greeting is sent.
+    /// Requests it. Nothing but a TLS handshake is sent.
     pub(crate) fn ask(url: &str) -> Result<Self, CliError> {
         let chain = shown_chain(url).map_err(|source| CliError::Unreachable {
-            action: "see the platform's certificate".to_owned(),
+            action: "read the platform's certificate".to_owned(),
             url: url.to_owned(),
             left: None,
             source: Box::new(ureq::Error::Io(source)),
@@ -83,15 +83,15 @@ impl ShownCa {
         Fingerprint(bytes)
     }
 
-    /// The certificate as PEM, if it is the one with this fingerprint.
+    /// The certificate as PEM, if it has this fingerprint.
     pub(crate) fn if_it_has(self, expected: Fingerprint) -> Result<String, CliError> {
         let got = self.fingerprint();
         if got == expected {
             return Ok(self.into_pem());
         }
         Err(CliError::Untrusted(format!(
-            "this is not the platform that was meant: its CA has the fingerprint {got}, \
-             expected {expected}"
+            "this is not the expected platform: its CA has the fingerprint {got}, expected \
+             {expected}"
         )))
     }
 
@@ -108,7 +108,7 @@ impl ShownCa {
     }
 }
 
-/// Greets and takes down the certificates that come back.
+/// Starts a handshake and records the certificates received.
 fn shown_chain(url: &str) -> io::Result<Vec<CertificateDer<'static>>> {
     let uri: ureq::http::Uri = url.parse().map_err(io::Error::other)?;
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
@@ -148,7 +148,7 @@ fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Believes any chain, in order to see it. The connection is used for nothing else.
+/// Accepts any chain in order to record it. The connection is used for nothing else.
 #[derive(Debug)]
 struct TakesDown {
     provider: CryptoProvider,

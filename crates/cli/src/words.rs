@@ -1,9 +1,9 @@
-//! The API's words, as people read them.
+//! Names of API values.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// The word that the API has for a value: `waiting`, `given-up`.
+/// The API's name of a value: `waiting`, `given-up`.
 pub(super) fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(Value::String(word)) => word,

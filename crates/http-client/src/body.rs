@@ -1,18 +1,18 @@
-//! What a server or a file gives, bounded and unpacked.
+//! The content from a server or a file, with a size limit and decompression.
 
 use std::io::{self, BufReader, Cursor, Read};
 
 use flate2::read::MultiGzDecoder;
 
-/// A stream of bytes that somebody else made.
+/// A stream of bytes from an external source.
 pub type Bytes = Box<dyn Read + Send>;
 
-/// More than the limit came.
+/// The limit was exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more than {0} bytes came; raise the feed's limit if that is right")]
+#[error("received more than {0} bytes; raise the feed's limit if that is expected")]
 pub struct TooMuch(pub u64);
 
-/// Ends with an error when more than `limit` bytes come.
+/// Fails when more than `limit` bytes arrive.
 struct Bounded<R> {
     inner: R,
     left: u64,
@@ -30,15 +30,15 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-/// A web server may pack what is packed already.
+/// A web server may compress what is compressed already.
 const LAYERS: usize = 2;
-/// Memory that unpacking may take, as a power of two.
+/// The memory limit for decompression, as a power of two.
 const WINDOW_LOG: u32 = 27;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// The bytes, `limit` at most before they are unpacked, unpacked from gzip and zstd. How much comes
-/// out is the reader's to bound.
+/// The bytes, at most `limit` before decompression, decompressed from gzip and zstd. The reader has to limit
+/// the output.
 ///
 /// # Errors
 /// When the first bytes can't be read.

@@ -1,8 +1,8 @@
-//! One request to a web server, and its answer.
+//! One request to a web server, and its response.
 //!
-//! Redirects are followed by hand, five at most. What proves who asks goes to the first server only. The
-//! server is vouched for by the system's certificate authorities (what the operating system updates, and
-//! where companies add their own), or by the one that was given, and no other.
+//! Redirects are followed manually, at most five. Credentials are only sent to the first server. Only the
+//! system's certificate authorities are trusted (which the operating system updates, and companies extend
+//! with their own), or the given one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,37 +19,37 @@ use crate::guard::{Guarded, Reach};
 
 const REDIRECTS: usize = 5;
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
-/// A server that says nothing for so long has gone.
+/// The timeout for a silent server.
 const IDLE: Duration = Duration::from_secs(30);
-/// Headers are text; the pool of what servers send in them is not ours to keep.
+/// The limit for headers, so that servers can't fill the memory with them.
 const MAX_HEADER: usize = 1024;
 
-/// One question to a web server.
+/// A request to a web server.
 #[derive(Clone)]
 pub struct Request {
-    /// Where.
+    /// The URL.
     pub url: Url,
-    /// What is asked for, e.g. `*/*`.
+    /// The accepted types, e.g. `*/*`.
     pub accept: &'static str,
-    /// What every hop may see.
+    /// Headers for every hop.
     pub headers: Vec<(&'static str, String)>,
-    /// A header that only the server of `url` may see.
+    /// A header for the server of `url` only.
     pub secret: Option<(String, Secret)>,
-    /// Sent with the request, and only to the server of `url`.
+    /// The body, sent only to the server of `url`.
     pub body: Option<Vec<u8>>,
-    /// The only authorities (PEM) that may vouch for the server.
+    /// The only trusted authorities (PEM) for the server.
     pub ca: Option<String>,
     /// An HTTP proxy.
     pub proxy: Option<Url>,
-    /// Which addresses may be reached.
+    /// The addresses that may be connected to.
     pub reach: Reach,
-    /// Whether plain HTTP is good enough.
+    /// Whether plain HTTP is allowed.
     pub plain: Plain,
-    /// How long everything may take.
+    /// The timeout for everything.
     pub within: Duration,
 }
 
-/// Whether plain HTTP is good enough.
+/// Whether plain HTTP is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plain {
     /// It is not.
@@ -58,7 +58,7 @@ pub enum Plain {
     Allowed,
 }
 
-/// A text that is never shown.
+/// A text that is never displayed.
 #[derive(Clone)]
 pub struct Secret(pub String);
 
@@ -68,66 +68,66 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why there was no answer that can be used.
+/// Why there was no usable response.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The server could not be asked.
+    /// The server could not be reached.
     #[error("could not reach {host}")]
     Unreachable {
-        /// Whom.
+        /// The server.
         host: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: ureq::Error,
     },
-    /// The server says no.
+    /// The server refused.
     #[error("{host} answered {status}{hint}{}", asked_to_wait(*.retry_after))]
     Status {
-        /// Who.
+        /// The server.
         host: String,
         /// The HTTP status.
         status: u16,
         /// What to do about it.
         hint: &'static str,
-        /// In how many seconds it wants to be asked again, if it says so.
+        /// The delay in seconds that it asks for, if any.
         retry_after: Option<u64>,
     },
     /// More than five redirects.
     #[error("{host} redirects more than {REDIRECTS} times")]
     Redirects {
-        /// Where it began.
+        /// The first server.
         host: String,
     },
-    /// A redirect to something that is no URL.
-    #[error("{host} redirects to what is no URL")]
+    /// A redirect to an invalid URL.
+    #[error("{host} redirects to an invalid URL")]
     Location {
-        /// Who.
+        /// The server.
         host: String,
     },
-    /// A redirect to, or a request of, something else than HTTPS.
-    #[error("{host} is to be asked over {scheme}, not https; allow http if that is meant")]
+    /// A redirect or a request to a scheme other than HTTPS.
+    #[error("the URL of {host} uses {scheme}, not https; allow http if that is intended")]
     Scheme {
-        /// Whom.
+        /// The server.
         host: String,
-        /// How.
+        /// The scheme.
         scheme: String,
     },
-    /// The system knows no certificate authorities.
+    /// The system has no certificate authorities.
     #[error("the system has no certificate authorities: install ca-certificates, or give a CA")]
     NoRoots,
-    /// The CA or the proxy can't be used.
-    #[error("the {0} can't be used")]
+    /// The CA or the proxy is invalid.
+    #[error("the {0} is invalid")]
     Setting(&'static str),
-    /// The header can't be sent.
+    /// The header is invalid.
     #[error("the header can't be sent: its name or value is not allowed in HTTP")]
     Header,
-    /// It took too long.
-    #[error("it took longer than the {0:?} it may take")]
+    /// The timeout expired.
+    #[error("it took longer than the limit of {0:?}")]
     TooSlow(Duration),
 }
 
 impl FetchError {
-    /// The HTTP status, when there was one.
+    /// The HTTP status, if there was one.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -136,7 +136,7 @@ impl FetchError {
         }
     }
 
-    /// In how many seconds the server wants to be asked again, if it says so.
+    /// The delay in seconds that the server asks for, if any.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self {
@@ -150,18 +150,18 @@ fn asked_to_wait(retry_after: Option<u64>) -> String {
     retry_after.map_or_else(String::new, |seconds| format!(", and to wait for {seconds} s"))
 }
 
-/// A server's answer: 200, 204 or 304.
+/// A server's response: 200, 204 or 304.
 pub struct Answer {
-    /// Which of them.
+    /// The status.
     pub status: StatusCode,
-    /// Its headers.
+    /// The headers.
     pub headers: HeaderMap,
-    /// Its body, still to be read.
+    /// The body, not read yet.
     pub body: Body,
 }
 
 impl Answer {
-    /// A header's text, unless it is longer than any sensible one.
+    /// The value of a header, unless it is unreasonably long.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<String> {
         let text = self.headers.get(name)?.to_str().ok()?;
@@ -169,8 +169,8 @@ impl Answer {
     }
 }
 
-/// Asks, follows redirects, and gives the answer when it is 200, 204 or 304: what another success
-/// brings is not what was asked for, such as a part of it (206). Blocks.
+/// Sends a request, follows redirects, and returns the response if it is 200, 204 or 304: other successes are
+/// not what was requested, such as a part of it (206). Blocks.
 ///
 /// # Errors
 /// See [`FetchError`].
@@ -209,8 +209,8 @@ pub fn fetch(request: &Request) -> Result<Answer, FetchError> {
     Err(FetchError::Redirects { host: host(&request.url) })
 }
 
-/// What a server that is asked too often, or is down for a while, says of when it wants to be asked
-/// again (RFC 9110, 10.2.3): in how many seconds, or a date, which becomes seconds from `now` on.
+/// The delay that a rate-limiting or unavailable server asks for (RFC 9110, 10.2.3): in seconds, or a date,
+/// which is converted to seconds from `now`.
 #[must_use]
 pub fn retry_after(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<u64> {
     if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
@@ -222,7 +222,7 @@ pub fn retry_after(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> 
         return Some(text.parse().unwrap_or(u64::MAX));
     }
     let at = httpdate::parse_http_date(text).ok()?;
-    // A part of a second is waited for, too.
+    // Fractions of a second are rounded up.
     Some(at.duration_since(now).map_or(0, |wait| wait.as_millis().div_ceil(1000) as u64))
 }
 
@@ -231,8 +231,8 @@ fn hint(status: StatusCode) -> &'static str {
         206 => ": the server sent only part of the file, and an incomplete list is not used",
         401 | 403 => ": check the feed's header and key",
         404 | 410 => ": check the feed's address",
-        429 => ": it is asked too often",
-        500.. => ": it is tried again later",
+        429 => ": too many requests",
+        500.. => ": it is retried later",
         _ => "",
     }
 }
@@ -339,7 +339,7 @@ mod tests {
             (429, "120", date, Some(120)),
             (503, " 0 ", date, Some(0)),
             (503, "99999999999999999999999", date, Some(u64::MAX)),
-            // The three forms of dates that RFC 9110 has.
+            // The three date formats of RFC 9110.
             (503, "Sun, 06 Nov 1994 08:49:37 GMT", before, Some(90)),
             (503, "Sunday, 06-Nov-94 08:49:37 GMT", before, Some(90)),
             (503, "Sun Nov  6 08:49:37 1994", before, Some(90)),
@@ -348,7 +348,7 @@ mod tests {
             (429, "-5", date, None),
             (429, "1.5", date, None),
             (429, "", date, None),
-            // Others may say so, and are not asked.
+            // Other statuses may have it, and are ignored.
             (500, "120", date, None),
             (404, "120", date, None),
         ] {

@@ -1,7 +1,7 @@
-//! Which addresses the platform may be sent to by a name that somebody else controls.
+//! Which addresses the platform may connect to under a name that others control.
 //!
-//! Without it, whoever runs a feed (or its DNS, or a page that redirects) could have the platform ask
-//! its own network: cloud metadata, admin interfaces, other tenants.
+//! Without it, the operator of a feed (or of its DNS, or of a redirecting page) could make the platform send
+//! requests to its own network: cloud metadata, admin interfaces, other tenants.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs as _};
@@ -12,7 +12,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::NextTimeout;
 use url::{Host, Url};
 
-/// Which addresses may be reached.
+/// The allowed addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     /// Addresses of the internet.
@@ -21,7 +21,7 @@ pub enum Reach {
     Private,
 }
 
-/// Why an address is not asked.
+/// Why an address is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name} is at {address}, {what}; {}", .what.advice())]
 pub struct Refused {
@@ -30,12 +30,12 @@ pub struct Refused {
     what: Kind,
 }
 
-/// What kind of address it is.
+/// The kind of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Loopback,
     Private,
-    /// Never asked, whatever is allowed.
+    /// Never allowed.
     Metadata,
     LinkLocal,
     Special,
@@ -45,10 +45,10 @@ impl Kind {
     fn advice(self) -> &'static str {
         match self {
             Self::Loopback | Self::Private => {
-                "if that is meant, an admin must allow private addresses"
+                "if that is intended, an admin must allow private addresses"
             }
             Self::Metadata | Self::LinkLocal | Self::Special => {
-                "nothing there is asked or sent anything"
+                "connections to it are never allowed"
             }
         }
     }
@@ -59,18 +59,18 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Loopback => "this machine itself",
             Self::Private => "a private address",
-            Self::Metadata => "where clouds keep their machines' secrets",
+            Self::Metadata => "a cloud metadata service",
             Self::LinkLocal => "a link-local address",
-            Self::Special => "an address of special use",
+            Self::Special => "a special-use address",
         })
     }
 }
 
 impl Reach {
-    /// Refuses an address that may not be reached.
+    /// Refuses an address that is not allowed.
     ///
     /// # Errors
-    /// [`Refused`], with the `name` under which it was found.
+    /// [`Refused`], with the `name` that resolved to it.
     pub fn check(self, name: &str, address: IpAddr) -> Result<(), Refused> {
         let refused = match (kind(address), self) {
             (None, _) | (Some(Kind::Loopback | Kind::Private), Self::Private) => return Ok(()),
@@ -80,7 +80,7 @@ impl Reach {
     }
 }
 
-/// What is special about an address; nothing about those of the internet.
+/// The kind of a special address; `None` for those of the internet.
 fn kind(address: IpAddr) -> Option<Kind> {
     match address.to_canonical() {
         IpAddr::V4(address) => kind_v4(address),
@@ -121,7 +121,7 @@ fn kind_v6(address: Ipv6Addr) -> Option<Kind> {
     };
     match part {
         [0, 0, 0, 0, 0, 0, 0, 1] => Some(Kind::Loopback),
-        // What IPv4 address it stands for decides: NAT64 (RFC 6052), 6to4 (RFC 3056).
+        // Decided by the embedded IPv4 address: NAT64 (RFC 6052), 6to4 (RFC 3056).
         [0x64, 0xff9b, 0, 0, 0, 0, a, b] => kind_v4(low(a, b)),
         [0x2002, a, b, ..] => kind_v4(low(a, b)),
         // IPv4-compatible, local NAT64, Teredo.
@@ -136,12 +136,11 @@ fn kind_v6(address: Ipv6Addr) -> Option<Kind> {
     }
 }
 
-/// Resolves names, and refuses those with an address that may not be reached. What it gives is what
-/// is connected to.
+/// Resolves names, and refuses those with an address that is not allowed. Connections only use its results.
 #[derive(Debug)]
 pub struct Guarded {
     reach: Reach,
-    /// An operator named it: it may be anywhere.
+    /// Configured by an operator: it may have any address.
     proxy: Option<(String, u16)>,
     names: DefaultResolver,
 }
@@ -157,10 +156,10 @@ impl Guarded {
     }
 
     /// Refuses a server behind the proxy as far as can be told from here. The proxy resolves its name
-    /// by itself: what that finds is the proxy's to refuse.
+    /// independently: refusing the result is up to the proxy.
     ///
     /// # Errors
-    /// When the name is, or resolves here to, an address that may not be reached.
+    /// When the name is, or resolves here to, an address that is not allowed.
     pub fn check_behind_proxy(&self, url: &Url) -> Result<(), ureq::Error> {
         let name = url.host_str().unwrap_or_default();
         let addresses: Vec<IpAddr> = match url.host() {
@@ -275,7 +274,7 @@ mod tests {
         for (url, good) in [
             ("https://93.184.215.14/", true),
             ("https://127.0.0.1/", false),
-            // The URL's parser writes them as what they are.
+            // The URL parser normalizes these.
             ("https://0x7f.1/", false),
             ("https://2130706433/", false),
             ("https://[::ffff:169.254.169.254]/", false),

@@ -1,8 +1,7 @@
-//! Requests to servers that operators name: guarded, bounded. Blocks.
+//! Requests to servers that operators name: restricted and limited. Blocks.
 //!
-//! Every hop's name is resolved here, every address is looked at, and only an address that was looked at
-//! is connected to: no name can change its mind in between ([`guard`]). What comes back is bounded in
-//! bytes and time ([`fetch`], [`body`]).
+//! Every hop's name is resolved here, every address is checked, and only a checked address is connected to:
+//! DNS rebinding has no effect ([`guard`]). Responses are limited in size and time ([`fetch`], [`body`]).
 
 pub mod body;
 pub mod fetch;

@@ -148,7 +148,7 @@ mod tests {
             ("now  db-1  4", "3 s ago  db-1        17", true),
             ("now  db-1  4", "3 s ago  db-2        17", false),
             ("now  db-1  4", "never  db-1  4", false),
-            ("Revision 1 is committed", "Revision 2 is committed", false),
+            ("Committed revision 1", "Committed revision 2", false),
             ("  in force", "in force", false),
             ("a", "a  b", false),
         ] {

@@ -1,4 +1,4 @@
-//! What an alert says. Kept as JSON in the database, and sent as such by webhooks.
+//! The content of an alert. Stored as JSON in the database, and sent as such by webhooks.
 
 use serde::{Deserialize, Serialize};
 use xshield_policy::protocol::SCTP;
@@ -14,19 +14,19 @@ pub const NAME: &str = "Malicious IP Match";
 /// Its name when the peer came through a proxy.
 pub const NAME_VIA_PROXY: &str = "Malicious IP Match (via proxy)";
 
-/// What an alert is about, as one word.
+/// The subject of an alert, as one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AlertKind {
     /// Traffic with a listed peer.
     ThreatMatch,
-    /// A feed that should have been read long ago.
+    /// A feed whose last fetch is too old.
     FeedStale,
-    /// A feed that waits for an operator.
+    /// A feed with a held listing.
     FeedHeld,
     /// A host that could not record matches.
     RecorderLosses,
-    /// Somebody tries a channel.
+    /// A test of a channel.
     Test,
 }
 
@@ -44,15 +44,15 @@ impl AlertKind {
     }
 }
 
-/// How bad it is.
+/// The severity.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// For the record.
+    /// Informational.
     Low,
-    /// It was stopped, or something needs care.
+    /// It was blocked, or something needs attention.
     Medium,
     /// The peer got through.
     High,
@@ -61,19 +61,19 @@ pub enum Severity {
 /// An alert.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Alert {
-    /// What it is about, e.g. `Malicious IP Match`.
+    /// Its name, e.g. `Malicious IP Match`.
     pub name: String,
     /// The same, for programs.
     pub kind: AlertKind,
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// The rule that told.
+    /// The rule that raised it.
     pub rule: String,
     /// When.
     pub at: Timestamp,
-    /// One line for people.
+    /// A summary on one line.
     pub summary: String,
-    /// How many of the same were withheld since the last alert, or could not be told.
+    /// The number of similar alerts withheld since the last one.
     pub withheld: u64,
     /// The count that reached a rule's threshold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,7 +83,7 @@ pub struct Alert {
     pub event: Option<EventView>,
 }
 
-/// Traffic with a listed peer, added up over all reports.
+/// Traffic with a listed peer, aggregated over all reports.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EventView {
     /// Its number.
@@ -97,8 +97,8 @@ pub struct EventView {
     /// `blocked`, or `recorded`: let through to the policy.
     #[schema(value_type = String)]
     pub action: ThreatAction,
-    /// Whether the asset's own firewall can block it: not behind a proxy, where it sees the proxy's
-    /// address only.
+    /// Whether the asset's own firewall can block it: not behind a proxy, where it only sees the proxy's
+    /// address.
     pub blockable_at_host: bool,
     /// Who opened the flow.
     #[schema(value_type = String)]
@@ -112,7 +112,7 @@ pub struct EventView {
     /// `tcp`, `udp`, `icmp` or a number.
     #[schema(value_type = String)]
     pub protocol: Protocol,
-    /// Destination port; the type for ICMP; 0 when it is not known.
+    /// Destination port; the type for ICMP; 0 if unknown.
     pub port: u16,
     /// The local program.
     pub process: Option<String>,
@@ -131,7 +131,7 @@ pub struct EventView {
     /// The list's entry at that revision.
     #[schema(value_type = Option<String>)]
     pub entry: Option<Prefix>,
-    /// The highest confidence of a feed at that revision, in percent; `null` when it is not known.
+    /// The highest confidence of a feed at that revision, in percent; `null` if unknown.
     #[schema(value_type = Option<u8>)]
     pub confidence: Option<Confidence>,
     /// The feeds that listed the peer at that revision.
@@ -142,27 +142,27 @@ pub struct EventView {
     pub packets: u64,
     /// Bytes.
     pub bytes: u64,
-    /// How many reports told of it.
+    /// The number of reports about it.
     pub reports: u64,
-    /// First seen; `from` the recorder: not before this time, when the host read it before.
+    /// First seen; with `from` the recorder: not before this time, which is that of the previous reading.
     pub first_seen: Timestamp,
-    /// Last seen; at the latest, where the host slept since.
+    /// Last seen; an upper bound if the host was suspended since.
     pub last_seen: Timestamp,
-    /// Where it was read.
+    /// The source.
     pub from: ReadFrom,
 }
 
-/// What is known of when something was seen first.
+/// What is known about the first occurrence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FirstSeen {
-    /// Then.
+    /// The exact time.
     At(Timestamp),
-    /// At some time after it.
+    /// At some time after this.
     Since(Timestamp),
 }
 
 impl EventView {
-    /// How bad it is: what reached a program is worse than what was dropped.
+    /// The severity: what reached a program is worse than what was dropped.
     #[must_use]
     pub fn severity(&self) -> Severity {
         match (self.action, self.policy) {
@@ -172,7 +172,7 @@ impl EventView {
         }
     }
 
-    /// What is known of when the flow was seen first: the recorder counts, and is read now and then.
+    /// What is known about the first occurrence: the recorder counts, and is read at intervals.
     #[must_use]
     pub fn first_seen(&self) -> FirstSeen {
         match self.from {
@@ -183,7 +183,7 @@ impl EventView {
         }
     }
 
-    /// The destination port, where the protocol has ports and it is known.
+    /// The destination port, if the protocol has ports and it is known.
     #[must_use]
     pub fn destination_port(&self) -> Option<u16> {
         let has_ports =
@@ -191,7 +191,7 @@ impl EventView {
         Some(self.port).filter(|port| has_ports && *port != 0)
     }
 
-    /// Names of the feeds, each once.
+    /// The distinct names of the feeds.
     #[must_use]
     pub fn feed_names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
@@ -203,7 +203,7 @@ impl EventView {
         names
     }
 
-    /// One line for people.
+    /// A summary on one line.
     #[must_use]
     pub fn summary(&self) -> String {
         let what = match (self.action, self.via) {

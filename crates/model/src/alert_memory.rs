@@ -1,47 +1,47 @@
-//! What an alert rule remembers of one subject: counts in its window, and when it last spoke. Pure:
-//! the time is an argument.
+//! The state of an alert rule for one subject: counts in its window, and its last alert. Pure: the time is an
+//! argument.
 
 use serde::{Deserialize, Serialize};
 
 use crate::timestamp::Timestamp;
 
-/// A window is counted in so many parts.
+/// The number of parts in which a window is counted.
 const PARTS: i64 = 12;
 
-/// What is remembered.
+/// The state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Counts of parts of the window.
+    /// Counts of the parts of the window.
     pub counts: Counts,
-    /// When an alert was last given.
+    /// The time of the last alert.
     pub last_alert: Option<Timestamp>,
-    /// What was not told since.
+    /// The number of alerts withheld since.
     pub withheld: u64,
 }
 
-/// Counts by the time at which their part of the window began.
+/// Counts by the start of their part of the window.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts(Vec<(i64, u64)>);
 
-/// Whether to give an alert.
+/// Whether to raise an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Yes; so many were withheld since the last.
+    /// Yes, with the number withheld since the last.
     Tell {
         /// How many.
         withheld: u64,
     },
-    /// No: the last one is too fresh. It was counted.
+    /// No: the last one is too recent. It was counted.
     Withhold,
 }
 
 impl Counts {
-    /// Adds to the count and gives the sum over the last `window` seconds (up to a twelfth more).
+    /// Adds to the count and returns the sum over the last `window` seconds (up to a twelfth more).
     pub fn add(&mut self, amount: u64, window: u32, now: Timestamp) -> u64 {
         let part = (i64::from(window) / PARTS).max(1);
         let begin = now.0 - now.0.rem_euclid(part);
         let oldest = now.0.saturating_sub(i64::from(window));
-        // A clock that was set back leaves parts of the future: they would stay for ever.
+        // After the clock was set back, parts in the future would stay forever.
         self.0.retain(|(at, _)| at.saturating_add(part) > oldest && *at <= begin);
         match self.0.last_mut().filter(|(at, _)| *at == begin) {
             Some((_, count)) => *count = count.saturating_add(amount),
@@ -50,18 +50,18 @@ impl Counts {
         self.0.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
-    /// Starts anew.
+    /// Resets the counts.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// A number that is kept instead of counts.
+    /// Stores a number instead of counts.
     #[must_use]
     pub fn mark(number: u64) -> Self {
         Self(vec![(0, number)])
     }
 
-    /// The number that is kept instead of counts.
+    /// The number stored instead of counts.
     #[must_use]
     pub fn marked(&self) -> Option<u64> {
         self.0.first().map(|(_, number)| *number)
@@ -69,7 +69,7 @@ impl Counts {
 }
 
 impl Memory {
-    /// Decides whether something is told now: at most one alert in `throttle` seconds.
+    /// Decides whether to raise an alert now: at most one in `throttle` seconds.
     pub fn decide(&mut self, throttle: u32, now: Timestamp) -> Decision {
         let too_fresh = self.last_alert.is_some_and(|last| {
             // A last alert in the future: the clock was set back.

@@ -1,4 +1,4 @@
-//! Alert rules: which matches, or which states of the platform, are told to whom.
+//! Alert rules: which matches, or states of the platform, are sent to which channels.
 
 use serde::{Deserialize, Serialize};
 use xshield_policy::Direction;
@@ -8,19 +8,19 @@ use xshield_wire::threat::ThreatAction;
 
 use crate::threat_match::ViaProxy;
 
-/// A week, in seconds: no window or interval is longer.
+/// A week, in seconds: the maximum for windows and intervals.
 const LONGEST: u32 = 7 * 24 * 3600;
 
-/// An alert rule, as operators write it.
+/// An alert rule, as written by operators.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AlertRule {
-    /// Whether anybody looks at it.
+    /// Whether it is evaluated.
     #[serde(default)]
     pub state: RuleState,
-    /// What must have happened.
+    /// The condition.
     pub when: Condition,
-    /// Only on assets for which this criteria expression holds, e.g. `business_value = 'high'`.
+    /// Only on assets that match this criteria expression, e.g. `business_value = 'high'`.
     #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub criteria: Option<Criteria>,
@@ -32,8 +32,8 @@ pub struct AlertRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub direction: Option<Direction>,
-    /// Only when a feed is at least so sure, in percent; also when it is not known any more how sure
-    /// one was.
+    /// Only when a feed has at least this confidence, in percent; also when the confidence is no longer
+    /// known.
     #[serde(default, skip_serializing_if = "is_none")]
     #[schema(value_type = Option<u8>)]
     pub least_confidence: Confidence,
@@ -44,15 +44,15 @@ pub struct AlertRule {
     /// Only matches behind proxies, or none of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via_proxy: Option<ViaProxy>,
-    /// The channels that are told.
+    /// The channels to send to.
     pub channels: Vec<String>,
-    /// How they are told.
+    /// How alerts are sent.
     #[serde(default)]
     pub delivery: Delivery,
-    /// What counts as the same: of each, at most one alert in `throttle_seconds`.
+    /// What counts as the same: at most one alert for it in `throttle_seconds`.
     #[serde(default)]
     pub per: Per,
-    /// What is withheld for it is counted and said in the next alert.
+    /// Alerts withheld for it are counted and reported in the next one.
     #[serde(default = "usual_throttle")]
     pub throttle_seconds: u32,
 }
@@ -65,7 +65,7 @@ fn usual_throttle() -> u32 {
     900
 }
 
-/// Whether anybody looks at a rule or uses a channel.
+/// Whether a rule is evaluated or a channel is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RuleState {
@@ -76,41 +76,41 @@ pub enum RuleState {
     Disabled,
 }
 
-/// What must have happened.
+/// The condition of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "condition", deny_unknown_fields)]
 pub enum Condition {
     /// A match.
     AnyMatch,
-    /// A match with an address that was not met before.
+    /// A match with an address for the first time.
     FirstTime {
         /// By whom.
         scope: Scope,
     },
-    /// So many of them within a span of time.
+    /// A number of them within a time.
     Threshold {
         /// Of what.
         count: Counted,
-        /// How many.
+        /// The number.
         at_least: u64,
-        /// The span, in seconds.
+        /// The time, in seconds.
         window_seconds: u32,
     },
-    /// A feed that should have been read long ago.
+    /// A feed whose last fetch is too old.
     FeedStale,
-    /// A feed that waits for an operator.
+    /// A feed with a held listing.
     FeedHeld,
     /// A host that could not record matches.
     RecorderLosses,
 }
 
-/// By whom an address was not met before.
+/// For whom it is the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
-    /// By this asset.
+    /// For this asset.
     Asset,
-    /// By any asset.
+    /// For any asset.
     Platform,
 }
 
@@ -118,13 +118,13 @@ pub enum Scope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Counted {
-    /// Flows that a report tells of.
+    /// Flows in reports.
     Matches,
     /// Packets (requests behind a proxy).
     Packets,
 }
 
-/// How a channel is told.
+/// How alerts are sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "mode", deny_unknown_fields)]
 #[schema(as = AlertDelivery)]
@@ -150,11 +150,11 @@ pub enum Per {
     Asset,
     /// The same peer.
     Address,
-    /// Everything that the rule is about.
+    /// Everything that the rule applies to.
     Rule,
 }
 
-/// A field of a rule that can't be.
+/// An invalid field of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleError {
     /// JSON pointer.
@@ -164,7 +164,7 @@ pub struct RuleError {
 }
 
 impl AlertRule {
-    /// Checks what types alone can't say.
+    /// Validates what the types can't express.
     ///
     /// # Errors
     /// Names the field.
@@ -177,7 +177,7 @@ impl AlertRule {
             refuse(field, format!("{seconds} s is not between {least} and {LONGEST}"))
         };
         if self.channels.is_empty() || self.channels.len() > 20 {
-            return refuse("/channels", "name 1 to 20 channels".to_owned());
+            return refuse("/channels", "expected 1 to 20 channels".to_owned());
         }
         if self.feeds.len() > 100 {
             return refuse("/feeds", "more than 100".to_owned());
@@ -187,7 +187,7 @@ impl AlertRule {
             if at_least == 0 {
                 return refuse(
                     "/when/at_least",
-                    "zero is always reached; give 1 or more".to_owned(),
+                    "zero is always reached; expected 1 or more".to_owned(),
                 );
             }
         }
@@ -201,7 +201,7 @@ impl AlertRule {
             || !self.feeds.is_empty()
             || self.least_confidence != Confidence::NONE;
         if !self.when.is_about_matches() && about_matches {
-            let reason = "this condition is about no match: leave out where, action, direction, \
+            let reason = "this condition is not about matches: omit where, action, direction, \
                           least_confidence, feeds and via_proxy";
             return refuse("/when", reason.to_owned());
         }

@@ -1,9 +1,9 @@
-//! Assets by how they stand.
+//! States of assets for filters.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How an asset stands, as a filter.
+/// The state of an asset, as a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schema(as = AssetStanding)]
@@ -16,23 +16,23 @@ pub enum Standing {
     Never,
     /// Not protected: nothing is enforced by its host or by the policy.
     Unprotected,
-    /// Its host told of problems.
+    /// Its host reports problems.
     Problems,
-    /// Says that its ruleset is in the kernel.
+    /// Reports that its ruleset is in the kernel.
     Enforcing,
-    /// Another program owns its firewall.
+    /// Another program manages its firewall.
     Blocked,
     /// Something failed.
     Failed,
-    /// Has not got a policy.
+    /// Has no policy.
     NoPolicy,
-    /// Does not have the ruleset it should have.
+    /// Does not have the desired ruleset.
     Outdated,
-    /// Another identity waits for an operator.
+    /// Another identity key is pending.
     IdentityChanged,
-    /// What its host says of itself waits for an operator.
+    /// A claim of its host is pending.
     Waiting,
-    /// A resident agent that checks in as it said.
+    /// A resident agent that checks in on time.
     Online,
     /// A resident agent that missed one or two check-ins.
     Late,
@@ -40,6 +40,6 @@ pub enum Standing {
     Offline,
     /// Its check-ins are refused.
     Refused,
-    /// Taken out of service.
+    /// Decommissioned.
     Decommissioned,
 }

@@ -1,25 +1,25 @@
-//! Who did what.
+//! Entries of the audit log.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::timestamp::Timestamp;
 
-/// One line of the audit log. Summaries never hold secrets.
+/// An entry of the audit log. Summaries never contain secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEntry {
     /// Grows with time.
     pub id: i64,
     /// When.
     pub at: Timestamp,
-    /// Who: `user:NAME` or `host:ASSET`.
+    /// The actor: `user:NAME` or `host:ASSET`.
     pub actor: String,
-    /// What, e.g. `policy.synchronize`.
+    /// The action, e.g. `policy.synchronize`.
     pub action: String,
-    /// To what.
+    /// The target.
     pub target: String,
-    /// How it was.
+    /// The state before.
     pub before: String,
-    /// How it is.
+    /// The state after.
     pub after: String,
 }

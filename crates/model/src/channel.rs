@@ -1,4 +1,4 @@
-//! Channels: where alerts go, as operators say it. Secrets are kept apart, sealed.
+//! Notification channels, as configured by operators. Secrets are stored separately, sealed.
 
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -15,7 +15,7 @@ pub enum ChannelSettings {
     Syslog(SyslogSettings),
 }
 
-/// What is sent.
+/// The payload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "as")]
 pub enum Payload {
@@ -38,7 +38,7 @@ pub enum Payload {
     },
 }
 
-/// Where mail goes.
+/// The settings of a mail channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MailSettings {
@@ -50,10 +50,10 @@ pub struct MailSettings {
     /// How the connection is protected.
     #[serde(default)]
     pub security: MailSecurity,
-    /// Must be true for `plain`: whoever sits between reads and changes it.
+    /// Must be true for `plain`: mail can be read and changed in transit.
     #[serde(default)]
     pub allow_unencrypted: bool,
-    /// Whether the receiver may be at a private or loopback address; takes the role admin.
+    /// Whether the receiver may have a private or loopback address; requires the role admin.
     #[serde(default)]
     pub allow_private: bool,
     /// Login (PLAIN or LOGIN); the password is the channel's secret.
@@ -63,7 +63,7 @@ pub struct MailSettings {
     pub from: String,
     /// Recipients.
     pub to: Vec<String>,
-    /// The only authorities (PEM) that may vouch for the server; the system's otherwise.
+    /// The only trusted authorities (PEM) for the server; the system's otherwise.
     #[serde(default)]
     pub ca: Option<String>,
 }
@@ -72,7 +72,7 @@ pub struct MailSettings {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MailSecurity {
-    /// It begins in the clear and must become TLS (RFC 3207), otherwise nothing is sent.
+    /// It starts unencrypted and must become TLS (RFC 3207), otherwise nothing is sent.
     #[default]
     Starttls,
     /// TLS from the first byte (RFC 8314).
@@ -81,25 +81,25 @@ pub enum MailSecurity {
     Plain,
 }
 
-/// Where a webhook goes.
+/// The settings of a webhook channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookSettings {
     /// An `https` URL.
     #[schema(value_type = String)]
     pub url: Url,
-    /// What is sent.
+    /// The format.
     #[serde(default)]
     pub format: WebhookFormat,
-    /// Whether the receiver may be at a private or loopback address; takes the role admin.
+    /// Whether the receiver may have a private or loopback address; requires the role admin.
     #[serde(default)]
     pub allow_private: bool,
-    /// The only authorities (PEM) that may vouch for the server; the system's otherwise.
+    /// The only trusted authorities (PEM) for the server; the system's otherwise.
     #[serde(default)]
     pub ca: Option<String>,
 }
 
-/// What a webhook sends.
+/// The format of a webhook.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WebhookFormat {
@@ -110,7 +110,7 @@ pub enum WebhookFormat {
     Ocsf,
 }
 
-/// Where syslog messages go.
+/// The settings of a syslog channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SyslogSettings {
@@ -119,22 +119,22 @@ pub struct SyslogSettings {
     /// Its port; 6514 for TLS, 514 otherwise, when left out.
     #[serde(default)]
     pub port: Option<u16>,
-    /// How messages travel.
+    /// The transport.
     #[serde(default)]
     pub transport: SyslogTransport,
-    /// Must be true for `tcp` and `udp`: whoever sits between reads and changes it.
+    /// Must be true for `tcp` and `udp`: messages can be read and changed in transit.
     #[serde(default)]
     pub allow_unencrypted: bool,
-    /// Whether the receiver may be at a private or loopback address; takes the role admin.
+    /// Whether the receiver may have a private or loopback address; requires the role admin.
     #[serde(default)]
     pub allow_private: bool,
-    /// How an alert is written.
+    /// The format.
     #[serde(default)]
     pub format: SyslogFormat,
     /// Facility, 0 to 23 (RFC 5424, 6.2.1); 16 is local0.
     #[serde(default = "local0")]
     pub facility: u8,
-    /// The only authorities (PEM) that may vouch for the server; the system's otherwise.
+    /// The only trusted authorities (PEM) for the server; the system's otherwise.
     #[serde(default)]
     pub ca: Option<String>,
 }
@@ -143,7 +143,7 @@ fn local0() -> u8 {
     16
 }
 
-/// How syslog messages travel.
+/// The transport of syslog messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SyslogTransport {
@@ -152,11 +152,11 @@ pub enum SyslogTransport {
     Tls,
     /// TCP with octet counting (RFC 6587).
     Tcp,
-    /// A datagram each (RFC 5426): may be lost, and nobody is told.
+    /// A datagram each (RFC 5426): may be lost unnoticed.
     Udp,
 }
 
-/// How syslog writes an alert.
+/// The format of alerts in syslog.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SyslogFormat {
@@ -168,7 +168,7 @@ pub enum SyslogFormat {
 }
 
 impl ChannelSettings {
-    /// How many alerts go into one delivery, at most. Mail sums them up; the others carry each.
+    /// The maximum number of alerts in one delivery. Mail summarizes them; the others carry each.
     #[must_use]
     pub fn alerts_at_once(&self) -> u32 {
         match self {
@@ -176,7 +176,7 @@ impl ChannelSettings {
             Self::Webhook(_) | Self::Syslog(_) => 500,
         }
     }
-    /// Whom the secret is shown to: a secret that was given for one of them is not kept for another.
+    /// The receiver that gets to see the secret: a secret given for one is not kept for another.
     #[must_use]
     pub fn receiver(&self) -> String {
         match self {
@@ -186,13 +186,13 @@ impl ChannelSettings {
                 let ca = mail.ca.as_deref().unwrap_or_default();
                 format!("{name} {user}@{}:{} {ca}", mail.host, mail.port.unwrap_or(port))
             }
-            // The secret signs; it is not shown to the receiver.
+            // The secret is used for signing; the receiver does not see it.
             Self::Webhook(_) => "webhook".to_owned(),
             Self::Syslog(_) => "syslog".to_owned(),
         }
     }
 
-    /// Whether it may lead to private addresses and this machine.
+    /// Whether it may use private addresses and this machine.
     #[must_use]
     pub fn allows_private(&self) -> bool {
         match self {
@@ -202,7 +202,7 @@ impl ChannelSettings {
         }
     }
 
-    /// Where it leads.
+    /// Where it sends to.
     #[must_use]
     pub fn place(&self) -> String {
         match self {
@@ -214,7 +214,7 @@ impl ChannelSettings {
         }
     }
 
-    /// One line for people.
+    /// A summary on one line.
     #[must_use]
     pub fn summary(&self) -> String {
         match self {
@@ -231,7 +231,7 @@ impl ChannelSettings {
     }
 }
 
-/// Name and usual port of a way to protect SMTP.
+/// Name and default port of an SMTP security mode.
 struct Security {
     name: &'static str,
     port: u16,

@@ -1,4 +1,4 @@
-//! Claims: what a host says of itself that the platform does not hold by itself.
+//! Claims: what a host reports about itself that the platform does not accept automatically.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use xshield_policy::names::Name;
 
 use crate::timestamp::Timestamp;
 
-/// Something that a host says of itself and that policy reads.
+/// A fact that a host reports about itself and that policy uses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fact {
     /// It has another name.
@@ -21,12 +21,12 @@ pub enum Fact {
     Gone(IpAddr),
     /// It has another operating system.
     Os(String),
-    /// Another program speaks for it.
+    /// Another program reports for it.
     Source(Source),
 }
 
 impl Fact {
-    /// The kind, in a word.
+    /// The kind.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl Fact {
         }
     }
 
-    /// The fact of this kind and value, if it is one.
+    /// The fact of this kind and value, if valid.
     #[must_use]
     pub fn of(kind: &str, value: &str) -> Option<Self> {
         Some(match kind {
@@ -82,30 +82,30 @@ impl fmt::Display for Fact {
     }
 }
 
-/// How a claim stands.
+/// The state of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schema(as = ClaimStanding)]
 pub enum Standing {
     /// An operator has not decided.
     Waiting,
-    /// An operator has accepted it: it is held as long as the host says so.
+    /// An operator has accepted it: it applies as long as the host reports it.
     Accepted,
-    /// An operator has refused it: it is not held, whatever the host says.
+    /// An operator has rejected it: it does not apply, whatever the host reports.
     Refused,
 }
 
-/// Why a claim is not held by itself.
+/// Why a claim is not accepted automatically.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// The host has another name than the asset.
     Renamed,
-    /// The host has another name than the asset, and policy speaks of an asset of that name.
+    /// The host has another name than the asset, and policy refers to an asset of that name.
     NameInPolicy,
     /// The host has the name of another asset.
     NameTaken,
-    /// The address is outside the networks in which a host's word is taken, and no check-in of this
+    /// The address is outside the networks in which claims of hosts are accepted, and no check-in of this
     /// host came from it.
     Outside,
     /// Hosts reach the platform at this address.
@@ -114,21 +114,21 @@ pub enum Reason {
     Management,
     /// Another asset has this address.
     OtherAsset,
-    /// Other hosts say that they have this address, and no check-in of any came from it: mostly the
-    /// bridge of a container engine, the same on many hosts.
+    /// Other hosts claim this address, too, and no check-in of any came from it: typically the bridge of a
+    /// container engine, the same on many hosts.
     Shared,
     /// The asset would be in other segments.
     Segments,
 }
 
-/// A claim that is not held by itself.
+/// A claim that is not accepted automatically.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// What is claimed.
     pub fact: Fact,
-    /// How it stands.
+    /// Its state.
     pub standing: Standing,
-    /// Why it is not held by itself.
+    /// Why it is not accepted automatically.
     pub reason: Reason,
     /// The other asset that it is about.
     pub other: Option<AssetId>,
@@ -136,8 +136,8 @@ pub struct Claim {
     pub since: Timestamp,
 }
 
-/// After so many seconds without a check-in, an address that an asset held goes to the host that
-/// checks in from it.
+/// After this many seconds without a check-in, an address that an asset held goes to the host that checks in
+/// from it.
 pub const SILENT_AFTER: i64 = 2 * 60 * 60;
 
 /// Another asset that holds an address which a host claims.
@@ -147,10 +147,10 @@ pub struct Holder {
     pub asset: AssetId,
     /// Whether a check-in of it ever came from this address, or an operator gave it the address.
     pub is_sure: bool,
-    /// Whether its last check-in still named the address.
+    /// Whether its last check-in still reported the address.
     pub says_so: bool,
     /// Whether it has not checked in for [`SILENT_AFTER`].
     pub is_silent: bool,
-    /// Whether it is out of service.
+    /// Whether it is decommissioned.
     pub is_out: bool,
 }

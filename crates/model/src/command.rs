@@ -1,25 +1,25 @@
-//! How commands go.
+//! The progress of commands.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How a command goes at an asset.
+/// The state of a command at an asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TargetState {
-    /// The host has not asked since it was given.
+    /// The host has not asked since it was sent.
     Waiting,
-    /// The host was told; its outcome is not here yet.
+    /// The host has received it; its outcome is not known yet.
     Told,
     /// Carried out.
     Done,
-    /// Tried in vain.
+    /// Failed.
     Failed,
-    /// Not picked up, or not begun, in time.
+    /// Not received, or not started, in time.
     Expired,
-    /// The host's program does not know it.
+    /// The host's program does not support it.
     Unknown,
-    /// Taken back before the host was told.
+    /// Cancelled before the host received it.
     Cancelled,
 }
 
@@ -30,28 +30,28 @@ pub struct Progress {
     pub assets: u64,
     /// The host has not asked since.
     pub waiting: u64,
-    /// The host was told.
+    /// The host has received it.
     pub told: u64,
     /// Carried out.
     pub done: u64,
-    /// Tried in vain.
+    /// Failed.
     pub failed: u64,
     /// Too late.
     pub expired: u64,
-    /// Not known to the host's program.
+    /// Not supported by the host's program.
     pub unknown: u64,
-    /// Taken back.
+    /// Cancelled.
     pub cancelled: u64,
 }
 
 impl Progress {
-    /// Assets whose outcome is still to come.
+    /// The number of assets without an outcome.
     #[must_use]
     pub fn under_way(&self) -> u64 {
         self.waiting + self.told
     }
 
-    /// How many assets are in each state, in the order in which a command passes through them.
+    /// The number of assets in each state, in the order in which a command passes through them.
     #[must_use]
     pub fn by_state(&self) -> [(u64, TargetState); 7] {
         [

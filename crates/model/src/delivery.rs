@@ -11,18 +11,18 @@ pub enum DeliveryKind {
     Alert,
     /// Several alerts.
     Digest,
-    /// Somebody tries the channel.
+    /// A test of the channel.
     Test,
 }
 
-/// How a delivery stands.
+/// The state of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeliveryState {
-    /// It is tried, again and again.
+    /// Pending, with retries.
     Waiting,
-    /// The other end took it.
+    /// The receiver accepted it.
     Delivered,
-    /// It was tried for too long, or can't be read any more.
+    /// It failed for too long, or is unreadable.
     GivenUp,
 }

@@ -1,4 +1,4 @@
-//! What operators say about a feed, and how it stands.
+//! The settings and state of a feed.
 
 use std::path::PathBuf;
 
@@ -11,13 +11,13 @@ use xshield_threat::guard::{ChangeLimits, Empty};
 
 use crate::timestamp::Timestamp;
 
-/// Where a feed comes from.
+/// The source of a feed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// A web server.
     Url(Box<UrlSource>),
-    /// A file or directory on the platform's own machine; of a directory, every file counts.
+    /// A file or directory on the platform's own machine; in a directory, every file counts.
     File(PathBuf),
 }
 
@@ -27,84 +27,84 @@ pub enum Source {
 pub struct UrlSource {
     /// `https`, or `http` where that is allowed.
     pub url: Url,
-    /// The name of the header that proves who asks; its value is kept sealed.
+    /// The name of the header with the credentials; its value is stored sealed.
     #[serde(default)]
     pub header: Option<String>,
-    /// The only authorities (PEM) that may vouch for the server; the system's otherwise.
+    /// The only trusted authorities (PEM) for the server; the system's otherwise.
     #[serde(default)]
     pub ca: Option<String>,
     /// An HTTP proxy, e.g. `http://proxy.example.com:3128`.
     #[serde(default)]
     pub proxy: Option<Url>,
-    /// What is refused otherwise.
+    /// What is otherwise refused.
     #[serde(default)]
     pub allow: Vec<Allow>,
 }
 
-/// What a feed may do that others may not.
+/// Exceptions for a feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Allow {
-    /// Be fetched over plain HTTP: whoever sits between can change it.
+    /// Plain HTTP: the content can be changed in transit.
     Http,
-    /// Come from a private or loopback address.
+    /// A private or loopback address.
     Private,
 }
 
-/// How a feed is asked.
+/// The protocol of a feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exchange {
-    /// Every answer is the whole list.
+    /// Every response is the complete list.
     #[default]
     Whole,
     /// TAXII 2.1: pages of a collection, and what was added since.
     Taxii,
     /// CrowdSec's decisions stream: everything at first, then changes.
     Crowdsec,
-    /// MISP: a manifest, and a document for each event, of which those that have changed are asked for.
+    /// MISP: a manifest, and a document for each event; changed ones are requested.
     Misp,
 }
 
-/// What operators say about a feed.
+/// The settings of a feed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeedSettings {
-    /// Where it comes from.
+    /// The source.
     pub source: Source,
-    /// How it writes its entries.
+    /// The format of its entries.
     pub format: Format,
-    /// How it is asked.
+    /// The protocol.
     #[serde(default)]
     pub exchange: Exchange,
-    /// Whether it is fetched and counts.
+    /// Whether it is fetched and takes effect.
     #[serde(default)]
     pub state: Switch,
     /// Seconds between two runs.
     #[serde(default = "a_day")]
     pub every: u32,
-    /// How sure the feed is of entries that don't say (percent).
+    /// The confidence of entries that don't state one (percent).
     #[serde(default = "half_sure")]
     pub confidence: Confidence,
-    /// Entries below this confidence are left out.
+    /// Entries below this confidence are omitted.
     #[serde(default)]
     pub least_confidence: Confidence,
-    /// Bytes on the wire, at most.
+    /// Maximum size of the transfer in bytes.
     #[serde(default = "wire_bytes")]
     pub max_bytes: u64,
-    /// Bytes when unpacked, at most.
+    /// Maximum size in bytes after decompression.
     #[serde(default = "unpacked_bytes")]
     pub max_unpacked: u64,
-    /// Entries, at most.
+    /// Maximum number of entries.
     #[serde(default = "entries")]
     pub max_entries: u64,
-    /// Seconds that a run may take.
+    /// Timeout of a run in seconds.
     #[serde(default = "within")]
     pub within: u32,
-    /// Growth in percent of the last listing beyond which a listing waits for an operator.
+    /// Growth in percent of the last listing beyond which a listing is held for an operator.
     #[serde(default = "half")]
     pub growth_percent: u64,
-    /// Shrinkage in percent of the last listing beyond which a listing waits for an operator.
+    /// Shrinkage in percent of the last listing beyond which a listing is held for an operator.
     #[serde(default = "half")]
     pub shrink_percent: u64,
     /// Whether it may list nothing.
@@ -116,10 +116,10 @@ pub struct FeedSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Switch {
-    /// Fetched, and its entries count.
+    /// Fetched, and its entries take effect.
     #[default]
     On,
-    /// Not fetched, and its entries don't count.
+    /// Not fetched, and its entries have no effect.
     Off,
 }
 
@@ -145,11 +145,11 @@ fn half() -> u64 {
     50
 }
 
-/// `{key}`, as a parsed URL writes it in its query and in its path.
+/// `{key}`, as a parsed URL encodes it in its query and in its path.
 const KEY_IN_URL: [&str; 2] = ["{key}", "%7Bkey%7D"];
 
 impl FeedSettings {
-    /// What its parser may take up.
+    /// The limits of its parser.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {
@@ -160,7 +160,7 @@ impl FeedSettings {
         }
     }
 
-    /// How far it may change by itself.
+    /// How far it may change automatically.
     #[must_use]
     pub fn change_limits(&self) -> ChangeLimits {
         ChangeLimits {
@@ -173,7 +173,7 @@ impl FeedSettings {
 }
 
 impl UrlSource {
-    /// Whether the key stands in the URL, in place of `{key}`.
+    /// Whether the key is in the URL, in place of `{key}`.
     #[must_use]
     pub fn key_in_url(&self) -> bool {
         KEY_IN_URL.iter().any(|place| self.url.as_str().contains(place))
@@ -188,58 +188,58 @@ impl UrlSource {
         whole.parse().unwrap_or_else(|_| self.url.clone())
     }
 
-    /// Whether the feed may do this.
+    /// Whether the feed has this exception.
     #[must_use]
     pub fn allows(&self, what: Allow) -> bool {
         self.allow.contains(&what)
     }
 }
 
-/// How a feed stands, besides its settings.
+/// The state of a feed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FeedState {
-    /// What the last good run read.
+    /// What the last successful run read.
     pub read: ReadState,
     /// When the listing in force last changed.
     pub changed_at: Option<Timestamp>,
     /// Entries in force.
     pub entries: u64,
-    /// Prefixes that came with that change.
+    /// Prefixes added by that change.
     pub added: u64,
-    /// Prefixes that went with it.
+    /// Prefixes removed by it.
     pub removed: u64,
-    /// Runs that failed since the last good one.
+    /// The number of failed runs since the last successful one.
     pub failures: u32,
     /// Why the last run failed, if it did.
     pub failure: Option<Failure>,
-    /// What the server said the last answer was, for the next question.
+    /// The validators of the last response, for the next request.
     pub validators: Validators,
-    /// Why a listing waits for an operator.
+    /// The held listing, if any.
     pub held: Option<Held>,
-    /// The listing that an operator turned away: it is not asked about again.
+    /// The listing that an operator rejected: it is not held again.
     pub turned_away: Option<String>,
-    /// That listing, for as long as the source says so.
+    /// That listing, as long as the source delivers it.
     pub differs: Option<Differs>,
     /// How far a feed that sends changes was read.
     pub bookmark: Bookmark,
-    /// Whether the changes read so far are stored: otherwise all of it is asked for again.
+    /// Whether the changes read so far are stored: otherwise everything is requested again.
     pub in_step: bool,
-    /// What was read of a MISP feed's events: a file beside the listings.
+    /// The cache of a MISP feed's events: a file beside the listings.
     pub events: Option<String>,
 }
 
-/// What a run read.
+/// The result of a run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct ReadState {
-    /// Bytes, unpacked.
+    /// Bytes, decompressed.
     pub bytes: u64,
     /// Prefixes.
     pub entries: u64,
-    /// Things that are not about addresses.
+    /// Items that are not about addresses.
     pub skipped: u64,
-    /// Lines that should have been entries.
+    /// Lines that should have been entries and could not be parsed.
     pub rejected: u64,
     /// The first of those.
     pub samples: Vec<Sample>,
@@ -248,14 +248,14 @@ pub struct ReadState {
 /// A rejected line.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Sample {
-    /// The file of a directory.
+    /// The file, in a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// Its line, from 1.
     pub line: u64,
     /// Its first characters.
     pub text: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -288,7 +288,7 @@ pub struct Failure {
     pub status: Option<u16>,
 }
 
-/// How a server names its answer, so that it need not send it again.
+/// HTTP validators, for conditional requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Validators {
@@ -298,7 +298,7 @@ pub struct Validators {
     pub last_modified: Option<String>,
 }
 
-/// A listing that waits for an operator.
+/// A listing held for an operator's decision.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Held {
     /// Since when.
@@ -307,18 +307,17 @@ pub struct Held {
     pub reasons: Vec<String>,
     /// Its entries.
     pub entries: u64,
-    /// Prefixes that would come.
+    /// Prefixes that would be added.
     pub added: u64,
-    /// Prefixes that would go.
+    /// Prefixes that would be removed.
     pub removed: u64,
 }
 
-/// A listing that an operator turned away and that the source still gives: what is in force differs from
-/// it.
+/// A listing that an operator rejected and that the source still delivers: it differs from the one in force.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Differs {
     /// Its file.
     pub file: String,
-    /// Since when it was turned away, and what would come with it.
+    /// When it was rejected, and what it would change.
     pub listing: Held,
 }

@@ -1,4 +1,4 @@
-//! The name of a file that is named by its contents.
+//! Names of content-addressed files.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use xshield_threat::set::DigestError;
 pub struct FileName(pub Digest);
 
 impl FileName {
-    /// The name of these bytes.
+    /// The name for these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         let mut name = [0; 32];

@@ -1,13 +1,13 @@
-//! Enforcement keys by what they are for.
+//! Kinds of enforcement keys.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What an enforcement key is made for.
+/// The kind of an enforcement key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyKind {
-    /// Registers hosts until it ends.
+    /// Registers hosts until it expires.
     Key,
     /// Registers one host, once.
     Token,

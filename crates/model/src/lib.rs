@@ -1,16 +1,15 @@
-//! The platform's nouns as plain values: what the database keeps, the API shows and the jobs decide
-//! over. What can be said of them without IO is said here; who may change them, and what follows, is
-//! the platform's affair.
+//! The platform's domain model as plain values, shared by the database, the API and the jobs. Contains logic
+//! that needs no IO; authorization and effects of changes are elsewhere.
 //!
 //! | module | what |
 //! |---|---|
-//! | [`alert`], [`alert_rule`], [`alert_memory`], [`channel`], [`delivery`] | alerts, the rules that give them, what a rule remembers, where they go |
+//! | [`alert`], [`alert_rule`], [`alert_memory`], [`channel`], [`delivery`] | alerts, the rules that raise them, the state of a rule, channels |
 //! | [`feed`], [`file_name`], [`threat_match`], [`threat_settings`] | threat feeds, their files, matches, modes |
-//! | [`role`], [`audit_entry`] | what people may do, and what they did |
-//! | [`asset_filter`], [`command`], [`key_kind`], [`live`] | how assets and commands stand, what keys are for, what agents tell at once |
-//! | [`secrets`] | how secrets are kept from whoever has the database alone |
+//! | [`role`], [`audit_entry`] | roles and the audit log |
+//! | [`asset_filter`], [`command`], [`key_kind`], [`live`] | states of assets and commands, kinds of keys, live events |
+//! | [`secrets`] | sealing of stored secrets |
 //! | [`causes`] | an error with its causes, in one line |
-//! | [`claim`], [`lineage`], [`refusal`] | what a host says of itself, which machine says it, and who was refused |
+//! | [`claim`], [`lineage`], [`refusal`] | claims of hosts, detection of copied machines, refused check-ins |
 
 pub mod alert;
 pub mod alert_memory;

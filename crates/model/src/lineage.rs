@@ -1,7 +1,7 @@
-//! Machines with one identity. Each check-in names the last one that the same machine had an answer to; a
-//! program that does not is known by its boot. A machine that was killed or restored forgets what it
-//! sent, and goes on from there: the check-ins before are never continued again. When two lines are
-//! both continued, two machines have the identity.
+//! Detects copies of machines. Each check-in contains the last one that was answered on the same machine; a
+//! program without this is identified by its boot. A machine that was killed or restored from a snapshot
+//! forgets what it sent, and continues from an earlier check-in: later ones are never continued. When two
+//! lines are both continued, two machines have the identity.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,12 +16,12 @@ pub struct Head {
     pub boot: String,
 }
 
-/// A check-in that arrives.
+/// An incoming check-in.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival<'a> {
     /// Its sequence.
     pub sequence: u64,
-    /// The last one that the same machine had an answer to, when the program remembers it.
+    /// The last one that was answered on the same machine, if the program remembers it.
     pub previous: Option<u64>,
     /// The boot in which it was sent.
     pub boot: &'a str,
@@ -40,21 +40,21 @@ impl Arrival<'_> {
     }
 }
 
-/// A copy that is known.
+/// A known copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Copy {
-    /// Its last check-in that was answered. Refused ones don't count: the machine goes on from here.
+    /// Its last answered check-in. Refused ones don't count: the machine continues from here.
     pub head: Head,
     /// When it was last refused.
     pub seen_at: Timestamp,
 }
 
-/// What is known of the machines with one identity.
+/// What is known about the machines with one identity.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Lineage {
-    /// The machine that is the asset; `None` before its first check-in.
+    /// The machine of the asset; `None` before its first check-in.
     pub current: Option<Head>,
-    /// Where the line left off that was current before another began.
+    /// The end of the line that was current before another began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Head>,
     /// The other machine.
@@ -62,20 +62,20 @@ pub struct Lineage {
     pub copy: Option<Copy>,
 }
 
-/// What to make of a check-in.
+/// The classification of a check-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Machine {
-    /// The one that is the asset.
+    /// The machine of the asset.
     Same,
-    /// It does not continue the last check-in: the machine forgot it, or it is another machine.
-    /// What it says of itself counts once it is continued.
+    /// It does not continue the last check-in: the machine forgot it, or it is another machine. Its claims
+    /// count once it is continued.
     Unclear,
     /// Another machine with the same identity.
     Copy,
 }
 
 impl Lineage {
-    /// Takes a check-in in.
+    /// Processes a check-in.
     pub fn take(&mut self, arrival: Arrival<'_>, now: Timestamp) -> Machine {
         let Some(current) = &self.current else {
             self.current = Some(arrival.head());
@@ -90,7 +90,7 @@ impl Lineage {
             return Machine::Copy;
         }
         if self.before.take_if(|before| arrival.continues(before)).is_some() {
-            // Both lines go on. The older one is the asset; the one that came between is the copy.
+            // Both lines continue. The older one is the asset; the one that came between is the copy.
             let between = self.current.replace(arrival.head());
             self.copy = between.map(|head| Copy { head, seen_at: now });
             return Machine::Same;
@@ -99,7 +99,7 @@ impl Lineage {
         Machine::Unclear
     }
 
-    /// Whether a copy asked lately, within `seconds`.
+    /// Whether a copy made a request within the last `seconds`.
     #[must_use]
     pub fn copied_within(&self, seconds: i64, now: Timestamp) -> bool {
         self.copy.as_ref().is_some_and(|copy| copy.seen_at.plus(seconds) >= now)
@@ -113,7 +113,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_800_000_000);
 
-    /// `previous sequence boot` in order of arrival, and what each must be.
+    /// `previous sequence boot` in order of arrival, and the expected result for each.
     fn check(what: &str, arrivals: &[(Option<u64>, u64, &str, Machine)]) {
         let mut lineage = Lineage::default();
         for (at, &(previous, sequence, boot, expected)) in arrivals.iter().enumerate() {

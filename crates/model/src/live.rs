@@ -1,10 +1,10 @@
-//! What agents tell of as it happens.
+//! Live events of agents.
 
 use serde::{Deserialize, Serialize};
 use xshield_wire::telemetry::LiveEvent;
 use xshield_wire::threat::ThreatMatch;
 
-/// What an agent tells of as it happens.
+/// A live event of an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Live {
@@ -14,7 +14,7 @@ pub enum Live {
     Match(ThreatMatch),
     /// Packets that it could not show.
     Lost {
-        /// How many.
+        /// Their number.
         lost: u64,
     },
 }

@@ -1,4 +1,4 @@
-//! Check-ins that were refused.
+//! Refused check-ins.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,12 +10,12 @@ use crate::timestamp::Timestamp;
 pub struct Refusal {
     /// The kind of the last refusal, e.g. `signature-wrong`.
     pub reason: String,
-    /// What the host was told.
+    /// The text sent to the host.
     pub detail: String,
-    /// The first one since a check-in was taken.
+    /// The first one since an accepted check-in.
     pub first_at: Timestamp,
     /// The last one.
     pub last_at: Timestamp,
-    /// How many.
+    /// Their number.
     pub times: u64,
 }

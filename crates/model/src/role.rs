@@ -1,9 +1,9 @@
-//! What people may do.
+//! Roles.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What a caller of the admin API may do. Ordered: each may do what the ones before it may.
+/// The role of a caller of the admin API. Ordered: each includes the previous ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {

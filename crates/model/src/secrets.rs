@@ -1,8 +1,8 @@
-//! Secrets that operators give, sealed before the database keeps them.
+//! Secrets that operators give, sealed before they are stored in the database.
 
 use std::fmt::Debug;
 
-/// A secret was not sealed, or not opened.
+/// Sealing or opening a secret failed.
 #[derive(Debug)]
 pub struct SecretError(pub Box<dyn std::error::Error + Send + Sync>);
 
@@ -18,15 +18,15 @@ impl std::error::Error for SecretError {
     }
 }
 
-/// Keeps secrets from whoever has the database alone.
+/// Protects secrets from anyone who only has the database.
 pub trait Secrets: Debug + Send + Sync {
     /// Seals a secret under a name.
     ///
     /// # Errors
-    /// When the system gives no random bytes.
+    /// When the system provides no random bytes.
     fn seal(&self, name: &str, secret: &[u8]) -> Result<String, SecretError>;
 
-    /// Opens what was sealed under the same name.
+    /// Opens a secret that was sealed under the same name.
     ///
     /// # Errors
     /// When it was sealed by another platform, or under another name.

@@ -1,9 +1,9 @@
-//! What is known of traffic with a listed peer.
+//! Traffic with listed peers.
 
 use serde::{Deserialize, Serialize};
 use xshield_threat::{Confidence, FeedId, Prefix};
 
-/// Where a match was read.
+/// The source of a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReadFrom {
@@ -11,7 +11,7 @@ pub enum ReadFrom {
     Recorder,
     /// A line of the kernel's log: rate-limited.
     KernelLog,
-    /// Told by an agent as it happened; adds nothing to the counts.
+    /// Sent by an agent in real time; not counted.
     Live,
     /// The access log of a server behind a proxy.
     AccessLog,
@@ -26,17 +26,17 @@ pub struct ListedBy {
     /// Its entry.
     #[schema(value_type = String)]
     pub entry: Prefix,
-    /// How sure it is, in percent.
+    /// Its confidence, in percent.
     #[schema(value_type = u8)]
     pub confidence: Confidence,
 }
 
-/// Whether matches came through proxies.
+/// A filter for matches behind proxies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ViaProxy {
-    /// Only those that did.
+    /// Only those.
     Only,
-    /// Only those that did not.
+    /// None of those.
     Never,
 }

@@ -1,22 +1,21 @@
-//! What operators want of traffic with listed peers.
+//! Settings for traffic with listed peers.
 
 use serde::{Deserialize, Serialize};
 use xshield_threat::ThreatMode;
 
-/// What holds for the platform as a whole.
+/// The settings of the whole platform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ThreatSettings {
-    /// Where nothing else is said.
+    /// The default for inbound flows.
     pub inbound: ThreatMode,
-    /// Where nothing else is said.
+    /// The default for outbound flows.
     pub outbound: ThreatMode,
     /// Whether feeds may list private ranges.
     pub private_ranges: PrivateRanges,
-    /// Seconds between two comparisons of a kernel's list, entry by entry, with the one ordered; 0
-    /// never.
+    /// Seconds between two comparisons of a kernel's list with the ordered one, entry by entry; 0 for never.
     pub verify_every: u32,
-    /// The revision whose listings hold until an operator resumes.
+    /// The revision whose listings are in force until an operator resumes.
     pub pinned: Option<u64>,
 }
 
@@ -42,17 +41,17 @@ pub enum PrivateRanges {
     Listed,
 }
 
-/// The modes that an operator wants; where nothing is said, something wider counts.
+/// The modes set for a scope; `None` inherits from the next wider one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Wish {
-    /// For flows that peers open.
+    /// For flows opened by peers.
     pub inbound: Option<ThreatMode>,
-    /// For flows that the host opens.
+    /// For flows opened by the host.
     pub outbound: Option<ThreatMode>,
 }
 
-/// What a host's list may take of its memory, in bytes: what an operator gave it, or an eighth of its
-/// memory; never more than its own configuration grants. Nothing when nothing is known.
+/// The memory in bytes that a host's list may use: as set by an operator, or an eighth of its memory; never
+/// more than its own configuration allows. `None` if unknown.
 #[must_use]
 pub fn memory_budget(given: Option<u64>, memory: u64, own: Option<u64>) -> Option<u64> {
     let share = Some(memory / 8).filter(|&share| share > 0);

@@ -1,4 +1,4 @@
-//! Points in time, and the forms in which the API and people are shown them.
+//! Points in time, and their forms in the API and for people.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,25 +6,25 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A point in time: seconds since 1970-01-01 UTC inside, RFC 3339 in JSON.
+/// A point in time: seconds since 1970-01-01 UTC internally, RFC 3339 in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The clock's time: for edges. What decides takes the time as an argument.
+    /// The current time, for use at the edges. Logic takes the time as an argument.
     #[must_use]
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     }
 
-    /// The time as hosts write it; times before 1970 are 1970.
+    /// The time in the form of hosts; times before 1970 become 1970.
     #[must_use]
     pub fn unix(self) -> u64 {
         u64::try_from(self.0).unwrap_or(0)
     }
 
-    /// The time that a host wrote; times that the database can't hold become its last one.
+    /// A time from a host; out-of-range times become the last possible one.
     #[must_use]
     pub fn from_unix(seconds: u64) -> Self {
         Self(i64::try_from(seconds).unwrap_or(i64::MAX))
@@ -36,7 +36,7 @@ impl Timestamp {
         Self(self.0.saturating_add(seconds))
     }
 
-    /// The time as RFC 3339 text; the last one that has such a form for those that have none.
+    /// The time in RFC 3339; out-of-range times become the last possible one.
     #[must_use]
     pub fn to_rfc3339(self) -> String {
         let bounded = self.0.clamp(0, 253_402_300_799);
@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for Timestamp {
         let text = String::deserialize(deserializer)?;
         let time = OffsetDateTime::parse(&text, &Rfc3339).map_err(|_| {
             de::Error::custom(format!(
-                "{text:?} is not a time as in RFC 3339, e.g. 2026-11-21T04:00:00Z"
+                "{text:?} is not an RFC 3339 time, e.g. 2026-11-21T04:00:00Z"
             ))
         })?;
         Ok(Self(time.unix_timestamp()))
@@ -78,11 +78,11 @@ impl utoipa::PartialSchema for Timestamp {
 
 impl utoipa::ToSchema for Timestamp {}
 
-/// A time seen from `now`: `3 min ago`, `in 12 days`; far ones as a date.
+/// A time relative to `now`: `3 min ago`, `in 12 days`; distant ones as a date.
 #[must_use]
 pub fn relative(then: Timestamp, now: Timestamp) -> String {
     let distance = now.0.saturating_sub(then.0);
-    // What was set to end in an hour still does so a moment later.
+    // What was set to expire in an hour still shows so a moment later.
     let slack = if distance < -60 { 30 } else { 0 };
     let long = match distance.unsigned_abs().saturating_add(slack) {
         0..5 => return "now".to_owned(),

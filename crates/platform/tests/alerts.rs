@@ -357,12 +357,12 @@ fn no_channel_leads_into_the_platforms_own_network_by_an_operators_word() {
         (mail("localhost", false), &operator, "this machine itself"),
         (mail("127.0.0.1", false), &operator, "this machine itself"),
         (mail("10.0.0.1", false), &operator, "a private address"),
-        (mail("169.254.169.254", false), &operator, "where clouds keep"),
-        (mail("169.254.169.254", true), &platform.admin, "where clouds keep"),
+        (mail("169.254.169.254", false), &operator, "a cloud metadata service"),
+        (mail("169.254.169.254", true), &platform.admin, "a cloud metadata service"),
         (syslog("127.0.0.1", "tcp", false), &operator, "this machine itself"),
         (syslog("localhost", "udp", false), &operator, "this machine itself"),
         (syslog("::ffff:127.0.0.1", "tls", false), &operator, "this machine itself"),
-        (syslog("169.254.169.254", "tcp", true), &platform.admin, "where clouds keep"),
+        (syslog("169.254.169.254", "tcp", true), &platform.admin, "a cloud metadata service"),
         (syslog("fe80::1", "udp", true), &platform.admin, "a link-local address"),
     ] {
         let (status, answer) = platform.call("PUT", path, Some(token), Some(channel.clone()));

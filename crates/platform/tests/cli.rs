@@ -156,7 +156,7 @@ fn only_the_platform_that_is_meant_is_trusted() {
     operator.login(&[]).refused(4, "--fingerprint");
 
     let wrong = format!("sha256:{}", "0".repeat(64));
-    operator.login(&["--fingerprint", &wrong]).refused(4, "not the platform that was meant");
+    operator.login(&["--fingerprint", &wrong]).refused(4, "not the expected platform");
     let other_ca = operator.write("other.pem", &other.ca_pem());
     operator.login(&["--ca", &other_ca]).refused(4, "could not sign in at https://127.0.0.1");
 
@@ -324,7 +324,7 @@ fn a_policy_is_applied_committed_compared_and_restored() {
 
     let applied =
         operator.run(&["policy", "apply", "-f", &file, "--synchronize", "--note", "first"]).good();
-    assert!(applied.contains("Revision 1 is committed"), "{applied}");
+    assert!(applied.contains("Committed revision 1"), "{applied}");
     let got = operator.run(&["policy", "get"]).good();
     operator.write("printed.yaml", &got);
     let mut again = operator.command(&["policy", "apply", "-f", "-", "--dry-run"]);
@@ -383,7 +383,7 @@ fn the_wrong_directory_takes_nothing_away_unasked() {
     with(&["--expect-impact", "no-loss"]).refused(1, "nothing was changed");
     with(&["--expect-impact", &format!("sha256:{}", "0".repeat(64))])
         .refused(1, "the impact is not the expected one");
-    with(&["--expect-impact", "none"]).refused(2, "is no expected impact");
+    with(&["--expect-impact", "none"]).refused(2, "is not an expected impact");
     with(&["--yes", "--expect-impact", "no-loss"]).refused(2, "cannot be used with");
     operator
         .run(&["policy", "apply", "-f", &wrong, "--yes"])
@@ -395,7 +395,7 @@ fn the_wrong_directory_takes_nothing_away_unasked() {
     let digest = dry.split_whitespace().last().unwrap();
     assert!(dry.contains("! 2 assets in no segment any more: web-1, web-2"), "{dry}");
     let done = with(&["--expect-impact", digest]).good();
-    assert!(done.contains("Revision 2 is committed"), "{done}");
+    assert!(done.contains("Committed revision 2"), "{done}");
 
     // It was the digest of that commit: now nothing is lost any more.
     with(&["--expect-impact", digest]).refused(1, "the impact is not the expected one");

@@ -122,7 +122,7 @@ fn feeds_from_the_first_to_a_decision() {
         ("source", list.as_str()),
         ("format", r#"{"plain":{"levels":null}}"#),
         ("every", "86400 s"),
-        ("confidence", "80 % where the feed gives none; entries below 0 % are left out"),
+        ("confidence", "80 % where the feed gives none; entries below 0 % are omitted"),
         ("entries", "2"),
     ] {
         let found = sheet.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
@@ -154,7 +154,7 @@ fn feeds_from_the_first_to_a_decision() {
         ("feed show nobody", 1, "nobody"),
         ("feed run nobody", 1, "nobody"),
         ("feed add g", 1, "give --url, --file or --preset"),
-        ("feed add g --preset nothing", 1, "there is no preset \"nothing\""),
+        ("feed add g --preset nothing", 1, "unknown preset \"nothing\""),
         ("feed add g --url http://lists.invalid/x", 1, "plain HTTP"),
         ("feed add g --url https://lists.invalid/x --file LIST", 2, "--file"),
         ("feed add G! --file LIST", 1, "field: /name"),
@@ -170,8 +170,8 @@ fn feeds_from_the_first_to_a_decision() {
     ]);
     assert!(operator.good("feed show f").contains("1 in a row"));
     operator.says(&[
-        ("feed remove f", "Feed f and its entries are removed.\n"),
-        ("feed remove n", "Feed n and its entries are removed.\n"),
+        ("feed remove f", "Removed feed f and its entries.\n"),
+        ("feed remove n", "Removed feed n and its entries.\n"),
         ("feed list", "There are no threat feeds.\n"),
     ]);
 }
@@ -221,7 +221,7 @@ fn why_an_address_is_blocked_and_why_not() {
     ]);
     operator.says(&[(
         format!("exception remove {id}").as_str(),
-        format!("Exception {id} is removed.\n").as_str(),
+        format!("Removed exception {id}.\n").as_str(),
     )]);
     assert!(operator.good("why 203.0.113.5").contains("yes, in 203.0.113.0/24"));
 }
@@ -309,7 +309,7 @@ fn modes_budgets_and_how_it_all_stands() {
         ("mode set block --inbound --outbound", 2, "--outbound"),
         ("mode set on", 2, "event-only"),
         ("budget nobody 1MiB", 1, "no asset \"nobody\""),
-        ("budget web-1 1.5MiB", 2, "is no size"),
+        ("budget web-1 1.5MiB", 2, "is not a size"),
     ]);
     operator.says(&[
         ("budget web-1 64MiB", "The list takes at most 67,108,864 bytes of memory on web-1.\n"),

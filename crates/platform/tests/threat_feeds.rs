@@ -124,7 +124,7 @@ fn bad_answers_leave_the_last_good_listing_in_force() {
         ("/stall", "failed"),
         ("/around", "more than 5 times"),
         ("/metadata", "secrets"),
-        ("/nowhere", "no URL"),
+        ("/nowhere", "invalid URL"),
         ("/garbage", "could not reach"),
         ("/closed", "could not reach"),
     ] {
@@ -307,13 +307,13 @@ fn a_server_that_asks_to_wait_is_left_alone_within_bounds() {
         send(out, status, said, b"no")
     });
     for (path, expected, said) in [
-        ("/seconds", 7200..=7260, "429: it is asked too often, and to wait for 7200 s"),
+        ("/seconds", 7200..=7260, "429: too many requests, and to wait for 7200 s"),
         // The answer comes a moment later.
-        ("/date", 7190..=7260, "503: it is tried again later, and to wait for 7"),
+        ("/date", 7190..=7260, "503: it is retried later, and to wait for 7"),
         ("/forever", 86_400..=86_460, "to wait for 99999999999 s"),
         // Not earlier than without a word, and with none as before.
         ("/short", 54..=150, "to wait for 1 s"),
-        ("/nothing", 54..=150, "429: it is asked too often"),
+        ("/nothing", 54..=150, "429: too many requests"),
     ] {
         let name = path.trim_start_matches('/');
         let ran = add(&platform, name, &settings(&server, path));

@@ -260,7 +260,7 @@ fn whoever_is_at_a_terminal_is_asked_before_a_commit() {
         ("\r", 1, "error: not committed; nothing was changed\r\n", 0),
         ("\u{4}", 1, "error: not committed; nothing was changed\r\n", 0),
         ("\u{3}", 130, "stopped: nothing was changed\r\n", 0),
-        ("y\r", 0, "Revision 1 is committed; 1 asset has a ruleset of it.\r\n", 1),
+        ("y\r", 0, "Committed revision 1; 1 asset has a ruleset of it.\r\n", 1),
     ] {
         let mut terminal = user.at_terminal(&apply, &platform.admin);
         terminal.wait_for("+ segment web\r\n+ settings\r\n").unwrap();

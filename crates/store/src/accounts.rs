@@ -17,7 +17,7 @@ pub struct Account {
     pub role: Role,
     /// The password's Argon2 hash (PHC string).
     pub password: String,
-    /// Since when.
+    /// The creation time.
     pub created_at: Timestamp,
 }
 
@@ -38,17 +38,17 @@ pub struct ApiToken {
     pub id: String,
     /// How it came about.
     pub kind: TokenKind,
-    /// Whose.
+    /// The owner.
     pub account: String,
-    /// What for.
+    /// The purpose.
     pub name: String,
     /// The role of the token itself.
     pub role: Role,
     /// SHA-256 of the secret part.
     pub secret_hash: Vec<u8>,
-    /// Since when.
+    /// The creation time.
     pub created_at: Timestamp,
-    /// Until when.
+    /// The expiry.
     pub expires_at: Option<Timestamp>,
     /// To the minute.
     pub last_used_at: Option<Timestamp>,
@@ -170,7 +170,7 @@ pub async fn insert_token(conn: &mut Conn, token: &ApiToken) -> StoreResult<()> 
     Ok(())
 }
 
-/// Deletes the oldest sign-ins of an account, so that so many stay besides `newest`.
+/// Deletes the oldest sign-ins of an account, so that only a limited number stays besides `newest`.
 ///
 /// # Errors
 /// When the database fails.
@@ -190,7 +190,7 @@ pub async fn trim_sign_ins(
     .bind(most)
     .execute(conn)
     .await
-    .doing("forget the oldest sign-ins")?;
+    .doing("delete the oldest sign-ins")?;
     Ok(())
 }
 
@@ -230,7 +230,7 @@ pub async fn trim_ended(
     .bind(most)
     .execute(conn)
     .await
-    .doing("forget ended tokens")?;
+    .doing("delete ended tokens")?;
     Ok(())
 }
 
@@ -243,7 +243,7 @@ pub async fn forget_tokens(conn: &mut Conn, before: Timestamp) -> StoreResult<()
         .bind(before.0)
         .execute(conn)
         .await
-        .doing("forget old tokens")?;
+        .doing("delete old tokens")?;
     Ok(())
 }
 
@@ -308,7 +308,7 @@ pub async fn list_tokens(
     rows::page(conn, "tokens", limit, query, token).await
 }
 
-/// Notes that a token was used; at most once a minute, so that reading costs no write.
+/// Records that a token was used; at most once a minute, so that reading costs no write.
 ///
 /// # Errors
 /// When the database fails.
@@ -318,7 +318,7 @@ pub async fn touch_token(conn: &mut Conn, id: &str, now: Timestamp) -> StoreResu
         .bind(now.0)
         .execute(conn)
         .await
-        .doing("note a token's use")?;
+        .doing("record a token's use")?;
     Ok(())
 }
 

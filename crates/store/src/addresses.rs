@@ -54,7 +54,7 @@ pub async fn holders(
         }
         query.push(")");
         let rows = query.build().fetch_all(&mut *conn).await;
-        for row in &rows.doing("read whose addresses these are")? {
+        for row in &rows.doing("read the owners of addresses")? {
             let is_sure = row.maybe_time("seen_at")?.is_some() || row.col("accepted")?;
             held.push((address_of(row)?, asset_of(row)?, is_sure));
         }
@@ -87,7 +87,7 @@ async fn other(conn: &mut Conn, asset: &AssetId, now: Timestamp) -> StoreResult<
             .bind(asset.as_str())
             .fetch_one(conn)
             .await
-            .doing("read who has an address")?;
+            .doing("read the owner of an address")?;
     let last = row.maybe_time("last_check_in")?;
     Ok(Other {
         said: from_json(row.col("addresses")?)?,
@@ -132,12 +132,12 @@ pub async fn put(
             " ON CONFLICT (address) DO UPDATE SET asset_id = excluded.asset_id, \
              since = excluded.since, seen_at = NULL",
         );
-        query.build().execute(&mut *conn).await.doing("give addresses to an asset")?;
+        query.build().execute(&mut *conn).await.doing("store the addresses of an asset")?;
     }
     Ok(())
 }
 
-/// Notes that a check-in came from an address; from one that the asset does not hold, nothing.
+/// Records that a check-in came from an address; from one that the asset does not hold, nothing.
 ///
 /// # Errors
 /// When the database fails.
@@ -157,7 +157,7 @@ pub async fn seen(
     .bind(now.plus(-SEEN_AGAIN).0)
     .execute(conn)
     .await
-    .doing("note from where an asset checks in")?;
+    .doing("record from where an asset checks in")?;
     Ok(())
 }
 

@@ -18,7 +18,7 @@ const LIVE_KEPT: i64 = 1000;
 /// Bytes of detailed logs kept of an asset.
 const LOG_KEPT: i64 = 8 << 20;
 
-/// An agent event as it is stored.
+/// An agent event as stored.
 #[derive(Debug, Clone)]
 pub struct StoredAgentEvent {
     /// Grows with every event that arrives.
@@ -31,7 +31,7 @@ pub struct StoredAgentEvent {
     pub received_at: Timestamp,
 }
 
-/// What to list.
+/// The filter.
 #[derive(Debug, Default)]
 pub struct AgentEventFilter {
     /// Of this asset.
@@ -69,7 +69,7 @@ pub async fn add(
     Ok(())
 }
 
-/// Forgets the oldest of an asset's agent events, live events and log pieces beyond their bounds.
+/// Deletes the oldest of an asset's agent events, live events and log pieces beyond their bounds.
 ///
 /// # Errors
 /// When the database fails.
@@ -97,12 +97,12 @@ pub async fn trim(conn: &mut Conn, asset: &AssetId) -> StoreResult<()> {
             .bind(kept)
             .execute(&mut *conn)
             .await
-            .doing("forget what is too much")?;
+            .doing("prune agent events")?;
     }
     Ok(())
 }
 
-/// Up to `limit` events before the number `before`, the newest first.
+/// Up to `limit` events before the number `before`, newest first.
 ///
 /// # Errors
 /// When the database fails.

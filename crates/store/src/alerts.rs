@@ -26,11 +26,11 @@ pub struct StoredRule {
     pub rule: AlertRule,
     /// When it was written.
     pub created_at: Timestamp,
-    /// By whom.
+    /// The creator.
     pub created_by: String,
 }
 
-/// All rules, by name. One that can't be read any more is passed over, and the log says so.
+/// All rules, by name. One that is unreadable is skipped and logged.
 ///
 /// # Errors
 /// When the database fails.
@@ -55,7 +55,7 @@ pub async fn rule(conn: &mut Conn, name: &str) -> StoreResult<Option<StoredRule>
     row.as_ref().map(stored_rule).transpose()
 }
 
-/// Writes a rule, in place of the one with its name. What it remembered is forgotten.
+/// Creates or replaces a rule. What it remembered is forgotten.
 ///
 /// # Errors
 /// When the database fails.
@@ -76,11 +76,11 @@ pub async fn put_rule(conn: &mut Conn, stored: &StoredRule) -> StoreResult<()> {
         .bind(&stored.name)
         .execute(conn)
         .await
-        .doing("forget what an alert rule remembered")?;
+        .doing("delete the state of an alert rule")?;
     Ok(())
 }
 
-/// Forgets a rule; `false` when there is none.
+/// Deletes a rule; `false` when there is none.
 ///
 /// # Errors
 /// When the database fails.
@@ -89,7 +89,7 @@ pub async fn delete_rule(conn: &mut Conn, name: &str) -> StoreResult<bool> {
         .bind(name)
         .execute(conn)
         .await
-        .doing("forget an alert rule")?;
+        .doing("delete an alert rule")?;
     Ok(done.rows_affected() > 0)
 }
 
@@ -103,7 +103,7 @@ pub async fn memory(conn: &mut Conn, rule: &str, subject: &str) -> StoreResult<M
         .bind(subject)
         .fetch_optional(conn)
         .await
-        .doing("read what an alert rule remembers")?;
+        .doing("read the state of an alert rule")?;
     let memory = |row: &Row| {
         Ok(Memory {
             counts: from_json(row.col("counts")?)?,
@@ -139,11 +139,11 @@ pub async fn remember(
     .bind(now.0)
     .execute(conn)
     .await
-    .doing("keep what an alert rule remembers")?;
+    .doing("store the state of an alert rule")?;
     Ok(())
 }
 
-/// Forgets a subject.
+/// Deletes a subject.
 ///
 /// # Errors
 /// When the database fails.
@@ -153,7 +153,7 @@ pub async fn forget_subject(conn: &mut Conn, rule: &str, subject: &str) -> Store
         .bind(subject)
         .execute(conn)
         .await
-        .doing("forget what an alert rule remembers")?;
+        .doing("delete the state of an alert rule")?;
     Ok(())
 }
 
@@ -204,11 +204,11 @@ pub async fn insert(conn: &mut Conn, alert: &Alert, subject: &str) -> StoreResul
     .bind(to_json(alert)?)
     .fetch_one(conn)
     .await
-    .doing("write an alert down")?;
+    .doing("record an alert")?;
     row.col("id")
 }
 
-/// What to list.
+/// The filter.
 #[derive(Debug, Default)]
 pub struct AlertFilter {
     /// This rule's.
@@ -262,7 +262,7 @@ pub(super) fn stored_alert(row: &Row) -> StoreResult<StoredAlert> {
     Ok(StoredAlert { id: row.col("id")?, alert: from_json(row.col("body")?)? })
 }
 
-/// Forgets what rules remember of subjects that were quiet since `quiet`, and of more subjects than are
+/// Deletes what rules remember of subjects that were quiet since `quiet`, and of more subjects than are
 /// kept for each rule those that were quiet for longest.
 ///
 /// # Errors
@@ -272,13 +272,13 @@ pub async fn forget(conn: &mut Conn, quiet: Timestamp) -> StoreResult<()> {
         .bind(quiet.0)
         .execute(&mut *conn)
         .await
-        .doing("forget what alert rules remember of quiet subjects")?;
+        .doing("delete the state of alert rules of quiet subjects")?;
     let many: Vec<String> =
         sqlx::query_scalar("SELECT rule FROM alert_memory GROUP BY rule HAVING count(*) > $1")
             .bind(MOST_SUBJECTS)
             .fetch_all(&mut *conn)
             .await
-            .doing("look for alert rules that remember many subjects")?;
+            .doing("find alert rules that remember many subjects")?;
     for rule in many {
         sqlx::query(
             "DELETE FROM alert_memory WHERE rule = $1 AND subject IN (SELECT subject \
@@ -289,7 +289,7 @@ pub async fn forget(conn: &mut Conn, quiet: Timestamp) -> StoreResult<()> {
         .bind(MOST_SUBJECTS)
         .execute(&mut *conn)
         .await
-        .doing("forget what alert rules remember of quiet subjects")?;
+        .doing("delete the state of alert rules of quiet subjects")?;
     }
     // One rule gives a thousand in an hour at most.
     sqlx::query(
@@ -300,7 +300,7 @@ pub async fn forget(conn: &mut Conn, quiet: Timestamp) -> StoreResult<()> {
     .bind(MOST_ALERTS)
     .execute(conn)
     .await
-    .doing("forget old alerts")?;
+    .doing("delete old alerts")?;
     Ok(())
 }
 

@@ -22,7 +22,7 @@ pub struct Deed<'a> {
     pub after: String,
 }
 
-/// What to list.
+/// The filter.
 #[derive(Debug, Default)]
 pub struct AuditFilter {
     /// The whole actor.

@@ -75,7 +75,7 @@ pub async fn waiting(conn: &mut Conn) -> StoreResult<Vec<(Name, Claim)>> {
     )
     .fetch_all(conn)
     .await
-    .doing("read what waits")?;
+    .doing("read pending claims")?;
     Ok(rows::readable("claims that wait", &rows, named))
 }
 
@@ -97,7 +97,7 @@ pub async fn put(
             .bind(gone.fact.value())
             .execute(&mut *conn)
             .await
-            .doing("forget a claim")?;
+            .doing("delete a claim")?;
     }
     for new in claims.iter().filter(|claim| !before.contains(claim)) {
         sqlx::query(

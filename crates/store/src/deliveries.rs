@@ -25,7 +25,7 @@ pub struct StoredChannel {
     pub state: RuleState,
     /// When it was made.
     pub created_at: Timestamp,
-    /// By whom.
+    /// The creator.
     pub created_by: String,
     /// It is not tried before.
     pub next_attempt: Timestamp,
@@ -54,7 +54,7 @@ pub struct StoredDelivery {
     pub alerts: u64,
     /// What is sent; nothing when it can't be read any more.
     pub payload: Option<Payload>,
-    /// How it stands.
+    /// Its state.
     pub state: DeliveryState,
     /// How often it was tried.
     pub attempts: u64,
@@ -66,7 +66,7 @@ pub struct StoredDelivery {
     pub answer: String,
 }
 
-/// All channels, by name. One that can't be read any more is passed over, and the log says so.
+/// All channels, by name. One that is unreadable is skipped and logged.
 ///
 /// # Errors
 /// When the database fails.
@@ -91,7 +91,7 @@ pub async fn channel(conn: &mut Conn, name: &str) -> StoreResult<Option<StoredCh
     row.as_ref().map(channel_of).transpose()
 }
 
-/// Writes a channel, in place of the one with its name.
+/// Creates or replaces a channel.
 ///
 /// # Errors
 /// When the database fails.
@@ -115,7 +115,7 @@ pub async fn put_channel(conn: &mut Conn, channel: &StoredChannel) -> StoreResul
     Ok(())
 }
 
-/// Forgets a channel and its deliveries; `false` when there is none.
+/// Deletes a channel and its deliveries; `false` when there is none.
 ///
 /// # Errors
 /// When the database fails.
@@ -124,7 +124,7 @@ pub async fn delete_channel(conn: &mut Conn, name: &str) -> StoreResult<bool> {
         .bind(name)
         .execute(conn)
         .await
-        .doing("forget a channel")?;
+        .doing("delete a channel")?;
     Ok(done.rows_affected() > 0)
 }
 
@@ -174,7 +174,7 @@ pub async fn waiting(conn: &mut Conn, channel: &str, now: Timestamp) -> StoreRes
     .bind(now.0)
     .fetch_one(conn)
     .await
-    .doing("count what waits for a channel")?;
+    .doing("count the pending alerts of a channel")?;
     Ok(Waiting {
         due: row.count("due")?,
         digests: row.count("digests")?,
@@ -182,7 +182,7 @@ pub async fn waiting(conn: &mut Conn, channel: &str, now: Timestamp) -> StoreRes
     })
 }
 
-/// Up to `limit` due alerts of a channel, oldest first, taken away from what waits.
+/// Up to `limit` due alerts of a channel, oldest first, taken away from what is pending.
 ///
 /// # Errors
 /// When the database fails.
@@ -201,7 +201,7 @@ pub async fn take_due(
     .bind(i64::from(limit))
     .fetch_all(&mut *conn)
     .await
-    .doing("read what waits for a channel")?;
+    .doing("read the pending alerts of a channel")?;
     if let Some(row) = rows.last() {
         let last: i64 = row.col("id")?;
         sqlx::query(
@@ -212,7 +212,7 @@ pub async fn take_due(
         .bind(last)
         .execute(conn)
         .await
-        .doing("take what waits for a channel")?;
+        .doing("remove the pending alerts of a channel")?;
     }
     Ok(rows::readable("alerts that wait", &rows, stored_alert))
 }
@@ -314,7 +314,7 @@ pub async fn list(
     rows::page(conn, "deliveries", limit, query, delivery_of).await
 }
 
-/// Notes that a delivery is being tried, before anything is sent.
+/// Records that a delivery is being tried, before anything is sent.
 ///
 /// # Errors
 /// When the database fails.
@@ -324,7 +324,7 @@ pub async fn attempt(conn: &mut Conn, id: &str, now: Timestamp) -> StoreResult<(
         .bind(now.0)
         .execute(conn)
         .await
-        .doing("note a delivery's attempt")?;
+        .doing("record a delivery's attempt")?;
     Ok(())
 }
 
@@ -344,11 +344,11 @@ pub async fn settle(
         .bind(answer)
         .execute(conn)
         .await
-        .doing("note a delivery's outcome")?;
+        .doing("record a delivery's outcome")?;
     Ok(())
 }
 
-/// Notes that a channel works.
+/// Records that a channel works.
 ///
 /// # Errors
 /// When the database fails.
@@ -367,11 +367,11 @@ pub async fn channel_works(
     .bind(answer)
     .execute(conn)
     .await
-    .doing("note that a channel works")?;
+    .doing("record that a channel works")?;
     Ok(())
 }
 
-/// Notes that a channel fails, and when it is tried again.
+/// Records that a channel fails, and when it is tried again.
 ///
 /// # Errors
 /// When the database fails.
@@ -392,7 +392,7 @@ pub async fn channel_fails(
     .bind(answer)
     .execute(conn)
     .await
-    .doing("note that a channel fails")?;
+    .doing("record that a channel fails")?;
     Ok(())
 }
 

@@ -12,14 +12,14 @@ use super::assets::Tags;
 use super::rows::Columns as _;
 use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, from_word, rows, to_json, word};
 
-/// An enforcement key as it is stored.
+/// An enforcement key as stored.
 #[derive(Debug, Clone)]
 pub struct StoredKey {
     /// Public part.
     pub id: String,
     /// What it is for, and for how many.
     pub kind: KeyKind,
-    /// What for.
+    /// The purpose.
     pub name: String,
     /// The secret, sealed with the platform's storage key.
     pub sealed_secret: String,
@@ -27,9 +27,9 @@ pub struct StoredKey {
     pub tags: Tags,
     /// Which hosts may register with it.
     pub admits: Admission,
-    /// Since when.
+    /// The creation time.
     pub created_at: Timestamp,
-    /// By whom.
+    /// The creator.
     pub created_by: String,
     /// Until when hosts may register with it. Hosts that are registered go on.
     pub expires_at: Option<Timestamp>,
@@ -237,7 +237,7 @@ pub async fn revoke(conn: &mut Conn, id: &str, now: Timestamp) -> StoreResult<()
     Ok(())
 }
 
-/// Notes that a session was set up with a key.
+/// Records that a session was set up with a key.
 ///
 /// # Errors
 /// When the database fails.
@@ -248,7 +248,7 @@ pub async fn touch(conn: &mut Conn, id: &str, from: IpAddr, now: Timestamp) -> S
         .bind(from.to_string())
         .execute(conn)
         .await
-        .doing("note an enforcement key's use")?;
+        .doing("record an enforcement key's use")?;
     Ok(())
 }
 

@@ -37,7 +37,7 @@ pub async fn note_registration(conn: &mut Conn, id: &AssetId, key: &str) -> Stor
         .bind(key)
         .execute(conn)
         .await
-        .doing("note which key a host registered with")?;
+        .doing("record which key a host registered with")?;
     Ok(())
 }
 
@@ -77,7 +77,7 @@ pub async fn note_session(
     .bind(request.nonce.0.to_vec())
     .execute(conn)
     .await
-    .doing("note a session")?;
+    .doing("record a session")?;
     Ok(())
 }
 
@@ -146,7 +146,7 @@ pub async fn remember_forgotten(conn: &mut Conn, id: &AssetId, now: Timestamp) -
         .bind(now.plus(-skew).0)
         .execute(&mut *conn)
         .await
-        .doing("forget what can't be replayed any more")?;
+        .doing("delete what can't be replayed any more")?;
     sqlx::query(
         "INSERT INTO forgotten_identity (identity, session_created, session_nonce, forgotten_at) \
          SELECT identity, session_created, session_nonce, $2 FROM asset \
@@ -173,7 +173,7 @@ pub async fn is_replay(conn: &mut Conn, request: &SessionRequest) -> StoreResult
     .bind(request.identity.0.to_vec())
     .fetch_optional(conn)
     .await
-    .doing("look for a deleted host's last session")?;
+    .doing("find a deleted host's last session")?;
     let Some(row) = row else { return Ok(false) };
     let (last, nonce) = (row.count("session_created")?, row.col::<Vec<u8>>("session_nonce")?);
     let Bytes(new) = request.nonce;

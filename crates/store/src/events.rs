@@ -21,7 +21,7 @@ pub struct StoredEvent {
     pub batches: u64,
 }
 
-/// What to list.
+/// The filter.
 #[derive(Debug, Default)]
 pub struct EventFilter {
     /// Only this asset's.
@@ -87,7 +87,7 @@ pub(crate) fn bounded(count: u64) -> i64 {
     i64::try_from(count).map_or(MOST, |count| count.min(MOST))
 }
 
-/// Up to `limit` flows, the last seen first, after the place `(last_seen, id)`.
+/// Up to `limit` flows, most recently seen first, after the place `(last_seen, id)`.
 ///
 /// # Errors
 /// When the database fails.

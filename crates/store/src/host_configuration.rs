@@ -47,9 +47,9 @@ pub struct StoredConfiguration {
     pub scope: Scope,
     /// What; its version has no meaning.
     pub settings: HostConfiguration,
-    /// Since when.
+    /// The creation time.
     pub updated_at: Timestamp,
-    /// By whom.
+    /// The creator.
     pub updated_by: String,
 }
 
@@ -83,7 +83,7 @@ pub async fn put(conn: &mut Conn, configured: &StoredConfiguration) -> StoreResu
             .bind(configured.scope.key())
             .execute(conn)
             .await
-            .doing("take a host configuration away")?;
+            .doing("remove a host configuration")?;
         return Ok(());
     }
     sqlx::query(
@@ -133,7 +133,7 @@ fn effective(row: &Row) -> StoreResult<HostConfiguration> {
     Ok(HostConfiguration { version: row.count("version")?, ..settings })
 }
 
-/// Stores what an asset should use from now on. An asset that is gone by now is left out.
+/// Stores what an asset should use from now on. An asset that is gone by now is omitted.
 ///
 /// # Errors
 /// When the database fails.

@@ -84,7 +84,7 @@ pub async fn note(
     .bind(attempt.from.to_string())
     .fetch_optional(&mut *conn)
     .await
-    .doing("note the other identity")?;
+    .doing("record the other identity")?;
     match state.as_deref() {
         Some("waiting") => return Ok(Noted::Waiting),
         Some(_) => return Ok(Noted::Rejected),
@@ -117,7 +117,7 @@ pub async fn waiting(conn: &mut Conn, id: &AssetId) -> StoreResult<Vec<OtherIden
     list(conn, id, "waiting").await
 }
 
-/// The identities that an operator has turned away from this asset.
+/// The identities that an operator has rejected from this asset.
 ///
 /// # Errors
 /// When the database fails.
@@ -137,7 +137,7 @@ async fn list(conn: &mut Conn, id: &AssetId, state: &str) -> StoreResult<Vec<Oth
     Ok(rows::readable("other identities", &rows, other))
 }
 
-/// Pins an identity that waited or was turned away. Check-ins count from the beginning: it is a new
+/// Pins an identity that waited or was rejected. Check-ins count from the beginning: it is a new
 /// installation. Those that wait besides go on waiting.
 ///
 /// # Errors
@@ -154,11 +154,11 @@ pub async fn approve(conn: &mut Conn, id: &AssetId, identity: Bytes<32>) -> Stor
         .bind(identity.0.to_vec())
         .execute(conn)
         .await
-        .doing("take the new identity from those that wait")?;
+        .doing("remove the new identity from the pending ones")?;
     Ok(())
 }
 
-/// Turns an identity that waits away, for good.
+/// Turns an identity that waits away, permanently.
 ///
 /// # Errors
 /// When the database fails.
@@ -170,11 +170,11 @@ pub async fn reject(conn: &mut Conn, id: &AssetId, identity: Bytes<32>) -> Store
     .bind(identity.0.to_vec())
     .execute(conn)
     .await
-    .doing("turn the new identity away")?;
+    .doing("reject the new identity")?;
     Ok(())
 }
 
-/// Forgets the identities that wait with a key that is revoked: whoever filled the places with it
+/// Deletes the identities that wait with a key that is revoked: whoever filled the places with it
 /// leaves them.
 ///
 /// # Errors
@@ -184,7 +184,7 @@ pub async fn forget_of_key(conn: &mut Conn, key: &str) -> StoreResult<()> {
         .bind(key)
         .execute(conn)
         .await
-        .doing("forget the identities that waited with a revoked key")?;
+        .doing("delete the identities that waited with a revoked key")?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 /// The system gave no random bytes.
 #[derive(Debug, thiserror::Error)]
-#[error("the system gives no random bytes")]
+#[error("the system provides no random bytes")]
 pub struct NoRandomness;
 
 /// Random bytes from the system.
@@ -20,7 +20,7 @@ pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
 /// A new id: the prefix and 12 random characters (60 bits), without those that look alike.
 ///
 /// # Errors
-/// When the system gives no random bytes.
+/// When the system provides no random bytes.
 pub fn new_id(prefix: &str) -> Result<String, NoRandomness> {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let tail: String =

@@ -256,7 +256,7 @@ impl Store {
 
     async fn begin(&self, hurry: Hurry) -> StoreResult<Tx> {
         let turn = timeout(WRITER_WAITS, self.writers.take(hurry));
-        let turn = turn.await.doing("begin a transaction: others take too long")?;
+        let turn = turn.await.doing("begin a transaction: other writers take too long")?;
         let inner = self.pool.begin_with("BEGIN IMMEDIATE").await.doing("begin a transaction")?;
         Ok(Tx { inner, _turn: turn })
     }

@@ -1,4 +1,4 @@
-//! Communication paths, added up over reports.
+//! Communication paths, aggregated over reports.
 
 use sqlx::QueryBuilder;
 use xshield_model::Timestamp;
@@ -10,7 +10,7 @@ use super::rows::{Columns as _, unsigned};
 use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, from_json, from_word, rows};
 use super::{to_json, word};
 
-/// A path as it is stored.
+/// A path as stored.
 #[derive(Debug, Clone)]
 pub struct StoredPath {
     /// Its place among others that were seen in the same second.
@@ -23,7 +23,7 @@ pub struct StoredPath {
     pub from: PathSource,
 }
 
-/// What to list.
+/// The filter.
 #[derive(Debug, Default)]
 pub struct PathFilter {
     /// Of this asset.
@@ -121,7 +121,7 @@ pub async fn lost(conn: &mut Conn, asset: &AssetId) -> StoreResult<u64> {
         .map(unsigned)
 }
 
-/// Up to `limit` paths, the last seen first, after the place `(last_seen, id)`.
+/// Up to `limit` paths, most recently seen first, after the place `(last_seen, id)`.
 ///
 /// # Errors
 /// When the database fails.

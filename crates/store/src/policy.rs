@@ -16,7 +16,7 @@ pub struct Candidate {
     pub documents: String,
     /// When it was last written.
     pub updated_at: Timestamp,
-    /// By whom.
+    /// The creator.
     pub updated_by: String,
 }
 
@@ -31,7 +31,7 @@ pub struct CommittedPolicy {
     pub note: String,
     /// When it was synchronized.
     pub committed_at: Timestamp,
-    /// By whom.
+    /// The creator.
     pub committed_by: String,
 }
 
@@ -105,7 +105,7 @@ pub async fn versions(conn: &mut Conn) -> StoreResult<Versions> {
     )
     .fetch_one(conn)
     .await
-    .doing("look which policies there are")?;
+    .doing("read which policies exist")?;
     Ok(Versions {
         committed: row.col::<Option<i64>>("committed")?.map(unsigned),
         candidate: row.col::<Option<i64>>("candidate")?.map_or(0, unsigned),

@@ -72,12 +72,12 @@ pub async fn note(
         .bind(KEPT)
         .execute(conn)
         .await
-        .doing("forget old problems")?;
+        .doing("delete old problems")?;
     }
     Ok(())
 }
 
-/// The problems of an asset, the last seen first.
+/// The problems of an asset, most recently seen first.
 ///
 /// # Errors
 /// When the database fails.

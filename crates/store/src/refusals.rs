@@ -32,7 +32,7 @@ pub async fn note(
     .bind(now.0)
     .execute(conn)
     .await
-    .doing("note a refused check-in")?;
+    .doing("record a refused check-in")?;
     Ok(())
 }
 
@@ -45,7 +45,7 @@ pub async fn forget(conn: &mut Conn, asset: &AssetId) -> StoreResult<()> {
         .bind(asset.as_str())
         .execute(conn)
         .await
-        .doing("forget refused check-ins")?;
+        .doing("delete refused check-ins")?;
     Ok(())
 }
 

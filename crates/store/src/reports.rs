@@ -52,14 +52,14 @@ pub async fn first_time(
     .bind(now.0)
     .execute(conn)
     .await
-    .doing("note a batch")?;
+    .doing("record a batch")?;
     Ok(done.rows_affected() > 0)
 }
 
 /// How much of a batch is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
-    /// So many of its rows.
+    /// A number of of its rows.
     Items(usize),
     /// All of it.
     Whole,
@@ -84,14 +84,14 @@ pub async fn begin(
     .bind(now.0)
     .execute(&mut *conn)
     .await
-    .doing("note a batch")?;
+    .doing("record a batch")?;
     let stored: Option<i64> =
         sqlx::query_scalar("SELECT stored FROM batch WHERE asset_id = $1 AND batch = $2")
             .bind(asset.as_str())
             .bind(batch.0.to_vec())
             .fetch_one(conn)
             .await
-            .doing("look how much of a batch is stored")?;
+            .doing("read the progress of a batch")?;
     Ok(stored.map_or(Stored::Whole, |items| Stored::Items(usize::try_from(items).unwrap_or(0))))
 }
 
@@ -115,11 +115,11 @@ pub async fn note_stored(
         .bind(items)
         .execute(conn)
         .await
-        .doing("note how much of a batch is stored")?;
+        .doing("record how much of a batch is stored")?;
     Ok(())
 }
 
-/// Forgets the batches of assets that have more than `keep`, the oldest first.
+/// Deletes the batches of assets that have more than `keep`, oldest first.
 ///
 /// # Errors
 /// When the database fails.
@@ -129,7 +129,7 @@ pub async fn trim_batches(conn: &mut Conn, keep: i64) -> StoreResult<()> {
             .bind(keep)
             .fetch_all(&mut *conn)
             .await
-            .doing("look for assets with many batches")?;
+            .doing("find assets with many batches")?;
     for asset in many {
         sqlx::query(
             "DELETE FROM batch WHERE asset_id = $1 AND batch IN (SELECT batch FROM batch \
@@ -139,7 +139,7 @@ pub async fn trim_batches(conn: &mut Conn, keep: i64) -> StoreResult<()> {
         .bind(keep)
         .execute(&mut *conn)
         .await
-        .doing("forget old batches")?;
+        .doing("delete old batches")?;
     }
     Ok(())
 }
@@ -211,7 +211,7 @@ pub async fn add_hits(
     Ok(())
 }
 
-/// Forgets hits of rules beyond `MOST_RULES`, those hit longest ago first, and of them the rarest.
+/// Deletes hits of rules beyond `MOST_RULES`, those hit longest ago first, and of them the rarest.
 ///
 /// # Errors
 /// When the database fails.
@@ -225,7 +225,7 @@ pub async fn trim_hits(conn: &mut Conn, asset: &AssetId) -> StoreResult<()> {
     .bind(MOST_RULES)
     .execute(conn)
     .await
-    .doing("forget old hit counts")?;
+    .doing("delete old hit counts")?;
     Ok(())
 }
 

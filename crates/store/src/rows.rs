@@ -167,7 +167,7 @@ pub(crate) async fn page<T: Send>(
     page_after(conn, list, (0, limit), query, read).await
 }
 
-/// As [`page`], with so many rows left out before it.
+/// As [`page`], with so many rows omitted before it.
 ///
 /// # Errors
 /// When the database fails.

@@ -114,12 +114,12 @@ pub async fn forget_number(conn: &mut Conn, asset: &AssetId) -> StoreResult<()> 
         .bind(asset.as_str())
         .execute(conn)
         .await
-        .doing("forget a ruleset's number")?;
+        .doing("delete a ruleset's number")?;
     Ok(())
 }
 
 /// Stores which rulesets assets should have from now on, all of one compilation. Assets that are gone
-/// by now are left out.
+/// by now are omitted.
 ///
 /// # Errors
 /// When the database fails.

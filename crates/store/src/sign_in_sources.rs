@@ -44,7 +44,7 @@ pub async fn note(conn: &mut Conn, account: &str, source: &str, now: Timestamp) 
     .bind(now.0)
     .execute(&mut *conn)
     .await
-    .doing("note a source of sign-ins")?;
+    .doing("record a source of sign-ins")?;
     sqlx::query(
         "DELETE FROM sign_in_source WHERE account = $1 AND source NOT IN (SELECT source FROM \
          sign_in_source WHERE account = $1 ORDER BY last_at DESC, source LIMIT $2)",
@@ -53,6 +53,6 @@ pub async fn note(conn: &mut Conn, account: &str, source: &str, now: Timestamp) 
     .bind(MOST)
     .execute(conn)
     .await
-    .doing("forget sources of sign-ins")?;
+    .doing("delete sources of sign-ins")?;
     Ok(())
 }

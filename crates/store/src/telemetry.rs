@@ -232,7 +232,7 @@ async fn note_changes(
         .bind(CHANGES_KEPT)
         .execute(conn)
         .await
-        .doing("forget old changes of software")?;
+        .doing("delete old changes of software")?;
     }
     Ok(())
 }
@@ -261,7 +261,7 @@ fn inventory(row: &Row) -> StoreResult<Inventory> {
     })
 }
 
-/// Up to `limit` changes of a host's software before the number `before`, the newest first.
+/// Up to `limit` changes of a host's software before the number `before`, newest first.
 ///
 /// # Errors
 /// When the database fails.

@@ -112,7 +112,7 @@ pub async fn put_standing(
     .bind(now.0)
     .execute(conn)
     .await
-    .doing("store an asset's threat standing")?;
+    .doing("store the threat state of an asset")?;
     Ok(())
 }
 

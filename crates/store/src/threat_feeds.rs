@@ -8,7 +8,7 @@ use xshield_threat::FeedId;
 use super::rows::Columns as _;
 use super::{Conn, Doing as _, Row, StoreResult, from_json, rows, to_json};
 
-/// A feed as it is stored.
+/// A feed as stored.
 #[derive(Debug, Clone)]
 pub struct StoredFeed {
     /// Its name.
@@ -19,7 +19,7 @@ pub struct StoredFeed {
     pub secret: Option<String>,
     /// When it was added.
     pub created_at: Timestamp,
-    /// By whom.
+    /// The creator.
     pub created_by: String,
     /// When it is due.
     pub next_run: Timestamp,
@@ -31,7 +31,7 @@ pub struct StoredFeed {
     pub listing: Option<FileName>,
     /// The listing that waits for an operator.
     pub held: Option<FileName>,
-    /// How it stands.
+    /// Its state.
     pub state: FeedState,
 }
 
@@ -91,7 +91,7 @@ pub async fn put(conn: &mut Conn, feed: &StoredFeed) -> StoreResult<()> {
     Ok(())
 }
 
-/// Forgets a feed.
+/// Deletes a feed.
 ///
 /// # Errors
 /// When the database fails.

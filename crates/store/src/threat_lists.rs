@@ -27,7 +27,7 @@ pub struct SourceFeed {
     pub name: FeedId,
     /// Its listing's file.
     pub listing: String,
-    /// Entries below this confidence were left out.
+    /// Entries below this confidence were omitted.
     pub least: Confidence,
 }
 
@@ -55,7 +55,7 @@ pub struct StoredRevision {
     pub removed: u64,
     /// Why there is a new one.
     pub reason: String,
-    /// Since when.
+    /// The creation time.
     pub created_at: Timestamp,
     /// What it was made of.
     pub sources: Sources,
@@ -138,7 +138,7 @@ pub async fn set_sources(conn: &mut Conn, revision: u64, sources: &Sources) -> S
     Ok(())
 }
 
-/// Forgets revisions that are older than `before` or not among the newest `keep`, but for those in
+/// Deletes revisions that are older than `before` or not among the newest `keep`, but for those in
 /// `needed` and the newest of all.
 ///
 /// # Errors
@@ -160,7 +160,7 @@ pub async fn forget_revisions(
         query.push(", ").push_bind(i64::try_from(*revision).unwrap_or(-1));
     }
     query.push(")");
-    let done = query.build().execute(conn).await.doing("forget old threat revisions")?;
+    let done = query.build().execute(conn).await.doing("delete old threat revisions")?;
     Ok(done.rows_affected())
 }
 
@@ -236,7 +236,7 @@ pub async fn put_file(conn: &mut Conn, file: &StoredFile) -> StoreResult<()> {
     Ok(())
 }
 
-/// Forgets files for hosts.
+/// Deletes files for hosts.
 ///
 /// # Errors
 /// When the database fails.
@@ -247,7 +247,7 @@ pub async fn forget_files(conn: &mut Conn, names: &[FileName]) -> StoreResult<()
             query.push(", ").push_bind(name.to_string());
         }
         query.push(")");
-        query.build().execute(&mut *conn).await.doing("forget threat files")?;
+        query.build().execute(&mut *conn).await.doing("delete threat files")?;
     }
     Ok(())
 }
@@ -261,11 +261,11 @@ pub struct StoredException {
     pub target: String,
     /// Why.
     pub reason: String,
-    /// Since when.
+    /// The creation time.
     pub created_at: Timestamp,
-    /// By whom.
+    /// The creator.
     pub created_by: String,
-    /// Until when; for good when there is no end.
+    /// Until when; permanently when there is no end.
     pub expires_at: Option<Timestamp>,
 }
 

@@ -23,7 +23,7 @@ pub enum Flows {
 }
 
 impl Flows {
-    /// The first that is too much, the last seen first.
+    /// The first that is too much, most recently seen first.
     fn first(self) -> &'static str {
         match self {
             Self::Events => {
@@ -41,7 +41,7 @@ impl Flows {
         }
     }
 
-    /// Forgets a slice of it and of what comes after it.
+    /// Deletes a slice of it and of what comes after it.
     fn forget(self) -> &'static str {
         match self {
             Self::Events => {
@@ -66,7 +66,7 @@ impl Flows {
     }
 }
 
-/// Forgets the flows of an asset that were seen longest ago, but for `keep`; says how many they were.
+/// Deletes the flows of an asset that were seen longest ago, but for `keep`; says how many they were.
 ///
 /// # Errors
 /// When the database fails.
@@ -83,7 +83,7 @@ pub async fn flows(store: &Store, flows: Flows, asset: &AssetId, keep: i64) -> S
             .bind(SLICE)
             .execute(&mut *tx)
             .await
-            .doing("forget what is too much")?;
+            .doing("prune agent events")?;
         commit(tx).await?;
         forgotten += done.rows_affected();
         if done.rows_affected() < SLICE.unsigned_abs() {
@@ -103,7 +103,7 @@ async fn first(
         .bind(keep)
         .fetch_optional(conn)
         .await
-        .doing("look for what is too much")?;
+        .doing("find events beyond the limit")?;
     row.map(|row| Ok((row.col("last_seen")?, row.col("id")?))).transpose()
 }
 
@@ -130,7 +130,7 @@ const OLD: [&str; 10] = [
      FROM problem_history WHERE last_seen < $1 LIMIT $2)",
 ];
 
-/// Forgets records from before `before`.
+/// Deletes records from before `before`.
 ///
 /// # Errors
 /// When the database fails.
@@ -155,7 +155,7 @@ const BULK: [&str; 6] = [
      AND asset_id = $1",
 ];
 
-/// Forgets what an asset reported, so that the asset itself is deleted in a moment.
+/// Deletes what an asset reported, so that the asset itself is deleted in a moment.
 ///
 /// # Errors
 /// When the database fails.
@@ -176,7 +176,7 @@ async fn sliced(
     loop {
         let mut tx = store.write_later().await?;
         let query = bind(sqlx::query(statement.into_sql_str())).bind(SLICE);
-        let done = query.execute(&mut *tx).await.doing("forget old records")?;
+        let done = query.execute(&mut *tx).await.doing("delete old records")?;
         commit(tx).await?;
         if done.rows_affected() < SLICE.unsigned_abs() {
             return Ok(());

@@ -1,13 +1,13 @@
 //! Whose turn it is to write. SQLite takes one writer at a time and lets those who wait fight for it, so
 //! they queue here: in order, but those for whom somebody waits (a check-in, a sign-in, an operator) go
-//! before bulk work (reports, forgetting), which is never put off for good.
+//! before bulk work (reports, forgetting), which is never put off permanently.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// So many in a row go before bulk work that waits.
+/// A number of in a row go before bulk work that waits.
 const MOST_PASSED: u32 = 8;
 
 /// Why somebody writes.

@@ -72,7 +72,7 @@ pub async fn get(conn: &mut Conn, id: &str) -> StoreResult<Option<Upload>> {
     row.as_ref().map(stored).transpose()
 }
 
-/// What to list.
+/// The filter.
 #[derive(Debug, Default)]
 pub struct UploadFilter {
     /// Of this asset.
@@ -83,7 +83,7 @@ pub struct UploadFilter {
     pub complete: bool,
 }
 
-/// Up to `limit` uploads before the place `(created_at, id)`, the newest first.
+/// Up to `limit` uploads before the place `(created_at, id)`, newest first.
 ///
 /// # Errors
 /// When the database fails.
@@ -144,7 +144,7 @@ pub async fn put(conn: &mut Conn, upload: &Upload) -> StoreResult<()> {
     Ok(())
 }
 
-/// Forgets an upload.
+/// Deletes an upload.
 ///
 /// # Errors
 /// When the database fails.
@@ -153,7 +153,7 @@ pub async fn delete(conn: &mut Conn, id: &str) -> StoreResult<()> {
         .bind(id)
         .execute(conn)
         .await
-        .doing("forget an upload")?;
+        .doing("delete an upload")?;
     Ok(())
 }
 
@@ -169,7 +169,7 @@ pub async fn bytes(conn: &mut Conn) -> StoreResult<u64> {
     row.count("bytes")
 }
 
-/// Forgets uploads whose last piece came before `before`.
+/// Deletes uploads whose last piece came before `before`.
 ///
 /// # Errors
 /// When the database fails.
@@ -178,7 +178,7 @@ pub async fn forget(conn: &mut Conn, before: Timestamp) -> StoreResult<()> {
         .bind(before.0)
         .execute(conn)
         .await
-        .doing("forget old uploads")?;
+        .doing("delete old uploads")?;
     Ok(())
 }
 

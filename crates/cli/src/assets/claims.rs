@@ -1,4 +1,4 @@
-//! What hosts report about themselves and operators decide about.
+//! What hosts report about themselves and operators decide on.
 
 use clap::Args;
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::error::CliError;
 use crate::terminal::{Output, Table, cell};
 use crate::times::relative;
 
-/// What of which asset.
+/// The claim of an asset.
 #[derive(Debug, Args)]
 pub(super) struct About {
     /// Name or id.
@@ -20,12 +20,12 @@ pub(super) struct About {
     what: String,
 }
 
-/// What an operator decides.
+/// The decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// It is held.
+    /// Accept it.
     Accept,
-    /// It is not.
+    /// Refuse it.
     Refuse,
 }
 
@@ -47,14 +47,14 @@ impl About {
             let name = one_line(answer["name"].as_str().unwrap_or(asset));
             Ok(match (decision, what.as_str()) {
                 (Decision::Accept, "name") => format!("The asset is now called {name}."),
-                (Decision::Accept, _) => format!("{name}: {what} is accepted."),
-                (Decision::Refuse, _) => format!("{name}: {what} is refused, now and in future."),
+                (Decision::Accept, _) => format!("{name}: accepted {what}."),
+                (Decision::Refuse, _) => format!("{name}: refused {what}, now and in future."),
             })
         })
     }
 }
 
-/// Gives an asset another name.
+/// Renames an asset.
 pub(super) fn rename(
     client: &Client,
     output: Output,
@@ -66,7 +66,7 @@ pub(super) fn rename(
     output.show(&answer, |_| Ok(format!("{asset} is now called {name}.")))
 }
 
-/// Everything that waits.
+/// Lists pending claims.
 pub(super) fn list(client: &Client, output: Output) -> Result<(), CliError> {
     let action = "list what waits for a decision";
     let answer = client.get(action, &Path::of(&["claims"]))?;

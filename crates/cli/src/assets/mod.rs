@@ -30,7 +30,7 @@ pub struct AssetCommand {
 enum Action {
     /// List assets.
     List(List),
-    /// Show everything that is known about an asset.
+    /// Show everything known about an asset.
     Show {
         /// Name or id.
         asset: String,
@@ -61,7 +61,7 @@ enum Action {
         /// The new name.
         name: String,
     },
-    /// Accept an identity key for an asset, e.g. after its host was installed anew.
+    /// Accept an identity key for an asset, e.g. after its host was reinstalled.
     ApproveIdentity(ApproveIdentity),
     /// Reject an identity key that waits for approval, permanently.
     RejectIdentity {
@@ -71,12 +71,12 @@ enum Action {
         #[arg(long, value_name = "sha256:…")]
         fingerprint: IdentityFingerprint,
     },
-    /// Take an asset out of service: its host is refused, its history stays.
+    /// Decommission an asset: its host is refused, its history stays.
     Decommission {
         /// Name or id.
         asset: String,
     },
-    /// Return a decommissioned asset to service.
+    /// Reinstate a decommissioned asset.
     Reinstate {
         /// Name or id.
         asset: String,
@@ -139,19 +139,19 @@ fn standing(standing: &Standing) -> Option<&'static str> {
         Standing::Blocked => "Another program manages its firewall",
         Standing::Failed => "Could not enforce its ruleset",
         Standing::NoPolicy => "Has no policy yet",
-        Standing::Outdated => "Does not have the ruleset that it should have",
+        Standing::Outdated => "Does not have the desired ruleset",
         Standing::IdentityChanged => "Another identity key waits for approval",
         Standing::Waiting => "What its host reports about itself waits for a decision",
         Standing::Refused => "Its check-ins are refused",
         Standing::Online => "Has a resident agent that checks in on time",
         Standing::Late => "Has a resident agent that missed one or two check-ins",
         Standing::Offline => "Has a resident agent that missed three check-ins or more",
-        Standing::Decommissioned => "Out of service",
+        Standing::Decommissioned => "Decommissioned",
     })
 }
 
 impl AssetCommand {
-    /// Carries the command out.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = Client::of_this_call()?;
         let output = self.output;
@@ -173,7 +173,7 @@ impl AssetCommand {
             }
             Action::Delete { asset } => {
                 let answer = client.delete("delete the asset", &Path::of_asset(&asset, &[]))?;
-                output.show(&answer, |_| Ok(format!("Asset {asset} is deleted.")))
+                output.show(&answer, |_| Ok(format!("Deleted asset {asset}.")))
             }
             Action::Claims => claims::list(&client, output),
             Action::Accept(about) => about.decide(&client, output, claims::Decision::Accept),
@@ -185,7 +185,7 @@ impl AssetCommand {
                 let body = json!({ "fingerprint": fingerprint });
                 let answer = client.post("reject the identity key", &path, &body)?;
                 output.show(&answer, |_| {
-                    Ok(format!("{fingerprint} is rejected; {asset} keeps its key."))
+                    Ok(format!("Rejected {fingerprint}; {asset} keeps its key."))
                 })
             }
             Action::Decommission { asset } => {
@@ -193,7 +193,8 @@ impl AssetCommand {
                 let answer = client.post("decommission the asset", &path, &json!({}))?;
                 output.show(&answer, |_| {
                     Ok(format!(
-                        "{asset} is out of service. To return it: xshield asset reinstate {asset}"
+                        "{asset} is decommissioned. To reinstate it: xshield asset reinstate \
+                         {asset}"
                     ))
                 })
             }
@@ -217,7 +218,7 @@ impl AssetCommand {
             Action::Resend { asset } => {
                 let path = Path::of_asset(&asset, &["commands"]);
                 let answer =
-                    client.post("give the command", &path, &json!({ "kind": "resend" }))?;
+                    client.post("send the command", &path, &json!({ "kind": "resend" }))?;
                 output.show(&answer, |_| {
                     Ok(format!("{asset} sends all its reports again after its next check-in."))
                 })

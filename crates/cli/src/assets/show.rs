@@ -1,4 +1,4 @@
-//! Assets for people.
+//! Assets as tables and text.
 
 use comfy_table::Cell;
 use xshield_api::Timestamp;
@@ -13,7 +13,7 @@ use crate::terminal::{Sheet, Table, bad, cell, good, number, warning};
 use crate::times::{relative, relative_or_dash};
 use crate::words::word;
 
-/// Assets, one a line.
+/// Assets, one per line.
 pub(super) fn table(assets: Vec<Asset>, now: Timestamp) -> Table {
     let header = &[
         "NAME",
@@ -107,8 +107,7 @@ fn status(asset: &Asset) -> Cell {
     }
 }
 
-/// Whether an asset is protected, and why it is not; where the platform does not say, how its host says
-/// it stands.
+/// Whether an asset is protected, and why not; if the platform does not say, the state that its host reports.
 fn protection_text(Asset { protection, spark, .. }: &Asset) -> String {
     match protection {
         Some(protection) => protection.words.clone(),
@@ -125,7 +124,7 @@ fn status_text(status: &Status) -> String {
     }
 }
 
-/// In force, and what it should be when that is another one.
+/// The revision in force, and the desired one if it differs.
 fn revision(spark: &Spark) -> Cell {
     let number = |held: &Option<InForce>| {
         held.as_ref().map_or_else(|| "-".to_owned(), |held| held.revision.to_string())
@@ -141,7 +140,7 @@ fn revision(spark: &Spark) -> Cell {
 const NOW: &[&str] = &["CODE", "WHAT", "SINCE", "LAST SEEN", "TIMES"];
 const PAST: &[&str] = &["CODE", "WHAT", "FIRST SEEN", "LAST SEEN", "TIMES"];
 
-/// Problems that there are, then those that are over.
+/// Current problems, then past ones.
 pub(super) fn problems(all: Vec<PastProblem>, now: Timestamp) -> [Table; 2] {
     let (current, past): (Vec<_>, Vec<_>) = all.into_iter().partition(|problem| problem.current);
     let table = |problems: Vec<PastProblem>, header, none| {
@@ -160,7 +159,7 @@ pub(super) fn problems(all: Vec<PastProblem>, now: Timestamp) -> [Table; 2] {
     [table(current, NOW, "The host reports no problem."), table(past, PAST, "No past problems.")]
 }
 
-/// All that is known of one asset.
+/// Everything known about one asset.
 pub(super) fn sheet(asset: Asset, now: Timestamp) -> Sheet {
     let Asset { spark, .. } = &asset;
     let held = |held: &Option<InForce>| {
@@ -231,7 +230,7 @@ pub(super) fn sheet(asset: Asset, now: Timestamp) -> Sheet {
     sheet
 }
 
-/// The identity keys that wait, and what to do about them.
+/// The pending identity keys, and what to do about them.
 fn waiting_lines(sheet: &mut Sheet, asset: &Asset, now: Timestamp) {
     for (index, waiting) in asset.waiting_identities.iter().flatten().enumerate() {
         let label = if index == 0 { "waiting" } else { "also waiting" };
@@ -257,13 +256,13 @@ fn waiting_lines(sheet: &mut Sheet, asset: &Asset, now: Timestamp) {
     let is_another = asset.spark.last_check_in.is_some_and(|last| last > pending.since);
     let advice = if is_another {
         format!(
-            "{name} itself has checked in since: there are two machines. Set name: in the\n\
-             configuration of the other one to a name of its own."
+            "{name} itself has checked in since: there are two machines. Give the other one\n\
+             a name of its own with name: in its configuration."
         )
     } else {
         format!(
-            "Another machine asks to be {name}. If it is a different one, set name: in its\n\
-             configuration. If it is the same one, installed anew, compare with the fingerprint\n\
+            "Another machine claims the name {name}. If it is a different one, set name: in\n\
+             its configuration. If it is the same one, reinstalled, compare the fingerprint\n\
              that the machine shows (ctspark status, ctagentcmd status), then:\n\
              xshield asset approve-identity {name} --fingerprint sha256:…"
         )
@@ -278,7 +277,7 @@ fn threat_lines(sheet: &mut Sheet, threat: &AssetThreat, now: Timestamp) {
             format!("revision {}, all {}", list.revision, counted(list.entries, "entry"))
         }
         Some(list) => format!(
-            "revision {}, INCOMPLETE: {} of {}; entries below {} % confidence are left out",
+            "revision {}, INCOMPLETE: {} of {}; entries below {} % confidence are omitted",
             list.revision,
             list.entries,
             counted(list.whole_entries, "entry"),
@@ -311,12 +310,12 @@ mod tests {
     use super::*;
     use crate::terminal::Screen;
 
-    /// A fingerprint of one digit.
+    /// A fingerprint that consists of one digit.
     fn fingerprint(digit: &str) -> String {
         format!("sha256:{}", digit.repeat(64))
     }
 
-    /// The text with such fingerprints cut short, and the digest of zeros as a `d`.
+    /// The text with such fingerprints shortened, and the digest of zeros as a `d`.
     fn cut(mut text: String) -> String {
         for digit in ["a", "b", "c"] {
             text = text.replace(&digit.repeat(64), &digit.repeat(2));
@@ -441,8 +440,8 @@ mod tests {
                           requests: 12, first 1 min ago, last now; from 10.0.0.9 with key abc
         also waiting      sha256:cc
                           requests: 1, first 30 s ago, last 30 s ago; from an unknown address with an unknown key
-                          Another machine asks to be web. If it is a different one, set name: in its
-                          configuration. If it is the same one, installed anew, compare with the fingerprint
+                          Another machine claims the name web. If it is a different one, set name: in
+                          its configuration. If it is the same one, reinstalled, compare the fingerprint
                           that the machine shows (ctspark status, ctagentcmd status), then:
                           xshield asset approve-identity web --fingerprint sha256:…
         ");

@@ -1,4 +1,4 @@
-//! `xshield key`: enforcement keys and tokens, with which hosts register.
+//! `xshield key`: enforcement keys and registration tokens.
 
 mod new_file;
 mod show;
@@ -118,7 +118,7 @@ struct Rotate {
 const KEYS: &str = "enforcement-keys";
 
 impl KeyCommand {
-    /// Carries the command out.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = Client::of_this_call()?;
         match self.action {
@@ -142,8 +142,8 @@ impl KeyCommand {
                 let answer = client.post("revoke the enforcement key", &path, &json!({}))?;
                 self.output.show(&answer, |_| {
                     Ok(format!(
-                        "Key {id} is revoked. Hosts that use it are refused until they are configured with \
-                         another key."
+                        "Revoked key {id}. Hosts that use it are refused until they are \
+                         configured with another key."
                     ))
                 })
             }
@@ -151,7 +151,7 @@ impl KeyCommand {
     }
 }
 
-/// Tells of keys that end soon. That is said besides; what was asked for goes first.
+/// Warns about keys that expire soon. The requested output goes first.
 pub(super) fn warn_of_expiring_keys(client: &Client) {
     let action = "ask which keys end soon";
     let answer = client.get(action, &Path::of(&["platform"]));
@@ -246,7 +246,7 @@ impl Rotate {
     }
 }
 
-/// Which hosts go on with the old key.
+/// The hosts that still use the old key.
 fn users(client: &Client, id: &str) -> Result<String, CliError> {
     const NAMED: usize = 5;
     let action = "ask which hosts use the old key";
@@ -256,7 +256,7 @@ fn users(client: &Client, id: &str) -> Result<String, CliError> {
     Ok(show::users(&old, &hosts))
 }
 
-/// The secrets go into the file when there is one, otherwise to standard output.
+/// The secrets go into the file if there is one, otherwise to standard output.
 fn show_created(
     action: &str,
     what: &str,
@@ -273,28 +273,25 @@ fn show_created(
         Some(file) => {
             let path = file.fill(&created.config).inspect_err(|_| {
                 note(&format!(
-                    "{what} {} was created, but its secret is lost: revoke it.",
+                    "{what} {} was created, but its secret is lost: revoke the key.",
                     created.about.id
                 ));
             })?;
-            note(&format!("{what} {} is created; {ends}.", created.about.id));
+            note(&format!("{what} {} created; {ends}.", created.about.id));
             note(&format!(
-                "The hosts' configuration is in {}; it holds the secret.",
+                "The hosts' configuration is in {}; it contains the secret.",
                 path.display()
             ));
             if output.is_json() { terminal::json(answer) } else { Ok(()) }
         }
         None => {
-            note(&format!(
-                "{what} {} is created; {ends}. It is not shown again.",
-                created.about.id
-            ));
+            note(&format!("{what} {} created; {ends}. It is not shown again.", created.about.id));
             output.show(answer, |_| Ok(secrets(&created)))
         }
     }
 }
 
-/// What is shown this once, each on a line of its own.
+/// The one-time output, one item per line.
 fn secrets(created: &CreatedKey) -> String {
     let CreatedKey { key, deployment_key, register, .. } = created;
     format!(

@@ -9,7 +9,7 @@ use crate::error::CliError;
 use crate::progress::{Left, Shown, Waiting};
 use crate::session::failed;
 
-/// A file made before the secret is, so that a wrong path does not cost a key.
+/// A file created before the secret, so that an invalid path does not waste a key.
 pub(super) struct NewFile {
     path: PathBuf,
     file: File,
@@ -24,24 +24,24 @@ enum Filled {
 }
 
 impl NewFile {
-    /// Makes the empty file (mode 0600), which must not be there yet.
+    /// Creates the empty file (mode 0600), which must not exist yet.
     pub(super) fn reserve(path: PathBuf) -> Result<Self, CliError> {
         let mut options = OpenOptions::new();
         let file = options.write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(failed("make", &path))?;
         let left = format!(
-            "{} was removed. The key may have been created, and its secret is lost: look for it with \
+            "{} was removed. The key may have been created, and its secret is lost: find it with \
              xshield key list, and revoke it",
             path.display()
         );
         let gone = path.clone();
         let waiting = Waiting::begin("create the key", Left::Said(left), Shown::WhenLong);
-        // An empty file at worst.
+        // At worst, an empty file remains.
         let waiting = waiting.putting_back(move || drop(fs::remove_file(&gone)));
         Ok(Self { path, file, state: Filled::NotYet, waiting })
     }
 
-    /// Writes the text and gives back where.
+    /// Writes the text and returns the path.
     pub(super) fn fill(mut self, text: &str) -> Result<PathBuf, CliError> {
         let Self { path, file, waiting, .. } = &mut self;
         let write = || file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
@@ -54,7 +54,7 @@ impl NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         if self.state == Filled::NotYet {
-            // The command has failed already; what remains is an empty file at worst.
+            // The command has failed already; at worst, an empty file remains.
             let _ = fs::remove_file(&self.path);
         }
     }

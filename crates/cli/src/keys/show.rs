@@ -1,4 +1,4 @@
-//! Enforcement keys for people.
+//! Enforcement keys as tables and text.
 
 use comfy_table::Cell;
 use xshield_api::Timestamp;
@@ -12,14 +12,14 @@ use crate::words::word;
 fn state(key: &Key) -> Cell {
     match (key.state, key.kind) {
         (KeyState::Active, _) => good("active"),
-        // That is what it was made for.
+        // That is its purpose.
         (KeyState::UsedUp, KeyKind::Token) => cell("used"),
         (KeyState::Revoked, _) => bad("revoked"),
         (other, _) => warning(word(&other).replace('-', " ")),
     }
 }
 
-/// How many registered, of how many that may.
+/// How many hosts registered, of how many that may.
 fn registrations(key: &Key) -> String {
     match key.max_registrations {
         Some(most) => format!("{} of {most}", key.registrations),
@@ -31,7 +31,7 @@ fn expires(key: &Key, now: Timestamp) -> String {
     key.expires_at.map_or_else(|| "never".to_owned(), |at| relative(at, now))
 }
 
-/// Keys, one a line.
+/// Keys, one per line.
 pub(super) fn table(keys: Vec<Key>, now: Timestamp) -> Table {
     let header =
         &["ID", "KIND", "NAME", "STATE", "TAGS", "EXPIRES", "REGISTERED", "HOSTS NOW", "LAST USED"];
@@ -52,7 +52,7 @@ pub(super) fn table(keys: Vec<Key>, now: Timestamp) -> Table {
     table
 }
 
-/// Everything that is known about a key.
+/// Everything known about a key.
 pub(super) fn sheet(key: Key, now: Timestamp) -> Sheet {
     let mut sheet = Sheet::new();
     sheet.line("id", &key.id);
@@ -85,7 +85,7 @@ pub(super) fn sheet(key: Key, now: Timestamp) -> Sheet {
     sheet
 }
 
-/// Which registered hosts go on with a key that another one follows.
+/// Which registered hosts still use a replaced key.
 pub(super) fn users(key: &Key, first: &[Host]) -> String {
     let names: Vec<&str> = first.iter().map(|host| host.name.as_str()).collect();
     let more = key.hosts.saturating_sub(names.len() as u64);

@@ -75,7 +75,7 @@ enum Action {
 }
 
 impl FeedCommand {
-    /// Carries the command out.
+    /// Runs the command.
     pub(super) fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
         match self.action {
             Action::Add { name, preset, options } => add(client, &name, preset, *options, output),
@@ -117,7 +117,7 @@ impl FeedCommand {
             }
             Action::Remove { name } => {
                 let answer = client.delete("remove the threat feed", &path(&[&name]))?;
-                output.show(&answer, |_| Ok(format!("Feed {name} and its entries are removed.")))
+                output.show(&answer, |_| Ok(format!("Removed feed {name} and its entries.")))
             }
             Action::Presets => {
                 let action = "list well-known feeds";
@@ -132,7 +132,7 @@ fn path(below: &[&str]) -> Path {
     Path::of(&[&["threat", "feeds"], below].concat())
 }
 
-/// Has a feed read now, and waits until that is done.
+/// Runs a feed now, and waits until that is done.
 fn run(client: &Client, name: &str) -> Result<Value, CliError> {
     let action = "run the threat feed";
     let left = Left::Asked { see: Some(format!("xshield threat feed show {name}")) };
@@ -161,12 +161,12 @@ fn add(
     let before = match preset {
         None => Value::Null,
         Some(wanted) => {
-            let action = "look the preset up";
+            let action = "look up the preset";
             let all = client.get(action, &Path::of(&["threat", "presets"]))?;
             let mut all = view::<Vec<Preset>>(action, &all)?.into_iter();
             let preset = all.find(|preset| preset.id == wanted).ok_or_else(|| {
                 CliError::input(format!(
-                    "there is no preset {wanted:?}; see: xshield threat feed presets"
+                    "unknown preset {wanted:?}; see: xshield threat feed presets"
                 ))
             })?;
             note(&format!("Terms of {}: {} {}", preset.title, preset.terms, preset.terms_url));
@@ -182,14 +182,14 @@ fn add(
     client.post(action, &path(&[]), &body)?;
     finished(action, &run(client, name)?, output).map_err(|error| match error {
         CliError::Input(reason) => CliError::input(format!(
-            "{reason}. The feed is added all the same: change it with xshield threat feed set {name}, or \
-             remove it with xshield threat feed remove {name}"
+            "{reason}. The feed was added nevertheless: change it with xshield threat feed set \
+             {name}, or remove it with xshield threat feed remove {name}"
         )),
         other => other,
     })
 }
 
-/// A preset as a feed's settings; those of servers of one's own lack the URL.
+/// A preset as a feed's settings; presets of self-hosted servers lack the URL.
 fn settings_of(preset: &Preset) -> Value {
     let mut source = Map::new();
     if let PresetSource::Url(url) = &preset.source {
@@ -220,10 +220,10 @@ fn set(client: &Client, name: &str, options: FeedOptions, output: Output) -> Res
         "settings": options.over(before["settings"].clone())?,
     });
     let answer = client.put(action, &path(&[name]), &body)?;
-    output.show(&answer, |_| Ok(format!("Feed {name} is changed; it is read now.")))
+    output.show(&answer, |_| Ok(format!("Changed feed {name}; it is read now.")))
 }
 
-/// What came of a run; a failure or a wait makes it a refusal, for scripts.
+/// The result of a run; a failure or a held listing makes it an error, for scripts.
 fn finished(action: &str, answer: &Value, output: Output) -> Result<(), CliError> {
     let feed: Feed = view(action, answer)?;
     if output.is_json() {
@@ -324,7 +324,7 @@ fn sheet(feed: &Feed, now: Timestamp) -> Sheet {
     sheet.line(
         "confidence",
         format!(
-            "{} % where the feed gives none; entries below {} % are left out",
+            "{} % where the feed gives none; entries below {} % are omitted",
             settings.confidence.percent(),
             settings.least_confidence.percent()
         ),
@@ -350,7 +350,7 @@ fn sheet(feed: &Feed, now: Timestamp) -> Sheet {
     for sample in samples {
         let Sample { file, line, text, reason } = sample;
         let mut place = file.iter().cloned().collect::<Vec<_>>();
-        // What is said of a file as a whole has no line.
+        // Messages about a file as a whole have no line.
         if *line > 0 {
             place.push(format!("line {line}: {text}"));
         }
@@ -373,7 +373,8 @@ fn sheet(feed: &Feed, now: Timestamp) -> Sheet {
         let since = relative(differs.at, now);
         sheet.line("differs", format!("from the source: {size}, rejected {since}"));
         differs.reasons.iter().for_each(|reason| sheet.line("because", reason));
-        sheet.line("", format!("accept it after all: xshield threat feed approve {}", feed.name));
+        sheet
+            .line("", format!("accept it nevertheless: xshield threat feed approve {}", feed.name));
     }
     sheet
 }

@@ -1,4 +1,4 @@
-//! What can be said about a feed on the command line, and the settings that it becomes.
+//! Command line options of a feed, and the settings they become.
 
 use std::path::PathBuf;
 
@@ -9,16 +9,16 @@ use crate::error::CliError;
 use crate::session::failed;
 use crate::times::Span;
 
-/// Settings of a feed; what is left out keeps its default, or what it was.
+/// Settings of a feed; what is left out keeps its default or current value.
 #[derive(Debug, Args)]
 pub(super) struct FeedOptions {
-    /// Where it is, e.g. https://lists.example/bad.txt; {key} stands for the secret.
+    /// Its URL, e.g. https://lists.example/bad.txt; {key} stands for the secret.
     #[arg(long, conflicts_with = "file")]
     url: Option<String>,
     /// A file or directory on the platform's own machine.
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
-    /// How it writes its entries.
+    /// The format of its entries.
     #[arg(long)]
     format: Option<FormatName>,
     /// The column or field with the address (csv, json-lines, json-array). In csv without a line of names,
@@ -28,10 +28,10 @@ pub(super) struct FeedOptions {
     /// The column or field with a confidence of 0 to 100.
     #[arg(long, value_name = "NAME", requires = "field")]
     confidence_field: Option<String>,
-    /// The column or field that says until when an entry holds.
+    /// The column or field with the expiry of an entry.
     #[arg(long, value_name = "NAME", requires = "field")]
     until_field: Option<String>,
-    /// What stands between the columns of csv: one character, or \t for a tab.
+    /// The separator of csv columns: one character, or \t for a tab.
     #[arg(long, value_name = "CHARACTER", default_value = ",", value_parser = separator)]
     separator: char,
     /// What may follow an address in csv.
@@ -43,40 +43,40 @@ pub(super) struct FeedOptions {
     /// What a count behind an address means, as count=confidence, e.g. 1=30,3=60,8=100 (plain).
     #[arg(long, value_name = "STEPS")]
     levels: Option<String>,
-    /// The header that proves who asks, e.g. Authorization.
+    /// The header with the credentials, e.g. Authorization.
     #[arg(long, value_name = "NAME")]
     header: Option<String>,
     /// A file with the header's value, or with the key in the URL.
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
-    /// The only authority that may vouch for the server (PEM); the system's otherwise.
+    /// The only authority trusted for the server (PEM); the system's when left out.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// An HTTP proxy, e.g. http://proxy.example:3128.
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
-    /// What is refused otherwise; may be repeated.
+    /// What is otherwise refused; may be repeated.
     #[arg(long, value_name = "WHAT")]
     allow: Vec<AllowName>,
     /// How often it is read.
     #[arg(long, value_name = "SPAN")]
     every: Option<Span>,
-    /// How sure the feed is of entries that don't say, in percent.
+    /// The confidence of entries without one, in percent.
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     confidence: Option<u8>,
-    /// Entries below this confidence are left out, in percent.
+    /// Entries below this confidence are omitted, in percent.
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     least_confidence: Option<u8>,
     /// How long a run may take.
     #[arg(long, value_name = "SPAN")]
     within: Option<Span>,
-    /// Bytes on the wire, at most.
+    /// Maximum size of the transfer in bytes.
     #[arg(long, value_name = "BYTES")]
     max_bytes: Option<u64>,
-    /// Bytes when unpacked, at most.
+    /// Maximum size in bytes after decompression.
     #[arg(long, value_name = "BYTES")]
     max_unpacked: Option<u64>,
-    /// Entries, at most.
+    /// Maximum number of entries.
     #[arg(long, value_name = "N")]
     max_entries: Option<u64>,
     /// Growth beyond which a listing waits for a decision.
@@ -85,22 +85,22 @@ pub(super) struct FeedOptions {
     /// Shrinkage beyond which a listing waits for a decision.
     #[arg(long, value_name = "PERCENT")]
     shrink_limit: Option<u64>,
-    /// Whether it may list nothing; otherwise the entries of before stay when it does.
+    /// Whether it may list nothing; otherwise the previous entries stay when it does.
     #[arg(long)]
     empty: Option<EmptyName>,
-    /// Whether it is read and counts.
+    /// Whether it is read and takes effect.
     #[arg(long)]
     state: Option<SwitchName>,
 }
 
-/// How a feed writes its entries.
+/// The format of a feed's entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum FormatName {
-    /// One address, CIDR or range a line.
+    /// One address, CIDR or range per line.
     Plain,
     /// Columns with names.
     Csv,
-    /// One JSON object a line.
+    /// One JSON object per line.
     JsonLines,
     /// A JSON array, at --path.
     JsonArray,
@@ -120,7 +120,7 @@ enum FormatName {
 enum PortName {
     /// Nothing.
     Refused,
-    /// A port, which is left out.
+    /// A port, which is ignored.
     LeftOut,
     /// The address is the host of a URL.
     InUrl,
@@ -136,17 +136,17 @@ enum AllowName {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum EmptyName {
-    /// It may not.
+    /// Not allowed.
     Refused,
-    /// It may.
+    /// Allowed.
     Allowed,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum SwitchName {
-    /// It is.
+    /// On.
     On,
-    /// It is not.
+    /// Off.
     Off,
 }
 
@@ -155,7 +155,7 @@ fn word(value: impl ValueEnum) -> Value {
 }
 
 impl FeedOptions {
-    /// The secret, when there is one.
+    /// The secret, if there is one.
     pub(super) fn secret(&self) -> Result<Option<String>, CliError> {
         let read = |path: &PathBuf| {
             let text = std::fs::read_to_string(path).map_err(failed("read", path))?;
@@ -167,7 +167,7 @@ impl FeedOptions {
         }
     }
 
-    /// `settings` with what was said.
+    /// `settings` with these options applied.
     pub(super) fn over(self, settings: Value) -> Result<Value, CliError> {
         let mut settings: Map<String, Value> = match settings {
             Value::Object(settings) => settings,
@@ -262,7 +262,7 @@ impl FeedOptions {
                 let path: Vec<&str> = self.path.iter().flat_map(|path| path.split('.')).collect();
                 let fields = match &self.field {
                     Some(_) => fields()?,
-                    // A list of texts has no fields to ask for.
+                    // A list of texts has no fields.
                     None => json!({ "address": "", "confidence": null, "valid_until": null }),
                 };
                 json!({ "json-array": { "path": path, "fields": fields } })
@@ -286,7 +286,7 @@ impl FeedOptions {
     }
 }
 
-/// One character; a tab, which shells make hard to give, also as `\t`.
+/// One character; a tab, which is hard to type in shells, also as `\t`.
 fn separator(text: &str) -> Result<char, String> {
     let mut characters = text.chars();
     match (text, characters.next(), characters.next()) {
@@ -346,7 +346,7 @@ mod tests {
         ] {
             assert_eq!(settings(line, Value::Null).unwrap(), expected, "{line}");
         }
-        // A separator of which shells make no tab, and columns that have no names.
+        // A separator that shells don't turn into a tab, and columns without names.
         let tabs = settings(
             r"--file /a --format csv --separator \t --field @2 --confidence-field @3 --empty allowed",
             Value::Null,

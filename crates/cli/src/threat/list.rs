@@ -64,7 +64,7 @@ pub(super) fn diff(
     })
 }
 
-/// Writes the whole list at a revision to `to`, or to standard output.
+/// Writes the complete list at a revision to `to`, or to standard output.
 pub(super) fn export(
     revision: Option<u64>,
     to: Option<&std::path::Path>,
@@ -74,7 +74,7 @@ pub(super) fn export(
     written("export the list", &path, to, client)
 }
 
-/// Writes everything that came and went between two revisions to `to`, or to standard output.
+/// Writes all changes between two revisions to `to`, or to standard output.
 pub(super) fn whole_diff(
     from: u64,
     until: Option<u64>,
@@ -156,7 +156,7 @@ enum ExceptionAction {
 const EXCEPTIONS: [&str; 2] = ["threat", "exceptions"];
 
 impl ExceptionCommand {
-    /// Carries the command out.
+    /// Runs the command.
     pub(super) fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
         let now = Timestamp::now();
         match self.action {
@@ -183,7 +183,7 @@ impl ExceptionCommand {
             ExceptionAction::Remove { id } => {
                 let path = Path::of(&[EXCEPTIONS[0], EXCEPTIONS[1], &id]);
                 let answer = client.delete("remove the exception", &path)?;
-                output.show(&answer, |_| Ok(format!("Exception {id} is removed.")))
+                output.show(&answer, |_| Ok(format!("Removed exception {id}.")))
             }
         }
     }

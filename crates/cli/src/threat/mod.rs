@@ -1,4 +1,4 @@
-//! `xshield threat`: feeds of malicious addresses, the list made of them, and why an address is on it.
+//! `xshield threat`: feeds of malicious addresses, the list compiled from them, and why an address is on it.
 
 mod feed;
 mod feed_options;
@@ -87,7 +87,7 @@ enum Action {
 }
 
 impl ThreatCommand {
-    /// Carries the command out.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let client = Client::of_this_call()?;
         let output = self.output;

@@ -1,4 +1,4 @@
-//! `xshield threat mode|budget|settings|status`: what is done with the list, and how it stands.
+//! `xshield threat mode|budget|settings|status`: modes, settings and state of the list.
 
 use std::str::FromStr;
 
@@ -58,14 +58,14 @@ enum Mode {
     Block,
     /// Record only.
     EventOnly,
-    /// Don't look.
+    /// Don't check.
     Off,
-    /// What something wider says.
+    /// As set for the next wider scope.
     Inherit,
 }
 
 impl ModeCommand {
-    /// Carries the command out.
+    /// Runs the command.
     pub(super) fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
         let path = Path::of(&["threat", "modes"]);
         let (action, answer) = match self.action {
@@ -102,7 +102,7 @@ fn modes(modes: Modes) -> Table {
     table
 }
 
-/// A share of memory: `64MiB`, `1GiB`, `500000` (bytes), or `auto`.
+/// An amount of memory: `64MiB`, `1GiB`, `500000` (bytes), or `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Memory(Option<u64>);
 
@@ -113,7 +113,8 @@ impl FromStr for Memory {
         if text == "auto" {
             return Ok(Self(None));
         }
-        let refuse = || format!("{text:?} is no size: expected auto, or e.g. 64MiB, 1GiB, 500000");
+        let refuse =
+            || format!("{text:?} is not a size: expected auto, or e.g. 64MiB, 1GiB, 500000");
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let shift = match unit {
@@ -188,9 +189,9 @@ fn text(impact: &PrivateRangesImpact) -> String {
     text
 }
 
-/// Asks whether private ranges may be listed, with what that would do.
+/// Asks whether private ranges may be listed, and shows the impact.
 fn ask_about_private_ranges(client: &Client) -> Result<ExpectedImpact, CliError> {
-    let action = "see what listing private ranges would do";
+    let action = "determine the impact of listing private ranges";
     let answer = client.get(action, &Path::of(&["threat", "private-ranges", "impact"]))?;
     let impact: PrivateRangesImpact = view(action, &answer)?;
     note(text(&impact).trim_end());

@@ -11,7 +11,7 @@ use crate::terminal::{Output, Sheet};
 use crate::times::relative;
 
 pub(super) fn run(address: IpAddr, client: &Client, output: Output) -> Result<(), CliError> {
-    let action = "look the address up";
+    let action = "look up the address";
     let path = Path::of(&["threat", "why", &address.to_string()]);
     let answer = client.get(action, &path)?;
     output.show(&answer, |_| Ok(sheet(&view(action, &answer)?, Timestamp::now()).render()))

@@ -33,6 +33,6 @@ pub async fn behind(conn: &mut Conn, sequence: u64, named: u32) -> StoreResult<B
     .bind(i64::from(named))
     .fetch_all(conn)
     .await
-    .doing("name hosts that have not followed")?;
+    .doing("list hosts that have not followed")?;
     Ok(Behind { count: u64::try_from(count).unwrap_or(0), first })
 }

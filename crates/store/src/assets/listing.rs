@@ -19,14 +19,14 @@ pub const ACTIVE_FOR: i64 = 300;
 /// Missed check-ins with which an agent is late; with more it is offline.
 pub const MISSED_LATE: i64 = 2;
 
-/// What to list.
+/// The filter.
 #[derive(Debug, Default)]
 pub struct AssetFilter {
     /// Part of the name.
     pub name: Option<String>,
     /// Tags it must have.
     pub tags: Vec<(TagKey, Option<TagValue>)>,
-    /// How it stands.
+    /// Its state.
     pub standing: Option<Standing>,
     /// Who reports it.
     pub source: Option<Source>,
@@ -99,7 +99,7 @@ pub async fn list(
     rows::page(conn, "assets", limit, query, stored).await
 }
 
-/// So many assets after the first `left_out`, in an order.
+/// A number of assets after the first `left_out`, in an order.
 ///
 /// # Errors
 /// When the database fails.

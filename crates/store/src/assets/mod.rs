@@ -35,7 +35,7 @@ pub struct NewAsset<'a> {
     pub id: &'a AssetId,
     /// Its name.
     pub name: &'a Name,
-    /// The program that speaks for it.
+    /// The program that reports for it.
     pub source: Source,
     /// Its identity key.
     pub identity: Bytes<32>,
@@ -134,7 +134,7 @@ pub async fn set_tags(conn: &mut Conn, id: &AssetId, tags: &Tags) -> StoreResult
         .bind(id.as_str())
         .execute(&mut *conn)
         .await
-        .doing("take tags away")?;
+        .doing("remove tags")?;
     for (key, value) in tags {
         sqlx::query("INSERT INTO asset_tag (asset_id, key, value) VALUES ($1, $2, $3)")
             .bind(id.as_str())
@@ -159,11 +159,11 @@ pub async fn hold(conn: &mut Conn, asset: &Asset) -> StoreResult<()> {
         .bind(word(&asset.source)?)
         .execute(conn)
         .await
-        .doing("change what is held of the asset")?;
+        .doing("update the asset")?;
     Ok(())
 }
 
-/// Forgets an asset and everything it reported.
+/// Deletes an asset and everything it reported.
 ///
 /// # Errors
 /// When the database fails.
@@ -177,7 +177,7 @@ pub async fn delete(conn: &mut Conn, id: &AssetId) -> StoreResult<()> {
         .bind(format!("asset:{id}"))
         .execute(conn)
         .await
-        .doing("forget the asset's configuration")?;
+        .doing("delete the asset's configuration")?;
     Ok(())
 }
 
@@ -192,13 +192,13 @@ pub async fn decommission(conn: &mut Conn, id: &AssetId, at: Option<Timestamp>) 
         .bind(at.map(|at| at.0))
         .execute(conn)
         .await
-        .doing("take the asset out of service, or into it")?;
+        .doing("decommission or reinstate the asset")?;
     Ok(())
 }
 
-/// Everything the compiler wants to know, in order of ids; what is out of service is left out.
+/// Everything the compiler wants to know, in order of ids; what is out of service is omitted.
 ///
-/// An asset of which something can't be read is left out as a whole, and the log says so: its ruleset
+/// An asset of which something can't be read is omitted as a whole, and the log says so: its ruleset
 /// stays as it was. With a part of its tags or addresses, it would be another asset to the policy.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use xshield_wire::message::{Digest, InForce, Problem, RouteStanding, Status};
 use crate::rows::{Columns as _, key_bytes, parse, unsigned};
 use crate::{Doing as _, Row, StoreError, StoreResult, from_json, from_word, refusals};
 
-/// An asset as it is stored.
+/// An asset as stored.
 #[derive(Debug, Clone)]
 pub struct StoredAsset {
     /// Its id.

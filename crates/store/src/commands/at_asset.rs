@@ -7,7 +7,7 @@ use xshield_policy::AssetId;
 use super::{Job, Target, push_state, stored, target};
 use crate::{Conn, Db, Row, StoreResult, rows};
 
-/// Up to `limit` commands and what became of them at this asset, the newest first.
+/// Up to `limit` commands and what became of them at this asset, newest first.
 ///
 /// # Errors
 /// When the database fails.

@@ -34,7 +34,7 @@ pub struct Job {
     pub target: String,
     /// When.
     pub created_at: Timestamp,
-    /// By whom.
+    /// The creator.
     pub created_by: String,
     /// Hosts do not begin it later.
     pub expires_at: Timestamp,
@@ -100,7 +100,7 @@ pub async fn add<'a>(
         .bind(asset.as_str())
         .execute(&mut *conn)
         .await
-        .doing("give a command to an asset")?;
+        .doing("send a command to an asset")?;
         added += done.rows_affected();
     }
     Ok(added)
@@ -136,7 +136,7 @@ pub async fn tell(conn: &mut Conn, asset: &AssetId, now: Timestamp) -> StoreResu
         .bind(now.0)
         .execute(&mut *conn)
         .await
-        .doing("note that a command was told")?;
+        .doing("record that a command was delivered")?;
     }
     let command = |row: &Row| {
         Ok(Command {
@@ -269,7 +269,7 @@ pub async fn told(conn: &mut Conn, asset: &AssetId, id: &str) -> StoreResult<Opt
     kind.as_deref().map(from_word).transpose()
 }
 
-/// Up to `limit` commands given before `before` (a time and an id), the newest first.
+/// Up to `limit` commands given before `before` (a time and an id), newest first.
 ///
 /// # Errors
 /// When the database fails.
@@ -402,7 +402,7 @@ pub async fn cancel(conn: &mut Conn, id: &str, now: Timestamp) -> StoreResult<bo
     .bind(now.0)
     .execute(&mut *conn)
     .await
-    .doing("take a command back")?;
+    .doing("cancel a command")?;
     sqlx::query(
         "UPDATE command_target SET state = 'cancelled', ended_at = $2 \
          WHERE job_id = $1 AND state = 'waiting' AND EXISTS \
@@ -412,11 +412,11 @@ pub async fn cancel(conn: &mut Conn, id: &str, now: Timestamp) -> StoreResult<bo
     .bind(now.0)
     .execute(conn)
     .await
-    .doing("take a command back")?;
+    .doing("cancel a command")?;
     Ok(done.rows_affected() > 0)
 }
 
-/// Forgets commands that ended before `before`.
+/// Deletes commands that ended before `before`.
 ///
 /// # Errors
 /// When the database fails.
@@ -425,7 +425,7 @@ pub async fn forget(conn: &mut Conn, before: Timestamp) -> StoreResult<()> {
         .bind(before.0)
         .execute(conn)
         .await
-        .doing("forget old commands")?;
+        .doing("delete old commands")?;
     Ok(())
 }
 

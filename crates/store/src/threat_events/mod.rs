@@ -21,7 +21,7 @@ use super::{
     Conn, Db, Doing as _, Row, StoreError, StoreResult, from_json, from_word, rows, to_json, word,
 };
 
-/// What to list.
+/// The filter.
 #[derive(Debug, Default)]
 pub struct ThreatFilter {
     /// Only these assets'.
@@ -265,7 +265,7 @@ async fn adopted(
     .bind(&service)
     .fetch_optional(&mut *conn)
     .await
-    .doing("look for a threat event that was told before")?;
+    .doing("find an earlier threat event")?;
     let Some(row) = row else { return Ok(None) };
     let found = Adopted {
         process: row.col("process")?,
@@ -298,7 +298,7 @@ async fn novelty(conn: &mut Conn, id: i64, asset: &AssetId, key: Vec<u8>) -> Sto
     .bind(asset.as_str())
     .fetch_one(conn)
     .await
-    .doing("look for an address among threat events")?;
+    .doing("find an address among threat events")?;
     Ok(match (row.col::<bool>("any_met")?, row.col::<bool>("asset_met")?) {
         (_, true) => Novelty::Known,
         (true, false) => Novelty::NewForAsset,
@@ -306,7 +306,7 @@ async fn novelty(conn: &mut Conn, id: i64, asset: &AssetId, key: Vec<u8>) -> Sto
     })
 }
 
-/// Up to `limit` flows, the last seen first, after the place `(last_seen, id)`.
+/// Up to `limit` flows, most recently seen first, after the place `(last_seen, id)`.
 ///
 /// # Errors
 /// When the database fails.
@@ -412,7 +412,7 @@ pub async fn who_met(conn: &mut Conn, address: IpAddr, limit: u32) -> StoreResul
     .bind(i64::from(limit))
     .fetch_all(conn)
     .await
-    .doing("look up who met an address")?;
+    .doing("look up the assets that communicated with an address")?;
     let meeting = |row: &Row| {
         Ok(Meeting {
             asset: row.col("asset")?,
@@ -439,7 +439,7 @@ pub async fn count(conn: &mut Conn, asset: &AssetId) -> StoreResult<i64> {
         .doing("count threat events")
 }
 
-/// Forgets the flows of an asset that were seen longest ago, but for `keep`; not those that the alert
+/// Deletes the flows of an asset that were seen longest ago, but for `keep`; not those that the alert
 /// rules have not looked at.
 ///
 /// # Errors
@@ -454,7 +454,7 @@ pub async fn trim(conn: &mut Conn, asset: &AssetId, keep: i64) -> StoreResult<u6
     .bind(keep)
     .execute(conn)
     .await
-    .doing("forget old threat events")?;
+    .doing("delete old threat events")?;
     Ok(done.rows_affected())
 }
 

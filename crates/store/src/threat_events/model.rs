@@ -97,7 +97,7 @@ pub struct ThreatEvent {
 pub struct StoredThreatEvent {
     /// For paging.
     pub id: i64,
-    /// Whose.
+    /// The owner.
     pub asset_id: AssetId,
     /// The asset's name.
     pub asset: String,

@@ -1,4 +1,4 @@
-//! What every change must pass, in order of how soon it tells.
+//! The checks that every change must pass, fastest first.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::{dependencies, docs, layers, metadata, run, test, windows};
 /// A step's name and what it does.
 type Step = (&'static str, fn() -> Result<()>);
 
-/// What every change passes.
+/// The checks for every change.
 const ALL: &[Step] = &[
     FORMATTING,
     LAYERS,
@@ -22,7 +22,7 @@ const ALL: &[Step] = &[
     ("tests", || test::run(&TestArgs::default())),
 ];
 
-/// What a change can pass while it is written, in under two minutes once built.
+/// The checks for work in progress, which take less than two minutes once built.
 const QUICK: &[Step] = &[FORMATTING, LAYERS, DOCS, CLIPPY, ("quick tests", test::quick)];
 
 const FORMATTING: Step =
@@ -64,7 +64,7 @@ fn run(whole: &str, steps: &[Step]) -> Result<()> {
     Ok(())
 }
 
-/// The documentation of the code: every link in it leads somewhere.
+/// API documentation without broken links.
 fn api_docs() -> Result<()> {
     let mut doc =
         run::cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]);

@@ -1,4 +1,4 @@
-//! The demo, the long run and the figures: build, then hand over to the lab.
+//! Demo, soak test and benchmarks: builds, then runs the lab.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,13 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct SoakArgs {
-    /// All choices come from it; a random one when left out. It is printed.
+    /// The seed of all random choices; random when left out. It is printed.
     #[arg(long)]
     seed: Option<u64>,
-    /// At least so many flows.
+    /// The minimum number of flows.
     #[arg(long, default_value_t = 100_000)]
     flows: u32,
-    /// The prober alone, without the other kernels.
+    /// Only the prober, without the other kernels.
     #[arg(long)]
     no_kernels: bool,
 }
@@ -32,17 +32,17 @@ pub(crate) struct SoakArgs {
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Bench {
-    /// The host program: size, time and memory of a cycle.
+    /// The host program: size, duration and memory of a cycle.
     Spark,
-    /// Changing rules, and what they cost a packet.
+    /// Changing rules, and their cost per packet.
     Firewall,
-    /// Threat lists: loading, changing, and what they cost a packet.
+    /// Threat lists: loading, changing, and their cost per packet.
     Threat,
-    /// The resident agent: what it takes, and how soon it acts.
+    /// The resident agent: resource usage and reaction times.
     Agent,
-    /// The platform under attack: how others fare, and what it takes.
+    /// The platform under attack: effect on others, and resource usage.
     Hostile,
-    /// The Windows edge, as far as it runs on Linux: planning, and agreement with policy.
+    /// The Windows part, as far as it runs on Linux: planning, and agreement with policy.
     Windows,
 }
 
@@ -50,15 +50,15 @@ pub(crate) enum Bench {
 pub(crate) struct BenchArgs {
     /// What to measure.
     what: Bench,
-    /// One JSON object a line (the only format; named so that scripts keep working).
+    /// One JSON object per line (the only format; named so that scripts keep working).
     #[arg(long)]
     json: bool,
     /// Shorter runs, for trying out; the figures are rough.
     #[arg(long)]
     quick: bool,
-    /// One measurement alone. Threat lists: load, memory, delta, packets, hitless, wire, bouncer.
-    /// Agent: idle, busy, push, heartbeat, failover, flood. Hostile: enrol, validate, flapping,
-    /// bodies, silent-readers, burst, identities, passwords.
+    /// Only one measurement. Threat lists: load, memory, delta, packets, hitless, wire, bouncer. Agent: idle,
+    /// busy, push, heartbeat, failover, flood. Hostile: enrol, validate, flapping, bodies, silent-readers,
+    /// burst, identities, passwords.
     #[arg(long)]
     part: Option<String>,
     /// Threat lists: a directory of real ones, each day as NAME_DATE.txt.gz. Without it, a day's change

@@ -1,4 +1,4 @@
-//! What the documentation names must exist: files, and the tests that prove its claims.
+//! Checks that files and tests named in the documentation exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,12 @@ use anyhow::{Context, Result, bail};
 
 use crate::run;
 
-/// Every test named here is looked for.
+/// Every test named here is checked.
 const PROPERTIES: &str = "docs/security-properties.md";
-/// A text in backticks that begins so is a path of this repository.
+/// A text in backticks with one of these prefixes is a path of this repository.
 const ROOTS: [&str; 6] = ["crates/", "docs/", "examples/", "packages/", "xtask/", ".ci/"];
 
-/// Fails with every name that leads nowhere, each with its place.
+/// Fails with every name that does not exist, with its location.
 pub(crate) fn check() -> Result<()> {
     let root = run::root();
     let mut pages = Vec::new();
@@ -37,7 +37,7 @@ pub(crate) fn check() -> Result<()> {
     if !wrong.is_empty() {
         bail!("{}", wrong.join("\n"));
     }
-    println!("docs: {} pages, {names} files and tests named, all there", pages.len());
+    println!("docs: {} pages, {names} files and tests named, all exist", pages.len());
     Ok(())
 }
 
@@ -71,7 +71,7 @@ fn missing(
 }
 
 /// Whether `crate::file::test` is a test in a file of that name anywhere in the crate, or in the file
-/// `tests.rs` of the module of that name. A generic function is one if a macro above it makes tests.
+/// `tests.rs` of the module of that name. A generic function counts if a macro above it generates tests.
 fn is_test(root: &Path, name: &str) -> Result<bool> {
     let [package, file, test] = name.split("::").collect::<Vec<_>>()[..] else { return Ok(false) };
     let mut files = Vec::new();
@@ -92,7 +92,7 @@ fn is_test(root: &Path, name: &str) -> Result<bool> {
     Ok(false)
 }
 
-/// Adds every file with this extension below a directory; none when there is no such directory.
+/// Adds every file with this extension below a directory; none if there is no such directory.
 pub(crate) fn find(directory: &Path, extension: &str, found: &mut Vec<PathBuf>) -> Result<()> {
     let Ok(entries) = fs::read_dir(directory) else { return Ok(()) };
     for entry in entries {

@@ -1,4 +1,4 @@
-//! Who may use whom. The arrows are the architecture; a new one is a decision, not an accident.
+//! The allowed dependencies between packages. They are the architecture; adding one is a deliberate decision.
 
 use anyhow::{Result, bail};
 
@@ -7,7 +7,7 @@ use crate::metadata::{self, Kind, Metadata, Package};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct LayersArgs {
-    /// Instead: print which files of this package use which others within its circles.
+    /// Instead: print which files of this package use which others within its cycles.
     #[arg(long, value_name = "PACKAGE")]
     arrows: Option<String>,
 }
@@ -20,14 +20,14 @@ pub(crate) fn run(args: &LayersArgs) -> Result<()> {
     }
 }
 
-/// What one of our packages may use, and the reason why nothing else.
+/// The allowed dependencies of a package, and why there are no others.
 struct Layer {
     package: &'static str,
     may_use: &'static [&'static str],
     because: &'static str,
 }
 
-/// Everything a host program is made of.
+/// Everything that host programs consist of.
 const HOST_SIDE: &[&str] = &[
     "xshield-policy",
     "xshield-threat",
@@ -46,7 +46,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         package: "xshield-threat",
         may_use: &[],
-        because: "threat is pure: feeds, set and codec know nothing of who uses them",
+        because: "threat is pure: feeds, set and codec don't depend on their users",
     },
     Layer {
         package: "xshield-wire",
@@ -56,7 +56,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         package: "xshield-firewall",
         may_use: &["xshield-policy", "xshield-threat"],
-        because: "firewall knows rulesets, not where they come from",
+        because: "firewall handles rulesets, not where they come from",
     },
     Layer {
         package: "xshield-host",
@@ -66,48 +66,50 @@ const LAYERS: &[Layer] = &[
     Layer {
         package: "xshield-transport",
         may_use: &["xshield-wire", "xshield-policy"],
-        because: "transport moves bytes; it knows no ruleset",
+        because: "transport transfers bytes; it doesn't interpret rulesets",
     },
     Layer {
         package: "xshield-enforce",
         may_use: HOST_SIDE,
-        because: "enforce is the host's cycle; it must not know the platform or the programs around it",
+        because: "enforce is the host's cycle; it must not depend on the platform or the \
+             programs around it",
     },
     Layer {
         package: "ctspark",
         may_use: &["xshield-enforce"],
-        because: "spark is the cycle run once; what it needs belongs into enforce",
+        because: "spark is the cycle run once; what it needs belongs in enforce",
     },
     Layer {
         package: "ctagent",
         may_use: &["xshield-enforce"],
-        because: "agent is the cycle made resident; what it needs belongs into enforce",
+        because: "agent is the resident form of the cycle; what it needs belongs in enforce",
     },
     Layer {
         package: "xshield-model",
         may_use: &["xshield-policy", "xshield-threat", "xshield-wire"],
-        because: "model is the platform's values, which database, API and jobs share; it knows none of them",
+        because: "model contains the values shared by database, API and jobs; it depends on none \
+             of them",
     },
     Layer {
         package: "xshield-api",
         may_use: &["xshield-model", "xshield-policy", "xshield-threat", "xshield-wire"],
-        because: "api is what the platform and its clients say to each other; it knows neither",
+        because: "api is the protocol between the platform and its clients; it depends on neither",
     },
     Layer {
         package: "xshield-store",
         may_use: &["xshield-model", "xshield-policy", "xshield-threat", "xshield-wire"],
-        because: "store keeps rows; who may change them and what follows is decided above it",
+        because: "store contains rows; authorization and effects of changes are decided above it",
     },
     Layer {
         package: "xshield-cli",
         may_use: &["xshield-api", "xshield-policy", "xshield-threat", "xshield-wire"],
-        because: "the command line can do what an API token can: it knows the API's types, reads policy \
-                  and access logs itself, and knows nothing behind the API",
+        because: "the command line can do what an API token can: it uses the API's types, parses \
+             policy and access logs itself, and nothing behind the API",
     },
     Layer {
         package: "xshield-http-client",
         may_use: &[],
-        because: "the HTTP client asks servers, within bounds; what for, and what becomes of it, is said above",
+        because: "the HTTP client makes restricted requests; their purpose is decided above",
     },
     Layer {
         package: "xshield-intelligence",
@@ -119,7 +121,8 @@ const LAYERS: &[Layer] = &[
             "xshield-threat",
             "xshield-wire",
         ],
-        because: "intelligence makes the threat list; who may change feeds and when jobs run is said above",
+        because: "intelligence compiles the threat list; who may change feeds and when jobs run \
+             is decided above",
     },
     Layer {
         package: "xshield-alerting",
@@ -131,8 +134,8 @@ const LAYERS: &[Layer] = &[
             "xshield-threat",
             "xshield-wire",
         ],
-        because: "alerting tells people of what the database holds; who may change rules and channels is \
-                  said above",
+        because: "alerting notifies people about data in the database; who may change rules and \
+             channels is decided above",
     },
     Layer {
         package: "xshield-operations",
@@ -144,8 +147,8 @@ const LAYERS: &[Layer] = &[
             "xshield-threat",
             "xshield-wire",
         ],
-        because: "operations say what may be done and by whom; HTTP, HTML and jobs are faces of them, \
-                  and none of these may be needed to do it",
+        because: "operations implement what may be done and by whom; HTTP, HTML and jobs are \
+             interfaces to them, and operations must not depend on these",
     },
     Layer {
         package: "xshield-server",
@@ -177,7 +180,8 @@ const LAYERS: &[Layer] = &[
     Layer {
         package: "xshield-fuzz",
         may_use: HOST_SIDE,
-        because: "it runs the fuzz targets of crates that read foreign bytes; nothing is built on it",
+        because: "it runs the fuzz targets of crates that parse untrusted bytes; nothing depends \
+             on it",
     },
     Layer { package: "xtask", may_use: &[], because: "xtask is compiled before everything else" },
 ];
@@ -185,14 +189,14 @@ const LAYERS: &[Layer] = &[
 /// Tests of any crate may build a lab; the lab uses nothing that could use them back.
 const TESTS_MAY_USE: &str = "xshield-lab";
 
-/// Whether a package may use another one itself or by way of others. Tests may name what is behind those
-/// that their crate uses: they look at what it did.
+/// Whether a package may use another one directly or indirectly. Tests may also use indirect dependencies of
+/// their crate, to check its effects.
 fn reaches(layer: &Layer, used: &str) -> bool {
     let may_use = || LAYERS.iter().filter(|other| layer.may_use.contains(&other.package));
     layer.may_use.contains(&used) || may_use().any(|other| reaches(other, used))
 }
 
-/// Fails with every arrow that must not be there, each with the reason.
+/// Fails with every dependency that is not allowed, with the reason.
 pub(crate) fn check(metadata: &Metadata) -> Result<()> {
     let names: Vec<&str> = metadata.ours().map(|package| package.name.as_str()).collect();
     let wrong: Vec<String> =
@@ -200,14 +204,14 @@ pub(crate) fn check(metadata: &Metadata) -> Result<()> {
     if !wrong.is_empty() {
         bail!("{}", wrong.join("\n"));
     }
-    println!("layers: {} packages, every arrow allowed", names.len());
+    println!("layers: {} packages, every dependency allowed", names.len());
     circles::check(metadata)
 }
 
 fn wrong_arrows(package: &Package, ours: &[&str]) -> Vec<String> {
     let Some(layer) = LAYERS.iter().find(|layer| layer.package == package.name) else {
         return vec![format!(
-            "{} has no layer: say in xtask/src/layers.rs what it may use and why",
+            "{} has no layer: add to xtask/src/layers.rs what it may use and why",
             package.name
         )];
     };

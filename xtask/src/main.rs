@@ -30,29 +30,29 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Builds everything and shows it at work on several hosts in this machine.
+    /// Builds everything and demonstrates it on several hosts within this machine.
     Demo(demo::DemoArgs),
-    /// Runs all tests, the lab's end-to-end tests included.
+    /// Runs all tests, including the lab's end-to-end tests.
     Test(test::TestArgs),
-    /// While working: formatting, layers, clippy, unit and property tests.
+    /// For work in progress: formatting, layers, clippy, unit and property tests.
     Quick,
-    /// What every change must pass: formatting, layers, documents, dependencies, clippy, tests.
+    /// The checks for every change: formatting, layers, documentation, dependencies, clippy, tests.
     Ci,
-    /// Probes random policies with random packets, compares with the documentation, then runs `kernels`.
+    /// Tests random policies with random packets, compares with the documentation, then runs `kernels`.
     Soak(demo::SoakArgs),
     /// Boots other kernels and runs the firewall's tests in them.
     Kernels(kernels::KernelsArgs),
-    /// Measures and prints one JSON object a line.
+    /// Measures and prints one JSON object per line.
     Bench(demo::BenchArgs),
-    /// Fails when a crate uses another one that it must not know, or files use each other in a circle.
+    /// Fails when a crate uses another one that it must not depend on, or files have dependency cycles.
     Layers(layers::LayersArgs),
-    /// Fails when the documentation names a file or a test that is not there.
+    /// Fails when the documentation names a file or a test that does not exist.
     Docs,
-    /// Compiles for Windows what must build for every system.
+    /// Compiles the portable crates for Windows.
     Windows,
-    /// Fails when a dependency has a licence, a source or an advisory that deny.toml refuses.
+    /// Fails when a dependency has a licence, a source or an advisory that deny.toml rejects.
     Dependencies,
-    /// Builds what is shipped: static binaries of the host programs, .deb and .rpm packages.
+    /// Builds the release artifacts: static binaries of the host programs, .deb and .rpm packages.
     Dist(dist::DistArgs),
 }
 

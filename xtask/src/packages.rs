@@ -1,4 +1,4 @@
-//! Installs the programs that labs and measurements need, where this system's package manager has them.
+//! Installs the programs that labs and measurements need, if this system's package manager has them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::run;
 use crate::tools::Tool;
 
-/// What installs packages here.
+/// The package manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manager {
     /// Debian, Ubuntu.
@@ -17,7 +17,7 @@ enum Manager {
     Dnf,
 }
 
-/// What can be had on this system.
+/// What is available on this system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct System {
     manager: Option<Manager>,
@@ -38,7 +38,7 @@ impl System {
         Self { manager, has_snaps, is_root: is_root() }
     }
 
-    /// The package that brings a program; `None` where there is none.
+    /// The package that contains a program; `None` if there is none.
     fn package(self, tool: &Tool) -> Option<&'static str> {
         match self.manager? {
             Manager::Apt if self.has_snaps && tool.debian.starts_with("chromium") => None,
@@ -47,7 +47,7 @@ impl System {
         }
     }
 
-    /// What is to be installed.
+    /// The packages to install.
     fn packages(self, missing: &[Tool]) -> Vec<&'static str> {
         let mut packages: Vec<_> = missing.iter().filter_map(|tool| self.package(tool)).collect();
         packages.sort_unstable();
@@ -63,7 +63,7 @@ impl System {
         }
     }
 
-    /// Why a program is not there, for people.
+    /// Why a program is not available, in words.
     fn why(self, tool: &Tool) -> String {
         let program = tool.program;
         match (self.manager, self.package(tool)) {
@@ -72,7 +72,7 @@ impl System {
                 format!("{program} is not installed (package {package})")
             }
             (Some(Manager::Apt), None) => {
-                format!("{program} is not installed, and this system has it as a snap only")
+                format!("{program} is not installed, and this system only has it as a snap")
             }
             (Some(Manager::Dnf), None) => {
                 format!("{program} is not installed, and this system has no package of it")
@@ -95,7 +95,7 @@ impl System {
                 command.args(["install", "-y", "-q"]);
                 command
             }
-            None => bail!("neither apt-get nor dnf is here"),
+            None => bail!("neither apt-get nor dnf is installed"),
         };
         run::succeed(command.stdout(std::io::stderr()).args(packages))
     }
@@ -110,7 +110,7 @@ impl System {
     }
 }
 
-/// Installs what is missing when that is possible; otherwise fails with the command to run.
+/// Installs what is missing if possible; otherwise fails with the command to run.
 pub(crate) fn ensure(needed: &[Tool]) -> Result<()> {
     let (system, missing) = (System::this(), missing(needed));
     if missing.is_empty() {
@@ -119,7 +119,7 @@ pub(crate) fn ensure(needed: &[Tool]) -> Result<()> {
     let whys: Vec<String> = missing.iter().map(|tool| system.why(tool)).collect();
     let packages = system.packages(&missing);
     if system.manager.is_none() || packages.is_empty() {
-        bail!("{}; install what brings it", whys.join("; "));
+        bail!("{}; install a package that contains it", whys.join("; "));
     }
     if !system.is_root {
         bail!("{}; run: sudo {}", whys.join("; "), system.command(&packages));
@@ -148,7 +148,7 @@ pub(crate) fn install_what_can_be_had(some: &[Tool]) -> Result<Vec<Missing>> {
     let packages = system.packages(&missing(some));
     if !packages.is_empty() && system.is_root {
         if let Err(error) = system.refresh() {
-            eprintln!("{error:#}; going on with the lists of packages that are here");
+            eprintln!("{error:#}; continuing with the existing package lists");
         }
         let _quiet = NoServices::begin()?;
         if system.install(&packages).is_err() {
@@ -248,7 +248,7 @@ mod tests {
             (
                 system(Some(Manager::Apt), true),
                 "docker.io iproute2",
-                "chromium is not installed, and this system has it as a snap only",
+                "chromium is not installed, and this system only has it as a snap",
                 "apt-get install -y --no-install-recommends ",
             ),
             (

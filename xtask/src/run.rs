@@ -1,4 +1,4 @@
-//! Starting other programs from the project's root.
+//! Runs other programs from the project's root.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,15 +30,14 @@ pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Says what is done now, and when since the first time.
+/// Prints the current step, and the time since the first one.
 pub(crate) fn step(text: &str) {
     static BEGAN: OnceLock<Instant> = OnceLock::new();
     let seconds = BEGAN.get_or_init(Instant::now).elapsed().as_secs_f32();
     eprintln!("[{seconds:6.1} s] {text}");
 }
 
-/// From now on whoever ends this program by Ctrl-C or SIGTERM hears what that leaves. Ctrl-C ends the
-/// programs that it has started, too.
+/// From now on, Ctrl-C or SIGTERM print what the interruption leaves. Ctrl-C ends the child processes, too.
 pub(crate) fn when_stopped(left: String) -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("could not listen for Ctrl-C")?;
     std::thread::spawn(move || {

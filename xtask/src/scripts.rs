@@ -1,4 +1,4 @@
-//! Scripts of the console that were copied here: no registry knows their licences.
+//! Third-party scripts of the console that were copied into the repository: no registry knows their licences.
 
 use std::fs;
 
@@ -25,7 +25,7 @@ const KNOWN_SCRIPTS: &[Script] = &[
     Script::Copied { file: "htmx-2.0.11.min.js", licence: "0BSD", notice: "htmx.LICENSE" },
 ];
 
-/// Fails when a script is not known, or was copied without its notice; says how many were copied.
+/// Fails when a script is unknown, or was copied without its notice; prints how many were copied.
 pub(crate) fn check() -> Result<usize> {
     let directory = run::root().join(SCRIPTS);
     let (mut refused, mut copied) = (Vec::new(), 0);

@@ -16,8 +16,8 @@ pub(crate) struct TestArgs {
     arguments: Vec<String>,
 }
 
-/// Builds the binaries that the lab drives, then runs every test of the workspace but those whose
-/// programs can't be had here; these are named.
+/// Builds the binaries that the lab runs, then runs every test of the workspace except those whose programs
+/// are not available here; these are listed.
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
     use tools::{KERNEL_TESTS, LAB, PACKAGING, PROBER, TESTS};
     let needed = [LAB, KERNEL_TESTS, TESTS, PROBER, PACKAGING].concat();
@@ -100,7 +100,7 @@ fn told(missing: &[Missing], skipped: &BTreeSet<String>) -> Vec<String> {
         lines.push(format!("{why}; skipped: {}", names.join(", ")));
     }
     if !skipped.is_empty() {
-        lines.push(format!("{} tests are skipped in all", skipped.len()));
+        lines.push(format!("{} tests are skipped in total", skipped.len()));
     }
     lines
 }
@@ -175,7 +175,7 @@ mod tests {
                 "dockerd is not installed; skipped: published_ports_and_containers_obey_the_policy",
                 "rpmbuild is not installed; skipped: dpkg_installs_upgrades_and_removes_spark, \
              rpm_installs_upgrades_and_removes_spark",
-                "3 tests are skipped in all",
+                "3 tests are skipped in total",
             ]
         );
         let given = ["-p".to_owned(), "xshield-lab".to_owned()];

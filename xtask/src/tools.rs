@@ -1,7 +1,6 @@
-//! The programs that labs, tests and measurements need on the machine, what brings each, and which tests
-//! can do without.
+//! The programs that labs, tests and measurements need, their packages, and which tests need them.
 
-/// A program and what brings it.
+/// A program and its packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tool {
     pub(crate) program: &'static str,
@@ -9,7 +8,7 @@ pub(crate) struct Tool {
     pub(crate) debian: &'static str,
     /// Fedora's and RHEL's package; `None` where neither has one.
     pub(crate) fedora: Option<&'static str>,
-    /// Beginnings of the names of the tests that need it; none: nothing goes without it.
+    /// Prefixes of the names of the tests that need it; empty: everything needs it.
     pub(crate) tests: &'static [&'static str],
 }
 
@@ -63,16 +62,16 @@ const INTERPRETED: &[&str] = &[
 ];
 const KILLED: &[&str] = &["a_policy_through_which_the_platform_does_not_answer_is_taken_back"];
 
-/// What every lab needs, the demo's too.
+/// Required by every lab, including the demo's.
 pub(crate) const LAB: &[Tool] =
     &[tool("nft", "nftables", "nftables"), tool("ip", "iproute2", "iproute")];
-/// What the prober is written in.
+/// Required by the prober.
 pub(crate) const PROBER: &[Tool] = &[tested(tool("python3", "python3", "python3"), INTERPRETED)];
-/// What tests of the firewall and the host need besides.
+/// Also required by tests of the firewall and the host.
 pub(crate) const KERNEL_TESTS: &[Tool] =
     &[tested(tool("conntrack", "conntrack", "conntrack-tools"), TRACKING)];
-/// What the other tests need: the proxies that people run, the service manager, a browser, and a
-/// container engine with what its image is made of.
+/// Required by the other tests: common proxies, the service manager, a browser, and a container engine with
+/// the content of its image.
 pub(crate) const TESTS: &[Tool] = &[
     tested(tool("pkill", "procps", "procps-ng"), KILLED),
     tested(tool("squid", "squid", "squid"), REAL_PROXIES),
@@ -86,20 +85,20 @@ pub(crate) const TESTS: &[Tool] = &[
 ];
 /// Debian's cargo: whatever else is in PATH.
 pub(crate) const DEBIAN_CARGO: &str = "/usr/bin/cargo";
-/// What compiles for Windows; of these, Fedora has no compiler that builds a standard library from source.
+/// Required for compiling for Windows; Fedora has no compiler that builds a standard library from source.
 pub(crate) const WINDOWS: &[Tool] = &[
     windows("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64-win32"),
     windows(DEBIAN_CARGO, "cargo-web"),
     windows("/usr/bin/rustc", "rustc-web"),
     windows("/usr/lib/rustlib/src/rust/library/std/Cargo.toml", "rust-web-src"),
 ];
-/// What makes packages.
+/// Required for building packages.
 pub(crate) const PACKAGING: &[Tool] = &[
     tested(tool("dpkg-deb", "dpkg", "dpkg"), PACKED),
     tested(tool("rpmbuild", "rpm", "rpm-build"), PACKED),
     tested(tool("gzip", "gzip", "gzip"), PACKED),
 ];
-/// What boots other kernels, and what their machines are made of.
+/// Required for booting other kernels, and the content of their machines.
 pub(crate) const KERNELS: &[Tool] = &[
     tool("qemu-system-x86_64", "qemu-system-x86", "qemu-system-x86-core"),
     tool("busybox", "busybox-static", "busybox"),
@@ -107,11 +106,11 @@ pub(crate) const KERNELS: &[Tool] = &[
     tool("dpkg-deb", "dpkg", "dpkg"),
     tool("strip", "binutils", "binutils"),
 ];
-/// With what our firewall is compared, beside nft.
+/// Compared with our firewall, besides nft.
 pub(crate) const PEERS: &[Tool] = &[tool("iptables-restore", "iptables", "iptables-nft")];
-/// With what `bench hostile` damages a database and makes a small disk.
+/// Used by `bench hostile` to damage a database and to create a small disk.
 pub(crate) const HOSTILE: &[Tool] =
     &[tool("sqlite3", "sqlite3", "sqlite"), tool("unshare", "util-linux", "util-linux")];
-/// With what threat lists are compared, beside those.
+/// Also compared for threat lists.
 pub(crate) const THREAT_PEERS: &[Tool] =
     &[tool("ipset", "ipset", "ipset"), tool("gzip", "gzip", "gzip")];

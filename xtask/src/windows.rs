@@ -1,6 +1,5 @@
-//! What must build for every system is built for Windows, with the compiler that Debian packages:
-//! `x86_64-win7-windows-gnu` reaches back to Windows Server 2008 R2, and its standard library is built from
-//! source.
+//! Builds the portable crates for Windows with Debian's compiler: `x86_64-win7-windows-gnu` supports Windows
+//! Server 2008 R2 and later, and its standard library is built from source.
 
 use std::process::Command;
 
@@ -13,7 +12,7 @@ const MINGW: &str = "x86_64-w64-mingw32-gcc";
 /// The crates of host programs that are not of one system, and with them all that these use.
 const PORTABLE: &[&str] = &["xshield-enforce"];
 
-/// Compiles them; where the compiler can't be had, says so and goes on.
+/// Compiles them; if the compiler is not available, says so and continues.
 pub(crate) fn check() -> Result<()> {
     let missing = packages::install_what_can_be_had(tools::WINDOWS)?;
     if !missing.is_empty() {

@@ -1,4 +1,4 @@
-//! The agent in a lab: the real binaries, for as long as the test says.
+//! The agent in a lab: the real binaries, for as long as the test needs.
 
 use std::fs;
 use std::process::Output;
@@ -11,7 +11,7 @@ use crate::host::{Host, Running};
 use crate::lab::Lab;
 use crate::wait;
 
-/// Where the agent looks for its configuration.
+/// The path of the agent's configuration.
 pub const CONFIG: &str = "/etc/xshield/config.yaml";
 /// The platform's file, as it is brought to a host.
 const ONBOARDING: &str = "/etc/xshield/onboarding.yaml";
@@ -23,14 +23,14 @@ const ONBOARDING: &str = "/etc/xshield/onboarding.yaml";
 pub fn register(lab: &Lab, host: &Host, configuration: &str, more: &str) -> Result<()> {
     let path = host.file(ONBOARDING);
     fs::create_dir_all(path.parent().context("the configuration has no directory")?)?;
-    // Nothing is to be installed on lab hosts: they share the machine's programs.
+    // Lab hosts share the machine's programs, so nothing is installed.
     let text = format!("{}\nnftables: leave\nboot-unit: leave\n{more}\n", configuration.trim_end());
     fs::write(&path, text).with_context(|| format!("could not configure {}", host.name()))?;
     host.run(lab.programs().agent()?, ["register", "--onboarding", ONBOARDING]).map(drop)
 }
 
-/// Registers a host with `ctagent register --domain --deploymentKey`, and nothing else that it has to be
-/// given; `more`: further arguments, `settings`: keys of the configuration and their values.
+/// Registers a host with only `ctagent register --domain --deploymentKey`; `more`: further arguments,
+/// `settings`: keys of the configuration and their values.
 ///
 /// # Errors
 /// When the agent refuses.
@@ -45,7 +45,7 @@ pub fn register_by_key(
     let mut arguments = vec!["register", "--domain", domain, "--deploymentKey", key];
     arguments.extend(more);
     host.run(lab.programs().agent()?, arguments)?;
-    // Nothing is to be installed on lab hosts: they share the machine's programs.
+    // Lab hosts share the machine's programs, so nothing is installed.
     let settings = [("nftables", "leave"), ("boot-unit", "leave")].iter().chain(settings);
     let (params, values): (Vec<_>, Vec<_>) =
         settings.map(|(key, value)| (format!("configuration.{key}"), *value)).unzip();
@@ -54,24 +54,24 @@ pub fn register_by_key(
     host.run(lab.programs().agent_command()?, arguments).map(drop)
 }
 
-/// How much an agent says in its log.
+/// The verbosity of an agent's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saying {
-    /// What it does as a service.
+    /// As a service.
     Little,
     /// Everything.
     Much,
 }
 
-/// Starts the agent, which says much; it runs until it is dropped.
+/// Starts the agent with a verbose log; it runs until dropped.
 ///
 /// # Errors
-/// When it can't be started, or can't be asked within a minute.
+/// When it can't be started, or does not answer within a minute.
 pub fn start(lab: &Lab, host: &Host) -> Result<Running> {
     start_as(lab, host, Saying::Much)
 }
 
-/// Starts the agent; it runs until it is dropped.
+/// Starts the agent; it runs until dropped.
 ///
 /// # Errors
 /// As [`start`].
@@ -89,7 +89,7 @@ pub fn start_as(lab: &Lab, host: &Host, saying: Saying) -> Result<Running> {
     Ok(agent)
 }
 
-/// What `ctagentcmd status` says.
+/// The output of `ctagentcmd status`.
 ///
 /// # Errors
 /// When the agent does not answer.

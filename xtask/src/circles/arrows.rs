@@ -1,4 +1,4 @@
-//! Which file uses what of which other file.
+//! Which file uses which other file.
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
@@ -66,7 +66,7 @@ impl Walk<'_> {
         self.uses(to, line);
     }
 
-    /// Paths in what is given to a macro, which may be any tokens.
+    /// Paths in the arguments of a macro, which may be any tokens.
     fn uses_tokens(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
         let (mut line, mut colons) = (0, 0);
@@ -100,7 +100,7 @@ impl Walk<'_> {
         self.end_of_path(&mut path, line);
     }
 
-    /// A single name is left out: it may be a variable, and what `use` brought in is counted there.
+    /// A single name is omitted: it may be a variable, and imported names are counted at their `use`.
     fn end_of_path(&mut self, path: &mut Vec<String>, line: usize) {
         if path.len() > 1 {
             self.uses_path(path, line);
@@ -185,7 +185,7 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     }
 
     fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
-        // Of other receivers the type is not known here.
+        // For other receivers the type is unknown here.
         let on_self = matches!(&*call.receiver, Expr::Path(path) if path.path.is_ident("self"));
         if let Some((home, name)) = self.self_type.as_ref().filter(|_| on_self) {
             let to = self.names.function(*home, name, &call.method.to_string());

@@ -1,11 +1,11 @@
-//! Circles among files.
+//! Dependency cycles among files.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::arrows::Arrow;
 use super::source::FileId;
 
-/// The arrows by their beginnings.
+/// The dependencies by their source.
 pub(super) struct Graph<'a> {
     after: BTreeMap<FileId, Vec<&'a Arrow>>,
     files: usize,
@@ -24,7 +24,7 @@ impl<'a> Graph<'a> {
         self.after.get(&file).map_or(&[], Vec::as_slice)
     }
 
-    /// Sets of files each of which leads to all others of its set; the largest first.
+    /// The strongly connected components, largest first.
     pub(super) fn knots(&self) -> Vec<BTreeSet<FileId>> {
         let reach: Vec<BTreeSet<FileId>> = (0..self.files).map(|file| self.reached(file)).collect();
         let mut knots: Vec<BTreeSet<FileId>> = Vec::new();
@@ -39,7 +39,7 @@ impl<'a> Graph<'a> {
         knots
     }
 
-    /// The files that arrows lead to from this one.
+    /// The files reachable from this one.
     fn reached(&self, start: FileId) -> BTreeSet<FileId> {
         let (mut reached, mut next) = (BTreeSet::new(), vec![start]);
         while let Some(file) = next.pop() {
@@ -52,13 +52,13 @@ impl<'a> Graph<'a> {
         reached
     }
 
-    /// A circle of as few arrows as any in the knot.
+    /// A shortest cycle of the component.
     pub(super) fn shortest(&self, knot: &BTreeSet<FileId>) -> Vec<&'a Arrow> {
         let circles = knot.iter().filter_map(|file| self.back_to(*file));
         circles.min_by_key(Vec::len).unwrap_or_default()
     }
 
-    /// The fewest arrows from a file back to it.
+    /// The shortest path from a file back to it.
     fn back_to(&self, start: FileId) -> Option<Vec<&'a Arrow>> {
         let mut came_by: BTreeMap<FileId, &Arrow> = BTreeMap::new();
         let mut next = VecDeque::from([start]);

@@ -28,13 +28,13 @@ use crate::run;
 use graph::Graph;
 use source::{Krate, Read};
 
-/// A package whose files use each other in circles. The numbers are what there is: they may only become
-/// smaller, and the package leaves the list when there is no circle any more.
+/// A package with dependency cycles among its files. The numbers are the current ones: they may only
+/// decrease, and the package is removed from the list when it has no cycle any more.
 struct Exception {
     package: &'static str,
-    /// Files in the largest circle of one of its targets.
+    /// Files in the largest component of one of its targets.
     largest: usize,
-    /// Files in all circles of all its targets.
+    /// Files in all components of all its targets.
     in_circles: usize,
 }
 
@@ -45,16 +45,16 @@ const EXCEPTIONS: &[Exception] = &[
     Exception { package: "xshield-threat", largest: 9, in_circles: 18 },
 ];
 
-/// What was found in a crate.
+/// The findings for a crate.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Found {
     largest: usize,
     in_circles: usize,
-    /// The shortest circle of each knot, in lines.
+    /// The shortest cycle of each component, in lines.
     shown: Vec<String>,
 }
 
-/// Fails with every circle that must not be there, each with the lines that make it.
+/// Fails with every cycle that is not allowed, with the lines that cause it.
 pub(crate) fn check(metadata: &Metadata) -> Result<()> {
     let mut wrong = Vec::new();
     let mut knotted = 0;
@@ -71,7 +71,7 @@ pub(crate) fn check(metadata: &Metadata) -> Result<()> {
     let is_ours = |name: &str| metadata.ours().any(|package| package.name == name);
     for gone in EXCEPTIONS.iter().filter(|known| !is_ours(known.package)) {
         wrong.push(format!(
-            "{} is no package: take its line out of xtask/src/circles/mod.rs",
+            "{} is not a package: remove its line from xtask/src/circles/mod.rs",
             gone.package
         ));
     }
@@ -79,14 +79,14 @@ pub(crate) fn check(metadata: &Metadata) -> Result<()> {
         bail!("{}", wrong.join("\n"));
     }
     println!(
-        "layers: files of {} packages use each other in no circle, those of {knotted} in no more than before",
+        "layers: no dependency cycles among the files of {} packages, and no new ones in {knotted}",
         metadata.ours().count() - knotted
     );
     Ok(())
 }
 
-/// Prints every use of one file by another one within a package's circles: the files that most others
-/// use come first, since a use of them that goes away takes most files out.
+/// Prints every use of one file by another within a package's cycles, most used files first, since removing a
+/// use of them takes most files out of the cycle.
 pub(crate) fn print_arrows(metadata: &Metadata, package: &str) -> Result<()> {
     let Some(known) = metadata.ours().find(|known| known.name == package) else {
         bail!("there is no package {package}; see `ls crates` and their Cargo.toml");
@@ -103,7 +103,7 @@ fn knots_in_full(krate: &Krate) -> String {
     let graph = Graph::new(krate.files.len(), &arrows);
     let mut text = String::new();
     for knot in graph.knots() {
-        let _ = writeln!(text, "{} files in a circle:", knot.len());
+        let _ = writeln!(text, "{} files in a cycle:", knot.len());
         let inside = |id: &source::FileId| knot.contains(id);
         let mut users: std::collections::BTreeMap<_, Vec<_>> = std::collections::BTreeMap::new();
         for arrow in arrows.iter().filter(|arrow| inside(&arrow.from) && inside(&arrow.to)) {
@@ -138,7 +138,7 @@ impl Found {
     }
 }
 
-/// Looks for circles in a crate.
+/// Finds cycles in a crate.
 fn look(root: &Path, read: Read<'_>) -> Result<Found> {
     let krate = Krate::read(root, read)?;
     let arrows = arrows::arrows(&krate);
@@ -154,21 +154,20 @@ fn look(root: &Path, read: Read<'_>) -> Result<Found> {
             let (from, to) = (from.path.display(), to.path.display());
             let _ = write!(text, "\n    {from}:{} uses {to}: {}", arrow.line, line.trim());
         }
-        found
-            .shown
-            .push(format!("{} files in a circle, of which these are enough:{text}", knot.len()));
+        found.shown.push(format!("{} files in a cycle, of which these suffice:{text}", knot.len()));
     }
     Ok(found)
 }
 
-/// What is wrong with a package, in words.
+/// The error for a package, in words.
 fn judge(package: &str, found: &Found, exception: Option<&Exception>) -> Option<String> {
     let (largest, in_circles) = exception.map_or((0, 0), |known| (known.largest, known.in_circles));
     if found.largest > largest || found.in_circles > in_circles {
         let allowed = match exception {
-            None => "no circle is allowed".to_owned(),
+            None => "no cycle is allowed".to_owned(),
             Some(_) => format!(
-                "{in_circles} files in circles are allowed, {largest} in the largest, and there are {} and {}",
+                "{in_circles} files in cycles are allowed, {largest} in the largest, but there \
+                 are {} and {}",
                 found.in_circles, found.largest
             ),
         };
@@ -176,8 +175,8 @@ fn judge(package: &str, found: &Found, exception: Option<&Exception>) -> Option<
     }
     (found.largest < largest || found.in_circles < in_circles).then(|| {
         format!(
-            "{package} has become better: of its files {} are in circles, {} in the largest; write these \
-             numbers into xtask/src/circles/mod.rs (none: take the line away), so that it stays so",
+            "{package} has improved: {} of its files are in cycles, {} in the largest; update \
+             the numbers in xtask/src/circles/mod.rs (none: remove the line)",
             found.in_circles, found.largest
         )
     })

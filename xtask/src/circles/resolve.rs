@@ -1,4 +1,4 @@
-//! What a path means: the module or the item that it leads to, through whatever re-exports.
+//! Resolves a path to the module or item it refers to, through re-exports.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use syn::{ImplItem, Item, ItemImpl, ItemMod, Type};
 
 use super::source::{FileId, Krate, ModuleId, ROOT, attributes, is_for_tests};
 
-/// What a path leads to.
+/// The target of a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Target {
     Module(ModuleId),
@@ -22,7 +22,7 @@ pub(super) struct Names<'a> {
     functions: BTreeMap<(ModuleId, String, String), FileId>,
 }
 
-/// Re-exports may lead in a circle themselves.
+/// Re-exports may be cyclic themselves.
 const DEEPEST: usize = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,12 +49,12 @@ impl<'a> Names<'a> {
         names
     }
 
-    /// What a path means that is written in `module`; `None` for what is not of this crate.
+    /// Resolves a path that is written in `module`; `None` for items outside this crate.
     pub(super) fn resolve(&self, module: ModuleId, path: &[String]) -> Option<Target> {
         self.follow(module, path, 0).map(|(target, _)| target)
     }
 
-    /// The file that defines what a path means; none for a module, which is only a place to look in.
+    /// The file that defines the target of a path; `None` for a module, which is only a scope.
     pub(super) fn defined_in(&self, module: ModuleId, path: &[String]) -> Option<FileId> {
         let (target, rest) = self.follow(module, path, 0)?;
         let Target::Item(home, name) = target else { return None };
@@ -72,7 +72,7 @@ impl<'a> Names<'a> {
         self.krate.modules[module].file
     }
 
-    /// What the longest part of the path means that is a module or an item, and what follows it.
+    /// Resolves the longest prefix of the path that is a module or an item, and returns the rest.
     fn follow<'p>(
         &self,
         module: ModuleId,
@@ -102,8 +102,8 @@ impl<'a> Names<'a> {
         Some((at, rest))
     }
 
-    /// A name in a module: a child, what it defines, what it imports. One name may be a module and a
-    /// function: what follows tells which is meant.
+    /// A name in a module: a child, a definition, an import. A name may be a module and a function: what
+    /// follows decides.
     fn look_up(
         &self,
         module: ModuleId,

@@ -1,4 +1,4 @@
-//! A crate as its modules: which names each defines, and which it takes from elsewhere.
+//! A crate as modules: the names that each defines and imports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub(super) type ModuleId = usize;
 /// The crate's root module.
 pub(super) const ROOT: ModuleId = 0;
 
-/// A crate without what is compiled for tests only.
+/// A crate without code that is only compiled for tests.
 pub(super) struct Krate {
     pub(super) files: Vec<SourceFile>,
     pub(super) modules: Vec<Module>,
@@ -69,10 +69,10 @@ pub(super) enum LeafKind {
 }
 
 impl Krate {
-    /// Reads the crate from its root file on, along its `mod` declarations.
+    /// Reads the crate from its root file, following its `mod` declarations.
     ///
     /// # Errors
-    /// When a file is missing or is no Rust.
+    /// When a file is missing or is not valid Rust.
     pub(super) fn read(root: &Path, read: Read<'_>) -> Result<Self> {
         let mut krate = Self { files: Vec::new(), modules: Vec::new() };
         let dir = root.parent().unwrap_or(Path::new("")).to_owned();
@@ -89,8 +89,9 @@ impl Krate {
         read: Read<'_>,
     ) -> Result<ModuleId> {
         let shown = path.display();
-        let Some(text) = read(path)? else { bail!("{shown} is declared by `mod` and is missing") };
-        let parsed = syn::parse_file(&text).with_context(|| format!("{shown} is no Rust"))?;
+        let Some(text) = read(path)? else { bail!("{shown} is declared by `mod`, but missing") };
+        let parsed =
+            syn::parse_file(&text).with_context(|| format!("{shown} is not valid Rust"))?;
         let module = self.add_module(self.files.len(), parent);
         let parsed = Rc::new(parsed);
         self.files.push(SourceFile { path: path.to_owned(), text, parsed: parsed.clone(), module });

@@ -1,4 +1,4 @@
-//! Made-up crates.
+//! Artificial crates.
 
 use std::collections::BTreeMap;
 
@@ -131,7 +131,7 @@ fn the_shortest_circle_of_each_knot_is_shown_by_its_lines() {
         ("e.rs", "pub struct E(Box<crate::d::D>);\n"),
     ]);
     assert_eq!((all.largest, all.in_circles), (3, 5));
-    let expected = "3 files in a circle, of which these are enough:\
+    let expected = "3 files in a cycle, of which these suffice:\
                     \n    b.rs:1 uses c.rs: use crate::c::C;\
                     \n    c.rs:4 uses b.rs: use crate::b::B;";
     assert_eq!(all.shown[0], expected);
@@ -144,11 +144,11 @@ fn an_exception_can_only_shrink() {
     for (largest, in_circles, exception, complaint) in [
         (0, 0, None, None),
         (3, 5, Some(&known), None),
-        (2, 2, None, Some("no circle is allowed")),
-        (4, 5, Some(&known), Some("3 in the largest, and there are 5 and 4")),
-        (3, 6, Some(&known), Some("5 files in circles are allowed")),
-        (3, 4, Some(&known), Some("has become better")),
-        (0, 0, Some(&known), Some("take the line away")),
+        (2, 2, None, Some("no cycle is allowed")),
+        (4, 5, Some(&known), Some("3 in the largest, but there are 5 and 4")),
+        (3, 6, Some(&known), Some("5 files in cycles are allowed")),
+        (3, 4, Some(&known), Some("has improved")),
+        (0, 0, Some(&known), Some("remove the line")),
     ] {
         let found = Found { largest, in_circles, shown: vec!["here".to_owned()] };
         let told = judge("p", &found, exception);

@@ -1,4 +1,4 @@
-//! What is shipped: static binaries of the host programs, and packages.
+//! Release artifacts: static binaries of the host programs, and packages.
 
 mod deb;
 mod package;
@@ -23,7 +23,7 @@ pub(crate) struct DistArgs {
     debug: bool,
 }
 
-/// Builds everything and prints where it is and how large.
+/// Builds everything and prints paths and sizes.
 pub(crate) fn run(args: &DistArgs) -> Result<()> {
     packages::ensure(tools::PACKAGING)?;
     if args.debug {
@@ -33,7 +33,8 @@ pub(crate) fn run(args: &DistArgs) -> Result<()> {
     let target = metadata::read()?.target_directory;
     let packages = target.join("packages");
     run::when_stopped(format!(
-        "each package in {} is whole, of this build or of an earlier one; run it again to go on",
+        "each package in {} is complete, from this build or an earlier one; run it again to \
+         continue",
         packages.display()
     ))?;
     run::step("building the static host programs (1 of 3)");
@@ -64,13 +65,13 @@ pub(crate) fn pack_debug() -> Result<()> {
     Ok(())
 }
 
-/// Builds `ctspark` without any dependency on the host's C library. Returns where it is.
+/// Builds `ctspark` without any dependency on the host's C library. Returns its path.
 pub(crate) fn build_spark() -> Result<PathBuf> {
     build_static(&["-p", "ctspark"])?;
     Ok(metadata::read()?.target_directory.join(TARGET).join("dist").join("ctspark"))
 }
 
-/// Builds `ctagent` and, beside it, `ctagentcmd`, as [`build_spark`] does. Returns where the agent is.
+/// Builds `ctagent` and, next to it, `ctagentcmd`, as [`build_spark`] does. Returns the agent's path.
 pub(crate) fn build_agent() -> Result<PathBuf> {
     build_static(&["-p", "ctagent"])?;
     Ok(metadata::read()?.target_directory.join(TARGET).join("dist").join("ctagent"))
@@ -112,7 +113,7 @@ fn build_static(crates: &[&str]) -> Result<()> {
     run::succeed(command.args(crates).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")))
 }
 
-/// Makes both forms of every package in `directory`. `found` tells where a binary is.
+/// Creates both forms of every package in `directory`. `found` returns the path of a binary.
 fn pack(
     directory: &Path,
     version: &str,
@@ -120,7 +121,7 @@ fn pack(
     found: &dyn Fn(Linking, &str) -> PathBuf,
 ) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(directory)
-        .with_context(|| format!("could not make {}", directory.display()))?;
+        .with_context(|| format!("could not create {}", directory.display()))?;
     let mut made = Vec::new();
     for package in PACKAGES {
         let binary = |name: &str| found(package.linking, name);

@@ -1,37 +1,37 @@
-//! What is in which package.
+//! The contents of the packages.
 
 use anyhow::{Context as _, Result};
 
 use crate::run;
 
-/// How hard packages are compressed.
+/// The compression effort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effort {
     /// For tests.
     Fast,
-    /// For what is given out.
+    /// For releases.
     Small,
 }
 
 /// How a program is linked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Linking {
-    /// Needs nothing of the host, whatever its age.
+    /// Needs nothing of the host but its kernel.
     Static,
-    /// Needs the C library of the machine it was built on, or a later one.
+    /// Requires the C library of the build machine, or a later one.
     Dynamic,
 }
 
-/// Where a file comes from.
+/// The source of a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source {
     /// A program that was built.
     Binary(&'static str),
     /// A file of this repository.
     File(&'static str),
-    /// A manual page of `packages/man`, compressed on the way.
+    /// A manual page of `packages/man`, to be compressed.
     Manual(&'static str),
-    /// What a program prints as a shell's completions: program, shell.
+    /// The shell completions printed by a program: program, shell.
     Completions(&'static str, &'static str),
 }
 
@@ -126,10 +126,10 @@ pub(super) const PACKAGES: &[Package] = &[
         name: "xshield-spark",
         krate: "ctspark",
         linking: Linking::Static,
-        summary: "Micro-segmentation on this host's own firewall, without an agent",
-        description: "One run fetches this host's signed policy, programs nftables with it, proves \
-                      that it is there, and reports what it saw. A configuration manager runs it \
-                      every few minutes.",
+        summary: "Micro-segmentation with this host's own firewall, without an agent",
+        description: "One run fetches this host's signed policy, programs nftables with it, \
+             verifies that it is in the kernel, and reports what it observed. A configuration \
+             manager runs it every few minutes.",
         scripts: "spark",
         items: &[
             item(Source::Binary("ctspark"), "/usr/sbin/ctspark", 0o755),
@@ -142,10 +142,10 @@ pub(super) const PACKAGES: &[Package] = &[
         name: "xshield-agent",
         krate: "ctagent",
         linking: Linking::Static,
-        summary: "Micro-segmentation on this host's own firewall, by a resident agent",
-        description: "Fetches this host's signed policy at once when it changes, programs nftables \
-                      with it, proves that it is there, repairs what others change, and reports \
-                      what it saw.",
+        summary: "Micro-segmentation with this host's own firewall, with a resident agent",
+        description: "Fetches this host's signed policy at once when it changes, programs \
+             nftables with it, verifies that it is in the kernel, repairs changes by others, and \
+             reports what it observed.",
         scripts: "agent",
         items: &[
             item(Source::Binary("ctagent"), "/usr/sbin/ctagent", 0o755),
@@ -164,9 +164,8 @@ pub(super) const PACKAGES: &[Package] = &[
         krate: "xshield",
         linking: Linking::Dynamic,
         summary: "The Xshield platform: policy, compiler, threat feeds, telemetry",
-        description: "Turns what operators say about their hosts into a small signed ruleset for \
-                      each host, and shows what the hosts report. The same program is the client of \
-                      its API.",
+        description: "Compiles the operators' policy into a small signed ruleset for each host, \
+             and shows what the hosts report. The same program is the client of its API.",
         scripts: "platform",
         items: &[
             item(Source::Binary("xshield"), "/usr/bin/xshield", 0o755),

@@ -1,4 +1,4 @@
-//! A package's files as they will lie on a host, below a directory.
+//! The files of a package in a staging directory.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +16,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Puts every file in its place; what was there before goes.
+    /// Puts every file in its place; previous content is removed.
     pub(super) fn fill(
         root: &Path,
         package: &Package,

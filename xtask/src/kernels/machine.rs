@@ -1,4 +1,4 @@
-//! A machine in software that boots a kernel, runs one initramfs and is gone.
+//! A virtual machine that boots a kernel and runs one initramfs.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -9,15 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-/// For all tests of one kernel.
+/// The timeout for all tests of one kernel.
 const LIMIT: Duration = Duration::from_secs(5400);
 const MEGABYTES: &str = "2048";
 
-/// Boots, and returns what the machine printed until it switched itself off. It has no network and
-/// writes nothing anywhere.
-///
-/// # Errors
-/// When it can't be started, or is not done within its time; then it is ended.
+/// Boots, and returns the output until the machine shuts down. It has no network and writes nothing.
 pub(super) fn boot(kernel: &Path, initramfs: &Path, log: &Path) -> Result<String> {
     let mut command = Command::new("qemu-system-x86_64");
     // Never with hardware help: there, the kernel under test would depend on the machine's own.

@@ -1,4 +1,4 @@
-//! Measurements between lab hosts. Each prints its figures as it gets them.
+//! Measurements between lab hosts. Each prints its figures as they become available.
 
 mod agent;
 mod cost;
@@ -25,17 +25,17 @@ pub use agent::{OpenArgs, open};
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
-    /// The host program: size, time and memory of a cycle.
+    /// The host program: size, duration and memory of a cycle.
     Spark,
-    /// Changing rules, and what they cost a packet.
+    /// Changing rules, and their cost per packet.
     Firewall,
-    /// Threat lists: loading, changing, and what they cost a packet.
+    /// Threat lists: loading, changing, and their cost per packet.
     Threat,
-    /// The resident agent: what it takes, and how soon it acts.
+    /// The resident agent: resource usage and reaction times.
     Agent,
-    /// The platform under attack: how others fare, and what it takes.
+    /// The platform under attack: effect on others, and resource usage.
     Hostile,
-    /// The Windows edge, as far as it runs on Linux: planning, and agreement with policy.
+    /// The Windows part, as far as it runs on Linux: planning, and agreement with policy.
     Windows,
 }
 
@@ -50,7 +50,7 @@ pub struct BenchArgs {
     /// Shorter runs; the figures are rough.
     #[arg(long)]
     quick: bool,
-    /// Threat lists, agent and attacks: one measurement alone.
+    /// Threat lists, agent and attacks: only one measurement.
     #[arg(long)]
     part: Option<String>,
     /// Threat lists: the threat crate's example that measures sizes.
@@ -77,7 +77,7 @@ enum Effort {
 /// Measures and prints.
 ///
 /// # Errors
-/// When the lab can't be made or what is measured fails.
+/// When the lab can't be set up or the measured program fails.
 pub fn run(args: &BenchArgs) -> Result<()> {
     let effort = if args.quick { Effort::Quick } else { Effort::Full };
     // Attacks and pure code need no network of their own.

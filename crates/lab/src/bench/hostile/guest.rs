@@ -1,5 +1,4 @@
-//! A host as the platform sees one: it speaks the protocol and enforces nothing, so that thousands fit
-//! on one machine.
+//! A simulated host: it speaks the protocol and enforces nothing, so that thousands fit on one machine.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -50,7 +49,7 @@ impl Guest {
         })
     }
 
-    /// Registers, or comes again.
+    /// Registers, or sets up another session.
     pub(super) fn register(&mut self, connection: &mut Connection) -> Result<()> {
         let response = self.ask_for_session(connection)?;
         let (pending, response) = response;
@@ -59,7 +58,7 @@ impl Guest {
         Ok(())
     }
 
-    /// Asks for a session, whatever is answered.
+    /// Requests a session, whatever the response.
     pub(super) fn ask_for_session(
         &mut self,
         connection: &mut Connection,
@@ -77,7 +76,7 @@ impl Guest {
         Ok((pending, response))
     }
 
-    /// Says how it stands.
+    /// Checks in.
     pub(super) fn check_in(
         &mut self,
         connection: &mut Connection,
@@ -136,7 +135,7 @@ impl Guest {
         Ok(InForce { revision: ruleset.revision, digest: envelope.digest() })
     }
 
-    /// Delivers a packed report, whatever is answered.
+    /// Sends a compressed report, whatever the response.
     pub(super) fn report(&self, connection: &mut Connection, packed: &[u8]) -> Result<Response> {
         let (method, path) = ("POST", "/host/v1/reports");
         let mut headers = self.headers(method, path, packed)?;

@@ -1,6 +1,6 @@
-//! The platform under attack: whatever one host, connection or viewer does, others are served and
-//! memory stays bounded. Each flood meets a platform of its own, as it is shipped, while a bystander
-//! checks in and signs in.
+//! The platform under attack: whatever one host, connection or viewer does, others are served and memory
+//! stays bounded. Each flood runs against a separate release build of the platform, while a bystander checks
+//! in and signs in.
 
 mod burst;
 mod bystander;
@@ -22,26 +22,26 @@ use self::stage::{Disk, Stage};
 use super::Effort;
 use crate::figure::Figure;
 
-/// Which flood; all of them without a word.
+/// Which flood; all when left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Part {
     /// Thousands of hosts register into one segment that allows itself.
     Enrol,
-    /// Viewers rehearse large policies, several at a time, and do not wait for the answer.
+    /// Viewers simulate large policies, several at a time, and do not wait for the response.
     Validate,
     /// A host that has another address at each check-in.
     Flapping,
     /// Large bodies without a session.
     Bodies,
-    /// Connections that read no answer.
+    /// Connections that read no response.
     SilentReaders,
     /// One host's reports of 100,000 items.
     Burst,
-    /// Identities that nobody knows, under another host's name.
+    /// Unknown identities under another host's name.
     Identities,
     /// Guessed passwords.
     Passwords,
-    /// A full disk, counters at their bounds, a damaged record, a kill: afterwards all works again.
+    /// A full disk, counters at their limits, a damaged record, a kill: afterwards everything works again.
     Recovered,
 }
 
@@ -108,7 +108,7 @@ impl Worst {
     }
 }
 
-/// One flood, told on standard error.
+/// Runs one flood, with output on standard error.
 fn under(flood: &Flood, program: &Path, effort: Effort) -> Result<Worst> {
     let stage = Stage::begin(program, Disk::Machine)?;
     let attack = (flood.prepare)(&stage, effort)?;

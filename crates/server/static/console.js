@@ -1,4 +1,4 @@
-// Pages work without this. It counts what is selected, selects all, and hides what does not apply.
+// Pages work without this script. It counts and selects rows, and hides controls that do not apply.
 "use strict";
 
 const rows = () => [...document.querySelectorAll('input[name="asset"][type="checkbox"]')];
@@ -23,7 +23,7 @@ function refresh() {
   }
 }
 
-// Passwords for configurations: encoded here, sent nowhere.
+// Encodes passwords for configurations in the browser; nothing is sent.
 const encoder = document.querySelector("[data-base64]");
 if (encoder) {
   encoder.hidden = false;
@@ -41,6 +41,6 @@ document.addEventListener("change", (event) => {
   refresh();
 });
 document.addEventListener("htmx:afterSettle", refresh);
-// A page that the browser brings back has its selection, but not what was said of it.
+// A page restored by the browser has its selection, but not the selection count.
 window.addEventListener("pageshow", refresh);
 refresh();

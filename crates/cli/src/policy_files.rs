@@ -232,7 +232,7 @@ mod tests {
         insta::assert_snapshot!(read(dir.path()).unwrap_err(), @r#"
         DIR/b.yaml: settings: given twice; the first is document 2 of the set
         DIR/a.yaml:4:15: segment web, templates[0]: there is no template "nope"
-        DIR/c.yaml:1:56: template t, inbound[0].services: empty: name something, or write 'any'
+        DIR/c.yaml:1:56: template t, inbound[0].services: empty: add an entry, or write 'any'
         "#);
     }
 

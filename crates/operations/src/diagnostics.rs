@@ -103,7 +103,7 @@ pub async fn handed_out(
 pub async fn forget(store: &Store, by: &By<Operator>, id: &str, now: Timestamp) -> Result<()> {
     let mut change = Change::begin(store, by, now).await?;
     let upload = uploads::get(&mut change, id).await?;
-    let upload = upload.ok_or_else(|| OperationError::not_found("diagnostics", id))?;
+    let upload = upload.ok_or_else(|| OperationError::not_found("upload", id))?;
     uploads::delete(&mut change, id).await?;
     let (target, before) = (&upload.asset_name, id.to_owned());
     let entry = AuditEntry { action: "diagnostics.remove", target, before, after: String::new() };

@@ -178,6 +178,12 @@ const LAYERS: &[Layer] = &[
                   kill runs",
     },
     Layer {
+        package: "xshield-wfp-double",
+        may_use: &["xshield-firewall", "xshield-policy"],
+        because: "the double of Windows' filter engine is for tests: it has the engine's objects and the \
+                  model that judges packets, and nothing that it is to test",
+    },
+    Layer {
         package: "xshield-fuzz",
         may_use: HOST_SIDE,
         because: "it runs the fuzz targets of crates that parse untrusted bytes; nothing depends \

@@ -48,7 +48,7 @@ enum Task {
     Layers(layers::LayersArgs),
     /// Fails when the documentation names a file or a test that does not exist.
     Docs,
-    /// Compiles the portable crates for Windows.
+    /// Compiles the portable crates for Windows, and runs the Windows tests under wine.
     Windows,
     /// Fails when a dependency has a licence, a source or an advisory that deny.toml rejects.
     Dependencies,

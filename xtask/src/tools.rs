@@ -92,6 +92,8 @@ pub(crate) const WINDOWS: &[Tool] = &[
     windows("/usr/bin/rustc", "rustc-web"),
     windows("/usr/lib/rustlib/src/rust/library/std/Cargo.toml", "rust-web-src"),
 ];
+/// Required for running Windows tests.
+pub(crate) const WINE: &[Tool] = &[windows("wine", "wine")];
 /// Required for building packages.
 pub(crate) const PACKAGING: &[Tool] = &[
     tested(tool("dpkg-deb", "dpkg", "dpkg"), PACKED),

@@ -1,9 +1,12 @@
-//! Builds the portable crates for Windows with Debian's compiler: `x86_64-win7-windows-gnu` supports Windows
-//! Server 2008 R2 and later, and its standard library is built from source.
+//! Builds the portable crates for Windows with Debian's compiler, and runs the Windows tests under wine.
+//! `x86_64-win7-windows-gnu` supports Windows Server 2008 R2 and later, and its standard library is built
+//! from source.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::{packages, run, tools};
 
@@ -11,31 +14,190 @@ const TARGET: &str = "x86_64-win7-windows-gnu";
 const MINGW: &str = "x86_64-w64-mingw32-gcc";
 /// The crates of host programs that are not of one system, and with them all that these use.
 const PORTABLE: &[&str] = &["xshield-enforce"];
+/// The double of the filter engine, `fwpuclnt.dll`.
+const DOUBLE: &str = "xshield-wfp-double";
+/// Tests that run under wine, with the double beside them: the package, and what of it.
+const TESTED: &[(&str, &[&str])] = &[
+    (DOUBLE, &["--test", "edge"]),
+    ("xshield-host", &["--features", "inventory,windows-xml", "--test", "windows"]),
+];
+/// A test that hangs under wine ends after so many seconds.
+const MOST_SECONDS: &str = "300";
+/// The programs that are shipped for Windows: the package, and its programs.
+const SHIPPED: &[(&str, &[&str])] =
+    &[("ctspark", &["ctspark.exe"]), ("ctagent", &["ctagent.exe", "ctagentcmd.exe"])];
+/// The libraries that every Windows since Server 2008 R2 has, in small letters.
+const SYSTEM_LIBRARIES: &[&str] = &[
+    "advapi32.dll",
+    "bcrypt.dll",
+    "bcryptprimitives.dll",
+    "crypt32.dll",
+    "fwpuclnt.dll",
+    "iphlpapi.dll",
+    "kernel32.dll",
+    "msvcrt.dll",
+    "netapi32.dll",
+    "ntdll.dll",
+    "ole32.dll",
+    "psapi.dll",
+    "secur32.dll",
+    "shell32.dll",
+    "user32.dll",
+    "userenv.dll",
+    "wevtapi.dll",
+    "ws2_32.dll",
+];
 
-/// Compiles them; if the compiler is not available, says so and continues.
+/// Compiles the portable crates and runs the Windows tests; if the compiler or wine is not available, says so
+/// and continues.
 pub(crate) fn check() -> Result<()> {
-    let missing = packages::install_what_can_be_had(tools::WINDOWS)?;
-    if !missing.is_empty() {
-        let whys: Vec<&str> = missing.iter().map(|missing| missing.why.as_str()).collect();
-        println!("not compiled for Windows: {}", whys.join("; "));
+    if !can_compile()? {
         return Ok(());
     }
     let mut cargo = compiler("check");
     cargo.args(PORTABLE.iter().flat_map(|name| ["-p", name]));
-    run::succeed(&mut cargo)
+    run::succeed(&mut cargo)?;
+    let missing = packages::install_what_can_be_had(tools::WINE)?;
+    if !missing.is_empty() {
+        println!("not run under wine: {}", whys(&missing));
+        return Ok(());
+    }
+    let mut double = compiler("build");
+    run::succeed(double.args(["-p", DOUBLE, "--example", "fwpuclnt"]))?;
+    let double = target().join(TARGET).join("debug/examples/fwpuclnt.dll");
+    for (package, selection) in TESTED {
+        let program = built_tests(package, selection)?;
+        under_wine(&program, &double)?;
+    }
+    Ok(())
+}
+
+/// Builds the host programs that are shipped for Windows, and prints where they are and how large.
+pub(crate) fn dist() -> Result<()> {
+    if !can_compile()? {
+        bail!("nothing was built for Windows");
+    }
+    let to = target().join("dist");
+    std::fs::create_dir_all(&to).with_context(|| format!("could not make {}", to.display()))?;
+    let mut failed = Vec::new();
+    for (package, programs) in SHIPPED {
+        run::step(&format!("building {} for Windows", programs.join(" and ")));
+        let mut cargo = compiler("build");
+        if let Err(error) = run::succeed(cargo.args(["--profile", "dist", "-p", package, "--bins"]))
+        {
+            failed.push(format!("{}: {error:#}", programs.join(", ")));
+            continue;
+        }
+        for program in *programs {
+            let from = target().join(TARGET).join("dist").join(program);
+            needs_only_the_system(&from)?;
+            let at = to.join(program);
+            let bytes = std::fs::copy(&from, &at)
+                .with_context(|| format!("could not copy {}", from.display()))?;
+            println!("{}  {bytes} bytes", at.display());
+        }
+    }
+    if !failed.is_empty() {
+        bail!("not built for Windows:\n  {}", failed.join("\n  "));
+    }
+    Ok(())
+}
+
+fn can_compile() -> Result<bool> {
+    let missing = packages::install_what_can_be_had(tools::WINDOWS)?;
+    if !missing.is_empty() {
+        println!("not compiled for Windows: {}", whys(&missing));
+    }
+    Ok(missing.is_empty())
+}
+
+fn whys(missing: &[packages::Missing]) -> String {
+    let whys: Vec<&str> = missing.iter().map(|missing| missing.why.as_str()).collect();
+    whys.join("; ")
+}
+
+fn target() -> PathBuf {
+    run::root().join("target/windows")
+}
+
+/// Compiles the tests of a package; returns their program.
+fn built_tests(package: &str, selection: &[&str]) -> Result<PathBuf> {
+    let mut cargo = compiler("test");
+    cargo.args(["-p", package, "--no-run", "--message-format=json-render-diagnostics"]);
+    let output = cargo
+        .args(selection)
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("could not start cargo")?;
+    if !output.status.success() {
+        bail!("could not compile the tests of {package} for Windows");
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let program = messages.lines().rev().find_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let is_test = message["profile"]["test"] == true;
+        message["executable"].as_str().filter(|_| is_test).map(PathBuf::from)
+    });
+    program.with_context(|| format!("cargo names no program with the tests of {package}"))
+}
+
+/// Runs a program of tests under wine, in a directory of its own with the double in it.
+fn under_wine(program: &Path, double: &Path) -> Result<()> {
+    let place = target().join("wine");
+    std::fs::create_dir_all(&place)
+        .with_context(|| format!("could not make {}", place.display()))?;
+    let put = |from: &Path, name: &str| {
+        let at = place.join(name);
+        std::fs::copy(from, &at).with_context(|| format!("could not copy {}", from.display()))?;
+        Ok::<_, anyhow::Error>(at)
+    };
+    put(double, "fwpuclnt.dll")?;
+    let program = put(program, "tests.exe")?;
+    let mut wine = Command::new("timeout");
+    wine.args(["--kill-after=5", MOST_SECONDS, "wine"])
+        .arg(program)
+        .current_dir(&place)
+        .env("WINEPREFIX", target().join("prefix"))
+        // Its own warnings; ours to load, and none of the parts that want to be installed or shown.
+        .env("WINEDEBUG", "-all")
+        .env("WINEDLLOVERRIDES", "fwpuclnt=n;mscoree=;mshtml=;winemenubuilder.exe=d")
+        .env_remove("DISPLAY");
+    run::succeed(&mut wine)
+}
+
+/// Fails if a program needs a library that not every Windows has.
+fn needs_only_the_system(program: &Path) -> Result<()> {
+    let output = Command::new("x86_64-w64-mingw32-objdump")
+        .arg("-p")
+        .arg(program)
+        .output()
+        .context("could not start x86_64-w64-mingw32-objdump")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let foreign = foreign_libraries(&text);
+    if !output.status.success() || !foreign.is_empty() {
+        bail!("{} needs libraries that Windows does not have: {foreign:?}", program.display());
+    }
+    Ok(())
+}
+
+/// The libraries that an executable needs, without those of Windows. (`api-ms-win-…` are names for parts
+/// of these.)
+fn foreign_libraries(dump: &str) -> Vec<String> {
+    let names = dump.lines().filter_map(|line| line.trim().strip_prefix("DLL Name: "));
+    let names = names.map(str::to_lowercase);
+    names.filter(|name| !SYSTEM_LIBRARIES.contains(&name.as_str())).collect()
 }
 
 /// Debian's cargo and rustc, which are built to take a standard library from source; the project's own
 /// have none for this target.
 fn compiler(verb: &str) -> Command {
     let mut cargo = Command::new(tools::DEBIAN_CARGO);
-    let target = run::root().join("target/windows");
     cargo
         .args([verb, "--locked", "--target", TARGET, "-Zbuild-std=std,panic_abort"])
         .current_dir(run::root())
         .env("PATH", "/usr/bin:/bin")
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_TARGET_DIR", target())
         .env("CARGO_TARGET_X86_64_WIN7_WINDOWS_GNU_LINKER", MINGW)
         .env("CC_x86_64_win7_windows_gnu", MINGW)
         .env("RUSTFLAGS", "-D warnings");
@@ -44,4 +206,16 @@ fn compiler(verb: &str) -> Command {
         cargo.env_remove(ours);
     }
     cargo
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_that_windows_does_not_have_are_found() {
+        let dump = "\tDLL Name: KERNEL32.dll\n\tvma: Hint\n\tDLL Name: libgcc_s_seh-1.dll\n";
+        assert_eq!(foreign_libraries(dump), ["libgcc_s_seh-1.dll"]);
+        assert_eq!(foreign_libraries("\tDLL Name: WS2_32.dll\n"), [""; 0]);
+    }
 }

@@ -7,7 +7,7 @@
 //! 4. [`flows`]: the kernel's flow recorder, drained without losing a count.
 //! 5. [`threat`]: the threat list in its own table, in front of the policy.
 //! 6. [`wfp`]: the same ruleset as filters of the Windows Filtering Platform, and a model of what Windows
-//!    makes of them. Pure; nothing talks to Windows yet.
+//!    makes of them.
 //!
 //! Deliberately absent: any way to add or remove a single rule. The whole desired state is applied at once.
 #![cfg_attr(

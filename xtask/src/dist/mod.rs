@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::{metadata, packages, run, tools};
+use crate::{metadata, packages, run, tools, windows};
 use package::{Effort, Linking, PACKAGES};
 use stage::Stage;
 
@@ -21,10 +21,16 @@ pub(crate) struct DistArgs {
     /// Package the debug binaries, as tests do.
     #[arg(long)]
     debug: bool,
+    /// Build the host programs for Windows instead.
+    #[arg(long, conflicts_with = "debug")]
+    windows: bool,
 }
 
 /// Builds everything and prints paths and sizes.
 pub(crate) fn run(args: &DistArgs) -> Result<()> {
+    if args.windows {
+        return windows::dist();
+    }
     packages::ensure(tools::PACKAGING)?;
     if args.debug {
         run::succeed(&mut run::cargo(&["build", "--workspace", "--bins", "--locked"]))?;

@@ -111,6 +111,8 @@ pub enum EngineAction {
     Read(ObjectKind),
     /// To end the dynamic session.
     EndSession,
+    /// The identity of an executable.
+    Identify(String),
 }
 
 /// Why a filter engine did not do what was asked.
@@ -149,6 +151,12 @@ pub enum EngineFault {
     /// `FWP_E_SESSION_ABORTED`, or the connection to the service broke.
     #[error("the filter engine ended the session; try again, it may have been restarted")]
     SessionEnded,
+    /// `FWP_E_TXN_ABORTED`.
+    #[error("the filter engine cancelled the transaction, and nothing was changed; try again")]
+    TransactionCancelled,
+    /// There is no file under the path of an executable.
+    #[error("there is no such file; correct the path in the policy, or install the program")]
+    NoSuchFile,
     /// What this program can't translate to or from Windows' structures.
     #[error("{0}; report this as a defect, with the output of `netsh wfp show state`")]
     Malformed(String),
@@ -182,7 +190,7 @@ impl EngineFault {
     /// Whether the same may succeed when it is tried again, without anybody doing something about it.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::TimedOut | Self::SessionEnded)
+        matches!(self, Self::TimedOut | Self::SessionEnded | Self::TransactionCancelled)
     }
 }
 
@@ -210,6 +218,7 @@ impl fmt::Display for EngineAction {
             Self::Delete(kind, key) => write!(f, "delete {kind} {key} from the filter engine"),
             Self::Commit => f.write_str("commit changes to the filter engine"),
             Self::Read(kind) => write!(f, "read the {kind}s of the filter engine"),
+            Self::Identify(path) => write!(f, "find the device path of {path}"),
             Self::EndSession => f.write_str("end the dynamic session with the filter engine"),
         }
     }

@@ -1,4 +1,4 @@
-//! Windows: a bound ruleset in the Windows Filtering Platform (WFP). Pure; the same on every OS.
+//! Windows: a bound ruleset in the Windows Filtering Platform (WFP).
 //!
 //! 1. [`model`]: WFP's objects as plain values, with their fixed keys ([`names`], [`ours`]);
 //! 2. [`eval`]: what the filter engine decides about a packet, according to Microsoft's documentation; where
@@ -13,12 +13,12 @@
 //!
 //! 6. [`FilterEngine`]: what can be read and changed like the filter engine of a host; an
 //!    [`EngineState`](model::EngineState) is one in memory.
-//!
 //! 7. [`WfpFirewall`]: which plan an engine holds, trial, confirmation, read-back, removal.
-//!
-//! Nothing here talks to Windows yet.
+//! 8. `windows`: the filter engine of this host, on Windows. Everything else builds and is tested on every
+//!    system.
 
 pub mod attribution;
+pub mod codes;
 pub mod coexistence;
 mod corners;
 mod decode;
@@ -38,9 +38,12 @@ pub mod program;
 pub mod reading;
 mod region;
 mod rules;
+pub mod security_descriptor;
 mod text;
 pub mod traffic;
 pub mod trial;
+#[cfg(windows)]
+pub mod windows;
 #[cfg(any(test, feature = "wfp-xml"))]
 pub mod xml;
 

@@ -94,6 +94,13 @@ impl Layer {
         LAYERS.iter().find(|(layer, _, _)| layer == self).map(|(_, _, guid)| Guid(*guid))
     }
 
+    /// The layer that the API names by this GUID; of one that no plan uses, the GUID is the name.
+    #[must_use]
+    pub fn of_guid(guid: Guid) -> Self {
+        let known = LAYERS.iter().find(|(_, _, known)| *known == guid.0);
+        known.map_or_else(|| Self::Other(guid.to_string().into()), |(layer, _, _)| layer.clone())
+    }
+
     /// The IP version of its packets, for layers that a plan uses.
     #[must_use]
     pub fn family(&self) -> Option<Family> {
@@ -193,6 +200,13 @@ impl FilterField {
         }
     }
 
+    /// The field that the API names by this GUID; of one that no plan uses, the GUID is the name.
+    #[must_use]
+    pub fn of_guid(guid: Guid) -> Self {
+        let known = FIELDS.iter().find(|(_, _, known)| *known == guid.0);
+        known.map_or_else(|| Self::Other(guid.to_string().into()), |(field, _, _)| field.clone())
+    }
+
     /// The GUID in the API; `None` for fields that no plan uses.
     #[must_use]
     pub fn guid(&self) -> Option<Guid> {
@@ -206,11 +220,16 @@ mod tests {
 
     #[test]
     fn names_lead_back_to_what_they_name() {
-        for (layer, name, _) in &LAYERS {
+        for (layer, name, guid) in &LAYERS {
             assert_eq!((&Layer::named(name), layer.name()), (layer, *name));
+            assert_eq!((&Layer::of_guid(Guid(*guid)), layer.guid()), (layer, Some(Guid(*guid))));
         }
-        for (field, name, _) in &FIELDS {
+        for (field, name, guid) in &FIELDS {
             assert_eq!((&FilterField::named(name), field.name()), (field, *name));
+            assert_eq!(
+                (&FilterField::of_guid(Guid(*guid)), field.guid()),
+                (field, Some(Guid(*guid)))
+            );
         }
         assert_eq!(FilterField::named("FWPM_CONDITION_ICMP_TYPE"), FilterField::LocalPort);
         let other = Layer::named("FWPM_LAYER_STREAM_V4");

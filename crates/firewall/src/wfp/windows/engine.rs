@@ -1,0 +1,165 @@
+//! The filter engine of this host: whole transactions, a dynamic session while something is on trial.
+
+use std::collections::BTreeSet;
+
+use super::calls::{Access, Session};
+use crate::wfp::filter_engine::{
+    EngineAction, EngineError, EngineFault, FilterEngine, ObjectChange, ObjectKind, SessionKind,
+    Transaction,
+};
+use crate::wfp::model::{EngineState, Filter, ObjectKey};
+use crate::wfp::names::Layer;
+use crate::wfp::ours::PROVIDER;
+
+/// How long a transaction waits for those of other programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockLimits {
+    /// Milliseconds before the filter engine gives up.
+    pub wait_ms: u32,
+    /// How often it is tried.
+    pub attempts: u32,
+}
+
+impl LockLimits {
+    /// Half a minute in all. Windows' own wait is 15 s, and a program that holds the lock longer is one
+    /// that hangs.
+    pub const USUAL: Self = Self { wait_ms: 10_000, attempts: 3 };
+}
+
+/// The filter engine of this Windows host.
+#[derive(Debug)]
+pub struct HostEngine {
+    limits: LockLimits,
+    dynamic: Option<DynamicSession>,
+}
+
+#[derive(Debug)]
+struct DynamicSession {
+    session: Session,
+    /// The filters that it added and did not delete.
+    added: BTreeSet<ObjectKey>,
+}
+
+impl HostEngine {
+    /// The engine, reached when it is first asked for something.
+    #[must_use]
+    pub fn new(limits: LockLimits) -> Self {
+        Self { limits, dynamic: None }
+    }
+
+    fn open(&self, kind: SessionKind) -> Result<Session, EngineError> {
+        Session::open(kind, self.limits.wait_ms)
+    }
+
+    fn commit_in(&self, session: &Session, changes: &[ObjectChange]) -> Result<(), EngineError> {
+        begin(session, Access::Write, self.limits)?;
+        let made = changes.iter().try_for_each(|change| {
+            session.change(change).map_err(|fault| fault.of(change.action()))
+        });
+        made.and_then(|()| session.commit().map_err(|fault| fault.of(EngineAction::Commit)))
+    }
+
+    fn commit_lasting(&self, changes: &[ObjectChange]) -> Result<(), EngineError> {
+        let session = self.open(SessionKind::Lasting)?;
+        let result = self.commit_in(&session, changes);
+        if result.is_err() {
+            // A call that failed does not abandon the transaction. If this does not either, the end of
+            // the session does.
+            let _ = session.abort();
+        }
+        result
+    }
+
+    fn commit_dynamic(&mut self, changes: &[ObjectChange]) -> Result<(), EngineError> {
+        let mut dynamic = match self.dynamic.take() {
+            Some(dynamic) => dynamic,
+            None => {
+                DynamicSession { session: self.open(SessionKind::Dynamic)?, added: BTreeSet::new() }
+            }
+        };
+        let result = self.commit_in(&dynamic.session, changes);
+        match &result {
+            Ok(()) => {
+                for change in changes {
+                    match change {
+                        ObjectChange::AddFilter(filter) => {
+                            dynamic.added.insert(filter.key.clone());
+                        }
+                        ObjectChange::DeleteFilter(key) => {
+                            dynamic.added.remove(key);
+                        }
+                        _ => {}
+                    }
+                }
+                self.dynamic = Some(dynamic);
+            }
+            // Nothing was changed, so the session goes on, unless it has ended, or half a transaction
+            // can't be abandoned otherwise than by ending it.
+            Err(error) => {
+                let is_over = error.fault == EngineFault::SessionEnded;
+                if dynamic.session.abort().is_ok() && !is_over && !dynamic.added.is_empty() {
+                    self.dynamic = Some(dynamic);
+                }
+            }
+        }
+        result
+    }
+}
+
+/// Begins a transaction; what others hold is waited for within limits.
+fn begin(session: &Session, access: Access, limits: LockLimits) -> Result<(), EngineError> {
+    let mut tried = 1;
+    loop {
+        match session.begin(access) {
+            Err(EngineFault::TimedOut) if tried < limits.attempts => tried += 1,
+            result => return result.map_err(|fault| fault.of(EngineAction::Begin)),
+        }
+    }
+}
+
+/// All objects at one moment. Of our filters, those that an enumeration leaves out unless it is told
+/// otherwise, too.
+fn read_objects(session: &Session) -> Result<EngineState, EngineError> {
+    let failed = |kind| move |fault: EngineFault| fault.of(EngineAction::Read(kind));
+    let providers = session.providers().map_err(failed(ObjectKind::Provider))?;
+    let sublayers = session.sublayers().map_err(failed(ObjectKind::SubLayer))?;
+    let failed = failed(ObjectKind::Filter);
+    let mut filters = session.filters().map_err(failed)?;
+    let mut known: BTreeSet<ObjectKey> = filters.iter().map(|filter| filter.key.clone()).collect();
+    for layer in Layer::planned() {
+        let ours = session.filters_at(&layer, PROVIDER).map_err(failed)?;
+        filters.extend(ours.into_iter().filter(|filter: &Filter| known.insert(filter.key.clone())));
+    }
+    Ok(EngineState { providers, sublayers, filters, dynamic: BTreeSet::new() })
+}
+
+impl FilterEngine for HostEngine {
+    fn read(&mut self) -> Result<EngineState, EngineError> {
+        let session = self.open(SessionKind::Lasting)?;
+        begin(&session, Access::Read, self.limits)?;
+        let read = read_objects(&session);
+        // It changed nothing; the end of the session ends it, too.
+        let _ = session.abort();
+        let mut state = read?;
+        if let Some(dynamic) = &self.dynamic {
+            let there = state.filters.iter().map(|filter| &filter.key);
+            state.dynamic = there.filter(|key| dynamic.added.contains(key)).cloned().collect();
+        }
+        Ok(state)
+    }
+
+    fn commit(&mut self, transaction: &Transaction) -> Result<(), EngineError> {
+        match transaction.session {
+            SessionKind::Lasting => self.commit_lasting(&transaction.changes),
+            SessionKind::Dynamic => self.commit_dynamic(&transaction.changes),
+        }
+    }
+
+    fn end_session(&mut self) -> Result<(), EngineError> {
+        let Some(dynamic) = self.dynamic.take() else { return Ok(()) };
+        match dynamic.session.close() {
+            Ok(()) | Err(EngineFault::SessionEnded) => Ok(()),
+            Err(fault) => Err(fault.of(EngineAction::EndSession)),
+        }
+    }
+}

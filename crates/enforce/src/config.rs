@@ -13,12 +13,11 @@ use xshield_wire::control::Switch;
 use xshield_wire::keys::{EnforcementKey, PolicyPublicKey};
 use xshield_wire::message::Problem;
 
+use crate::places;
 use crate::problems::chain;
 use crate::resident::settings::{Asking, Resident};
 use crate::trust::{self, Trust};
 
-/// The path of the configuration file unless another one is given.
-pub const DEFAULT_PATH: &str = "/etc/xshield/spark.yaml";
 /// The largest configuration file that is read, in bytes.
 const MAX_SIZE: u64 = 1024 * 1024;
 
@@ -163,7 +162,7 @@ struct Raw {
     proxy_user: String,
     #[serde(default)]
     proxy_password: String,
-    #[serde(default = "default_state_directory")]
+    #[serde(default = "places::state_directory")]
     state_directory: PathBuf,
     #[serde(default = "default_probation")]
     probation_seconds: u64,
@@ -190,10 +189,6 @@ struct Raw {
 #[serde(deny_unknown_fields)]
 struct Nested {
     configuration: Raw,
-}
-
-fn default_state_directory() -> PathBuf {
-    PathBuf::from("/var/lib/xshield")
 }
 
 fn default_probation() -> u64 {

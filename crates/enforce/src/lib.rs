@@ -1,7 +1,8 @@
 //! The enforcement cycle with its state on disk, boot unit, status and removal.
 //!
 //! Read [`core`] first: its `cycle` is a run on one page, and its `policy` decides about the ruleset, without
-//! IO. `linux` implements it on a Linux host; all other modules build for every system.
+//! IO. `cycle`, `parts`, `shell` and `verbs` carry it out, with what `os` has: the module of the system for
+//! which the crate is built, `linux` or `windows`. All other modules build for every system.
 #![cfg_attr(
     not(target_os = "linux"),
     allow(
@@ -17,28 +18,38 @@ pub mod commands;
 pub mod config;
 mod connect;
 pub mod core;
+pub mod cycle;
+mod cycle_error;
 pub mod delivery;
 pub mod diagnostics;
 pub mod discover;
 mod endpoints;
 mod exchange;
+pub mod explain;
+mod facts;
 mod flow_programs;
+mod ineffective;
 #[cfg(target_os = "linux")]
 pub mod linux;
 pub mod options;
 pub mod outcome;
+mod parts;
 pub mod paths;
+pub mod places;
 pub mod platform_addresses;
 pub mod problems;
+mod programmed_report;
 pub mod progress;
 pub mod prove;
 mod reached;
+mod recognised;
 mod reports;
 pub mod resident;
 mod resolve;
 mod rollback;
 pub mod routes;
 mod run;
+mod shell;
 pub mod state;
 pub mod step;
 mod succession;
@@ -49,17 +60,23 @@ pub mod threat;
 mod time_answers;
 mod trace;
 pub mod trust;
+mod verb_error;
+pub mod verbs;
 #[cfg(any(windows, test))]
 mod wfp_kernel;
 
+#[cfg(target_os = "linux")]
+use linux as os;
+
 pub use config::Config;
+pub use cycle::Cycle;
+pub use cycle_error::CycleError;
+#[cfg(target_os = "linux")]
+pub use linux::boot_unit;
 #[cfg(target_os = "linux")]
 pub use linux::connection_tracking::{AlignError, align_connection_tracking};
-#[cfg(target_os = "linux")]
-pub use linux::cycle::{Cycle, CycleError};
-#[cfg(target_os = "linux")]
-pub use linux::{boot_unit, cycle, explain, preflight, verbs};
 pub use options::RunOptions;
+pub use os::preflight;
 pub use outcome::{Outcome, RunStatus};
 pub use surroundings::{Downloaded, Surroundings};
 

@@ -247,6 +247,12 @@ pub struct Explanation {
 }
 
 impl Explanation {
+    /// The same with this note, in place of any other.
+    #[must_use]
+    pub fn with_note(self, note: String) -> Self {
+        Self { note: Some(note), ..self }
+    }
+
     /// The verdict as text.
     #[must_use]
     pub fn verdict_in_words(&self) -> &'static str {

@@ -16,12 +16,11 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use signal_hook::consts::SIGINT;
 use signal_hook::iterator::Signals;
-use xshield_enforce::config::DEFAULT_PATH;
 use xshield_enforce::explain::Question;
 use xshield_enforce::linux;
 use xshield_enforce::{
-    Config, Cycle, CycleError, Program, ProgramKind, RunOptions, Surroundings, explain, threat,
-    verbs,
+    Config, Cycle, CycleError, Program, ProgramKind, RunOptions, Surroundings, explain, places,
+    threat, verbs,
 };
 
 const EXIT_CODES: &str = "\
@@ -42,7 +41,7 @@ The other commands exit with 0 or 1, and with 2 when the command line or the con
 #[command(name = "ctspark", version, after_help = EXIT_CODES)]
 struct CommandLine {
     /// The configuration file.
-    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
+    #[arg(long, global = true, value_name = "FILE", default_value_os_t = places::configuration_file())]
     config: PathBuf,
     /// Print one JSON object instead of text.
     #[arg(long, global = true)]

@@ -112,7 +112,16 @@ pub(crate) enum Ownership {
     /// Xshield alone.
     Ours,
     /// Another program does; nothing is changed.
-    Foreign,
+    Foreign(&'static str),
+}
+
+/// Another program that manages this host's firewall, so that nothing is changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherManager {
+    /// The program.
+    pub by: &'static str,
+    /// What an operator can do about it.
+    pub text: String,
 }
 
 /// The results of a run's parts.
@@ -131,7 +140,7 @@ impl PartResults<'_> {
     /// The status of the run: the most severe of its parts.
     pub(crate) fn status(self) -> RunStatus {
         match self {
-            Self { ownership: Ownership::Foreign, .. } => RunStatus::Blocked,
+            Self { ownership: Ownership::Foreign(_), .. } => RunStatus::Blocked,
             Self { policy: Some(failure), .. } => failure.status(),
             Self { contact: Some(ContactFailure::Unreachable), .. } => {
                 RunStatus::PlatformUnreachable
@@ -187,7 +196,7 @@ mod tests {
             ),
             (
                 PartResults {
-                    ownership: Ownership::Foreign,
+                    ownership: Ownership::Foreign("firewalld"),
                     policy: Some(&failed),
                     ..contact(ContactFailure::Unreachable)
                 },

@@ -1,34 +1,54 @@
-//! The cycle on a Linux host: nftables, `/proc`, systemd.
+//! A Linux host: nftables, `/proc`, systemd. What the modules beside this one use of it has the same names
+//! and signatures as in the module of every other system.
 
 pub mod boot_unit;
 pub(crate) mod connection_tracking;
-pub mod cycle;
-mod cycle_error;
 mod diagnostic_facts;
-pub mod explain;
-mod facts;
 mod forwarded;
-mod ineffective;
+mod local_programs;
 mod nft_kernel;
 mod observed;
-mod parts;
 pub mod preflight;
+mod provision;
 pub mod resident_live;
 mod resident_usage;
 pub mod resident_verbs;
-mod shell;
-pub mod threat_verbs;
 mod time_servers;
-mod verb_error;
-pub mod verbs;
+mod translated;
 
 pub use resident_usage::Meter;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use xshield_host::linux::Linux;
+use xshield_wire::message::HostFacts;
 
+pub(crate) use boot_unit::BootUnitError;
+pub(crate) use connection_tracking::{follow as follow_connections, introduce};
+pub(crate) use diagnostic_facts::facts as diagnostic_facts;
+pub(crate) use forwarded::look as look_at_forwarding;
+pub(crate) use local_programs::recognise;
+pub(crate) use observed::{Recorded, RecordedMatches, read_flows, tell_flows};
+pub(crate) use provision::provision;
+pub(crate) use time_servers::time_servers;
+pub(crate) use translated::explain_own;
+pub(crate) use xshield_firewall::threat::ThreatTable;
+pub(crate) use xshield_firewall::{Capabilities, Firewall};
+pub(crate) use xshield_host::linux::connections::connected_peers;
+pub(crate) use xshield_host::linux::forwarding::interfaces;
+pub(crate) use xshield_host::linux::local::{Identity, identities};
+pub(crate) use xshield_host::linux::sockets::{ListeningSocket, SocketsError, ports};
+pub(crate) use xshield_host::linux::system::{SystemError, all_addresses};
+
+use boot_unit::{BootUnit, Installed};
+use xshield_firewall::FirewallError;
+use xshield_firewall::threat::ListTable;
+pub use xshield_host::linux::Linux;
+use xshield_host::linux::{sockets, system};
+
+use crate::config::Config;
+use crate::problems::problem;
+use crate::run::Run;
 use crate::surroundings::Surroundings;
 
 /// The surroundings of a run on this host.
@@ -41,4 +61,39 @@ pub fn this_host(config: PathBuf) -> Surroundings {
 #[must_use]
 pub fn this_system() -> Linux {
     Linux::new(PathBuf::from("/"))
+}
+
+/// What the host says about itself in a check-in.
+pub(crate) fn host_facts(found: &preflight::Preflight) -> Result<HostFacts, SystemError> {
+    system::host_facts(&found.os)
+}
+
+/// The kernel's firewall.
+pub(crate) fn open_firewall() -> Result<Firewall, FirewallError> {
+    Firewall::open()
+}
+
+/// The table of the threat list.
+pub(crate) fn open_threat_table() -> Result<Box<dyn ListTable>, FirewallError> {
+    Ok(Box::new(ThreatTable::open()?))
+}
+
+/// The sockets on which programs of this host listen.
+pub(crate) fn listening_sockets(run: &mut Run<'_>) -> Result<Vec<ListeningSocket>, SocketsError> {
+    sockets::listening_sockets(&mut run.progress.holders)
+}
+
+/// Ensures that a restart restores what is in force.
+pub(crate) fn install_boot_unit(run: &mut Run<'_>) {
+    let Surroundings { root, program, config, .. } = run.surroundings;
+    let unit = BootUnit::new(root, &run.config.state_directory);
+    match unit.install(program, config) {
+        Ok(Installed::Unchanged | Installed::Written | Installed::NoSystemd) => {}
+        Err(error) => run.problems.push(problem("boot-unit", &error)),
+    }
+}
+
+/// Removes what restores the rulesets at a restart.
+pub(crate) fn remove_boot_unit(config: &Config, root: &Path) -> Result<(), BootUnitError> {
+    BootUnit::new(root, &config.state_directory).remove()
 }

@@ -1,16 +1,12 @@
 //! Reports of what the kernel counted and logged since the last run, and of what it holds now.
 
 use xshield_firewall::flows::Delta;
-use xshield_firewall::{Capabilities, Firewall, FirewallError, Generation, Losses};
+use xshield_firewall::{Firewall, FirewallError};
 use xshield_host::linux::kernel_log::{Moment, Sources};
 use xshield_host::log_line::{self, LoggedFlow};
 use xshield_policy::{Bound, Direction};
-use xshield_wire::message::{
-    DirectionState, EventKind, EventReport, EventSource, FirewallEvent, ProgrammedReport,
-    ReportBody, UnenforceableRule,
-};
+use xshield_wire::message::{EventKind, EventReport, EventSource, FirewallEvent, ReportBody};
 
-use crate::core::hits;
 use crate::core::policy::PolicyPart;
 use crate::flow_programs::FlowPrograms;
 use crate::paths::{self, RecordedPaths};
@@ -61,10 +57,11 @@ pub(crate) fn tell_flows(
     run: &mut Run<'_>,
     recorded: Recorded,
     policy: &PolicyPart,
-    capabilities: &Capabilities,
+    firewall: &Firewall,
     lost: u64,
 ) -> (usize, RecordedMatches) {
     let Recorded { flows, matches, bound, interval } = recorded;
+    let has_recorder = firewall.capabilities().recorder;
     let mut events = reports::flow_events(&flows, bound.as_ref(), interval);
     if let Some(bound) = bound.as_ref().filter(|bound| reports::has_program_rules(bound)) {
         let opened = events.iter().filter(|event| event.direction == Direction::Outbound);
@@ -78,11 +75,11 @@ pub(crate) fn tell_flows(
     }
     let denials = events.iter().any(|event| event.kind != EventKind::Accepted);
     let mut logged = Vec::new();
-    if denials || !capabilities.recorder {
+    if denials || !has_recorder {
         let flows = logged_flows(run, interval);
         let logged_events = flows.iter().filter_map(|flow| flow.event(EventSource::KernelLog));
         events.extend(own_events(run, logged_events.collect(), bound.as_ref(), policy, interval));
-        if !capabilities.recorder {
+        if !has_recorder {
             logged.extend(flows.iter().filter_map(LoggedFlow::threat));
         }
     }
@@ -138,55 +135,4 @@ fn own_events(
     }
     events.extend(late);
     events
-}
-
-/// Packets for which the recorder had no room since the last run. The count is read together with the
-/// ruleset.
-fn count_recorder_losses(run: &mut Run<'_>, losses: Losses) {
-    let new = losses.since(&mut run.progress.recorder_lost);
-    run.progress.lost += new;
-    if new > 0 {
-        let text = format!("the flow recorder was full: {new} packets are missing in the events");
-        run.note("recorder-full", text);
-    }
-}
-
-/// Reports what was read back from the kernel if it has changed, and remembers when it was read.
-pub(crate) fn tell_programmed(run: &mut Run<'_>, policy: &PolicyPart) {
-    let (Some(programmed), Some(known)) = (policy.programmed(), policy.proven()) else { return };
-    count_recorder_losses(run, programmed.losses);
-    if let Some(Generation(generation)) = policy.seen_at() {
-        run.progress.generation = Some((run.host.boot_id.clone(), generation));
-    }
-    let progress = &mut run.progress;
-    let hits = hits::since(programmed, &mut progress.hits, &mut progress.hits_of);
-    let in_force = known.ruleset.in_force();
-    let text = programmed.to_string();
-    let digest = reports::sha256(format!("{in_force:?}\n{text}").as_bytes());
-    let is_new = run.progress.programmed_digest != Some(digest);
-    if !is_new && hits.is_empty() {
-        return;
-    }
-    run.progress.programmed_digest = Some(digest);
-    let unenforceable = policy.unenforceable().iter().map(|rule| UnenforceableRule {
-        rule: rule.rule.clone(),
-        direction: rule.direction,
-        reason: rule.reason.clone(),
-    });
-    let unenforceable = unenforceable.collect();
-    let inbound = DirectionState::of(&known.ruleset.inbound);
-    let outbound = DirectionState::of(&known.ruleset.outbound);
-    let text = is_new.then_some(text);
-    let report = ProgrammedReport { in_force, inbound, outbound, hits, text, unenforceable };
-    run.put(ReportBody::Programmed(report));
-}
-
-/// Reports the listening ports when they have changed.
-pub(crate) fn tell_ports(run: &mut Run<'_>) {
-    let digest = reports::ports_digest(&run.ports);
-    if run.progress.ports_digest == Some(digest) {
-        return;
-    }
-    run.progress.ports_digest = Some(digest);
-    run.put(ReportBody::ListeningPorts { ports: run.ports.clone() });
 }

@@ -6,6 +6,8 @@ use xshield_host::files::FileError;
 use xshield_host::linux::firewalld::{self, Firewalld};
 use xshield_host::linux::os_release::{OsRelease, SupportedOs, Unsupported};
 
+use crate::core::result::OtherManager;
+
 /// Why nothing can be enforced on this host. The program exits with code 3.
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
@@ -27,6 +29,27 @@ pub struct Preflight {
     pub os: OsRelease,
     /// Whether firewalld manages this host's firewall.
     pub firewalld: Firewalld,
+}
+
+impl Preflight {
+    /// The other program that manages this host's firewall, if one does.
+    #[must_use]
+    pub fn other_manager(&self) -> Option<OtherManager> {
+        let firewalld = match self.firewalld {
+            Firewalld::Absent => return None,
+            present => format!("{present:?}").to_lowercase(),
+        };
+        let text = format!(
+            "firewalld is {firewalld} on this host: firewalld and Xshield cannot both manage this \
+             firewall; remove or mask firewalld, then run again"
+        );
+        Some(OtherManager { by: "firewalld", text })
+    }
+}
+
+/// Whether another program manages this host's firewall.
+pub(crate) fn is_managed_by_another(root: &Path) -> bool {
+    firewalld::detect(root) != Firewalld::Absent
 }
 
 /// Checks the operating system and whether another program manages its firewall. `root` is `/` except in

@@ -10,8 +10,8 @@ use xshield_policy::{Direction, Protocol};
 use xshield_wire::message::InForce;
 
 use crate::config::Config;
-use crate::linux::verbs::{Restored, VerbError, open, restore};
 use crate::surroundings::Surroundings;
+use crate::verbs::{Restored, VerbError, open, restore};
 
 /// After a boot, puts the last-known-good ruleset and the threat list into the kernel unless a ruleset is
 /// there already. A ruleset that was removed while the host was up is left to the next run, which reports it.

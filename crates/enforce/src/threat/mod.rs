@@ -28,5 +28,4 @@ mod work;
 pub(crate) use part::ThreatPart;
 pub(crate) use work::ThreatWork;
 
-#[cfg(target_os = "linux")]
-pub use crate::linux::threat_verbs as verbs;
+pub mod verbs;

@@ -82,6 +82,8 @@ impl ThreatWork<'_, '_> {
         let Some(order) = &self.threat.order else { return Ok(()) };
         let (list, verify_every) = (order.list.clone(), order.verify_every);
         let Some(wanted) = list else { return self.take_list_out() };
+        // Nothing is fetched for a system that has no table for it.
+        self.threat.table()?;
         self.bring_list(&wanted)?;
         if self.threat.sight == TableSight::Without {
             return Ok(());

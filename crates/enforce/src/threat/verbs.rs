@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use serde::Serialize;
-use xshield_firewall::FlowCount;
-use xshield_firewall::threat::{Listed, ThreatState, ThreatTable};
+use xshield_firewall::threat::{Listed, ThreatState};
+use xshield_firewall::{FirewallError, FlowCount};
 use xshield_host::files::FileError;
 use xshield_threat::ThreatMode;
 use xshield_wire::message::UnixSeconds;
@@ -13,13 +13,13 @@ use xshield_wire::threat::ListName;
 
 use crate::config::Config;
 use crate::core::known_good::LastKnownGood;
-use crate::linux::shell::open_threat_table;
-use crate::linux::verb_error::VerbError;
+use crate::os::{ThreatTable, open_threat_table};
 use crate::state::{Repaired, StateDirectory, THREAT_DIRECTORY};
 use crate::threat::error::ThreatFailure;
 use crate::threat::part::{ThreatPart, holds};
 use crate::threat::progress::ThreatProgress;
 use crate::threat::store::Store;
+use crate::verb_error::VerbError;
 
 /// The state of the threat list on this host.
 #[derive(Debug, Serialize)]
@@ -46,7 +46,11 @@ pub(crate) fn status(
     repaired: &mut Repaired,
 ) -> Result<ThreatStatus, VerbError> {
     let threats = ThreatPart::of(state, &config.keys_of_stored(), repaired, open_threat_table)?;
-    let kernel = match ThreatTable::open()?.state()? {
+    let state = match open_threat_table() {
+        Err(error @ FirewallError::NoThreatList) => ThreatState::Broken { what: error.to_string() },
+        table => table?.state()?,
+    };
+    let kernel = match state {
         ThreatState::Absent => "no threat list is in force".to_owned(),
         ThreatState::InForce(standing) => {
             format!("threat list revision {} is in force", standing.list.revision)

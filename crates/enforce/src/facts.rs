@@ -3,15 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use xshield_host::linux::connections;
-use xshield_host::linux::forwarding;
-use xshield_host::linux::local::{self, CgroupMatching, Impostor, Impostors};
-use xshield_host::linux::sockets::ListeningSocket;
 use xshield_host::resolver::{Cache, Left, Moment, Resolution, Resolver};
 use xshield_policy::{DirectionRules, Facts, LocalProgram, Rule, Ruleset, TimeServers};
 use xshield_wire::message::{Problem, UnixSeconds};
 
-use crate::linux::ineffective;
+use crate::ineffective;
+use crate::os::{self, Capabilities, ListeningSocket};
 use crate::problems::problem;
 
 /// What the collection of facts takes from the run.
@@ -32,8 +29,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) now: UnixSeconds,
     /// The listening sockets.
     pub(crate) sockets: &'a [ListeningSocket],
-    /// Whether the kernel can match cgroups.
-    pub(crate) cgroups: CgroupMatching,
+    /// What the kernel can do.
+    pub(crate) capabilities: &'a Capabilities,
 }
 
 /// What is to be reported about the facts.
@@ -48,11 +45,8 @@ pub(crate) struct Told {
 /// Collects the facts that `ruleset` needs, and no others.
 pub(crate) fn facts(ruleset: &Ruleset, sources: Sources<'_>) -> (Facts, Told) {
     let names = ruleset.domains().into_iter().map(|domain| (domain, ruleset.grace_of(domain)));
-    let moment = Moment {
-        now: sources.now,
-        stale: sources.stale_answers,
-        connected: &connections::connected_peers,
-    };
+    let moment =
+        Moment { now: sources.now, stale: sources.stale_answers, connected: &os::connected_peers };
     let answered = sources.resolver.resolve(names, sources.answers, moment);
     let answered = answered.unwrap_or_else(|error| Resolution {
         problems: vec![problem("dns-failed", &error)],
@@ -60,10 +54,11 @@ pub(crate) fn facts(ruleset: &Ruleset, sources: Sources<'_>) -> (Facts, Told) {
     });
     let inbound = programs(&ruleset.inbound);
     let outbound = programs(&ruleset.outbound);
-    let found = local::recognise(&inbound, &outbound, sources.sockets, sources.cgroups);
+    let found =
+        os::recognise(ruleset, (&inbound, &outbound), sources.sockets, sources.capabilities);
     let mut problems = answered.problems;
     let judges_forwarded = ruleset.forwarded.is_some_and(|forwarded| forwarded.judges());
-    let interfaces = judges_forwarded.then(forwarding::interfaces).transpose();
+    let interfaces = judges_forwarded.then(os::interfaces).transpose();
     let interfaces = interfaces.unwrap_or_else(|error| {
         problems.push(problem("interfaces-unknown", &error));
         None
@@ -78,44 +73,11 @@ pub(crate) fn facts(ruleset: &Ruleset, sources: Sources<'_>) -> (Facts, Told) {
         owners: found.owners,
         interfaces: interfaces.unwrap_or_default(),
     };
-    problems.extend(impostors(ruleset, &found.impostors));
+    problems.extend(found.problems);
     problems.extend(ineffective::rules(ruleset, &facts, &found.absent));
     (facts, Told { left: answered.left, problems })
 }
 
 fn programs(rules: &DirectionRules) -> BTreeSet<LocalProgram> {
     rules.rules().filter_map(Rule::program).collect()
-}
-
-/// The most lookalike processes reported in one run; the others are counted.
-const MOST_IMPOSTORS: usize = 20;
-
-/// Processes that look like a program of a rule but are not accepted as such, as problems.
-fn impostors(ruleset: &Ruleset, found: &[Impostors]) -> Vec<Problem> {
-    let mut told = Vec::new();
-    let mut more = 0;
-    for impostors in found {
-        let Impostors { program, direction, .. } = impostors;
-        let meant = ruleset
-            .direction(*direction)
-            .rules()
-            .filter(|rule| rule.program().as_ref() == Some(program));
-        let rule = meant.map(|rule| rule.id.as_str()).next().unwrap_or("-");
-        more += impostors.more;
-        for Impostor { pid, user, executable, reason } in &impostors.told {
-            if told.len() == MOST_IMPOSTORS {
-                more += 1;
-                continue;
-            }
-            told.push(format!(
-                "rule {rule} ({direction}) is for {program}: process {pid} (user {user}, \
-                 {executable}) looks like it but is not: {reason}"
-            ));
-        }
-    }
-    if more > 0 {
-        told.push(format!("{more} more processes look like a program of a rule but are not"));
-    }
-    let problem = |text| Problem { code: "process-impostor".to_owned(), text };
-    told.into_iter().map(problem).collect()
 }

@@ -2,10 +2,6 @@
 
 use std::net::SocketAddr;
 
-use xshield_firewall::threat::{ListTable, ThreatTable};
-use xshield_firewall::{Capabilities, FirewallError};
-use xshield_host::linux::local::CgroupMatching;
-use xshield_host::linux::sockets::ListeningSocket;
 use xshield_policy::{Facts, Ruleset};
 use xshield_wire::message::{CheckInAnswer, Digest, Problem};
 use xshield_wire::telemetry::DebugArea;
@@ -17,18 +13,13 @@ use crate::core::ports::{
     Fetched, Host, Log, NotWritten, Platform, PolicyStatus, Records, WaysOut,
 };
 use crate::exchange::{Exchange, Says};
-use crate::linux::{connection_tracking, facts, forwarded, time_servers};
+use crate::os::{self, Capabilities, ListeningSocket};
 use crate::problems::chain;
 use crate::rollback::{self, Holds};
 use crate::run::Run;
 use crate::step::Step;
 use crate::threat::ThreatPart;
-use crate::{endpoints, reached, trace};
-
-/// Opens the table of the threat list.
-pub(crate) fn open_threat_table() -> Result<Box<dyn ListTable>, FirewallError> {
-    Ok(Box::new(ThreatTable::open()?))
-}
+use crate::{endpoints, facts, reached, trace};
 
 /// The other parts of a run, as the policy part uses them.
 pub(crate) struct Shell<'r, 'a> {
@@ -69,7 +60,7 @@ impl Host<Capabilities> for Shell<'_, '_> {
     ) -> Facts {
         let Self { run, exchange, .. } = self;
         let endpoints = endpoints::endpoints(run, &exchange.client, known);
-        let time_servers = time_servers::time_servers(run);
+        let time_servers = os::time_servers(run);
         let sources = facts::Sources {
             endpoints,
             resolvers: run.surroundings.os.name_servers(),
@@ -79,10 +70,7 @@ impl Host<Capabilities> for Shell<'_, '_> {
             now: run.now(),
             answers: &mut run.progress.answers,
             sockets: self.sockets,
-            cgroups: match capabilities.cgroups {
-                true => CgroupMatching::Available,
-                false => CgroupMatching::Missing,
-            },
+            capabilities,
         };
         let (facts, told) = facts::facts(ruleset, sources);
         run.problems.extend(told.problems);
@@ -106,16 +94,16 @@ impl Host<Capabilities> for Shell<'_, '_> {
         WaysOut {
             endpoints: endpoints::endpoints(self.run, &self.exchange.client, &[]),
             resolvers: None,
-            time_servers: time_servers::time_servers(self.run),
+            time_servers: os::time_servers(self.run),
         }
     }
 
     fn introduce_open_connections(&mut self) {
-        connection_tracking::introduce(self.run);
+        os::introduce(self.run);
     }
 
     fn look_at_forwarding(&mut self, ruleset: &Ruleset, capabilities: &Capabilities) {
-        self.run.problems.extend(forwarded::look(ruleset, capabilities));
+        self.run.problems.extend(os::look_at_forwarding(ruleset, capabilities));
     }
 }
 

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use xshield_firewall::FirewallError;
 use xshield_host::files::FileError;
-use xshield_host::linux::system::SystemError;
 use xshield_host::lock::LockError;
 
-use crate::linux::boot_unit::BootUnitError;
+use crate::os::{BootUnitError, SystemError};
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]

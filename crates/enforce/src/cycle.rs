@@ -4,7 +4,6 @@
 //! its own result, from which the result of the run is computed at its end.
 
 use xshield_host::identity::Identity;
-use xshield_host::linux::system;
 use xshield_host::lock;
 use xshield_host::resolver::Patience;
 use xshield_host::spool::Spool;
@@ -16,14 +15,13 @@ use crate::client::Client;
 use crate::config::Config;
 use crate::core::policy::{PolicyPart, Terms};
 use crate::core::result::{Ownership, RunStatus};
+pub use crate::cycle_error::CycleError;
 use crate::delivery::Delivery;
 use crate::exchange::Exchange;
-pub use crate::linux::cycle_error::CycleError;
-use crate::linux::parts::Parts;
-use crate::linux::preflight;
-use crate::linux::shell::open_threat_table;
 use crate::options::RunOptions;
+use crate::os::{self, open_threat_table, preflight};
 use crate::outcome::Outcome;
+use crate::parts::Parts;
 use crate::resolve::HostResolver;
 use crate::routes;
 use crate::run::Run;
@@ -83,7 +81,7 @@ impl Cycle<'_> {
         let threat = ThreatPart::of(&state, &stored_keys, &mut problems, open_threat_table)?;
         let host = HostFacts {
             name: self.config.host_name(self.surroundings.os.as_ref()),
-            ..system::host_facts(&preflight.os)?
+            ..os::host_facts(&preflight)?
         };
         let resolver = self.surroundings.os.resolver(Patience::default());
         let last_route =
@@ -132,6 +130,6 @@ impl Cycle<'_> {
             ownership: Ownership::Ours,
             events: 0,
         };
-        parts.run(preflight.firewalld, IdentityFingerprint::of(&identity_key.public()))
+        parts.run(preflight.other_manager(), IdentityFingerprint::of(&identity_key.public()))
     }
 }

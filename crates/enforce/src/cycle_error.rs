@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use xshield_host::files::FileError;
 use xshield_host::identity::IdentityError;
-use xshield_host::linux::system::SystemError;
 use xshield_host::lock::LockError;
 use xshield_host::operating_system::UnguardedError;
 use xshield_host::spool::SpoolError;
 
 use crate::delivery::DeliveryError;
-use crate::linux::preflight::PreflightError;
+use crate::os::SystemError;
+use crate::os::preflight::PreflightError;
 
 /// Why a run could not start. Later failures are part of its [`Outcome`](crate::Outcome).
 #[derive(Debug, thiserror::Error)]

@@ -2,16 +2,13 @@
 
 use std::net::IpAddr;
 
-use xshield_firewall::{Explanation, Firewall, Programmed, explain, explain_forwarded};
-use xshield_host::linux::forwarding::{Target, Translation, Translations, Versions};
-use xshield_host::linux::local::{Identity, identities};
-use xshield_host::linux::system::{self, SystemError};
-use xshield_policy::packet::{PacketError, Transport};
-use xshield_policy::{
-    Direction, ForwardedPacket, LocalProgram, Packet, Passage, ProgramError, protocol,
-};
+use xshield_firewall::{Explanation, Programmed, explain_forwarded};
+use xshield_policy::packet::PacketError;
+use xshield_policy::{Direction, ForwardedPacket, LocalProgram, Packet, ProgramError};
 
-use crate::linux::verbs::VerbError;
+use crate::core::kernel::Kernel;
+use crate::os::{self, Identity, SystemError, identities};
+use crate::verb_error::VerbError;
 
 /// A question: a packet, and optionally its program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +52,7 @@ impl Question {
     /// # Errors
     /// See [`QuestionError`].
     pub fn read(text: &str) -> Result<Self, QuestionError> {
-        let own = system::all_addresses()?;
+        let own = os::all_addresses()?;
         Self::read_at(text, &own)
     }
 
@@ -84,22 +81,14 @@ impl Question {
 /// # Errors
 /// When nothing is in force, the kernel can't be read, or the program can't be identified.
 pub fn answer(question: &Question) -> Result<Explanation, VerbError> {
-    let programmed = Firewall::open()?.read_back()?;
+    let programmed = Kernel::read_back(&mut os::open_firewall()?, None)?.programmed;
     match (&question.packet, &question.by) {
         (Asked::Forwarded(packet), _) => Ok(explain_forwarded(&programmed, packet)),
-        (Asked::Own(packet), None) => Ok(own(&programmed, packet)),
+        (Asked::Own(packet), None) => Ok(os::explain_own(&programmed, packet)),
         (Asked::Own(packet), Some(program)) => {
             let seen = identities(program).map_err(VerbError::Program)?;
             Ok(by_program(&programmed, packet, &seen))
         }
-    }
-}
-
-fn own(programmed: &Programmed, packet: &Packet) -> Explanation {
-    let own = explain(programmed, packet);
-    match Translations::read() {
-        Ok(translations) => followed(programmed, packet, own, &translations),
-        Err(error) => noted(own, unknown(&error)),
     }
 }
 
@@ -108,9 +97,9 @@ fn own(programmed: &Programmed, packet: &Packet) -> Explanation {
 fn by_program(programmed: &Programmed, packet: &Packet, seen: &[Identity]) -> Explanation {
     let mut answers = seen.iter().map(|identity| {
         let packet = Packet { owners: identity.owners.clone(), ..packet.clone() };
-        (&identity.shown, own(programmed, &packet))
+        (&identity.shown, os::explain_own(programmed, &packet))
     });
-    let Some((first, answer)) = answers.next() else { return own(programmed, packet) };
+    let Some((first, answer)) = answers.next() else { return os::explain_own(programmed, packet) };
     let others =
         answers.filter(|(_, other)| (other.verdict, &other.rule) != (answer.verdict, &answer.rule));
     let others: Vec<String> = others
@@ -122,96 +111,7 @@ fn by_program(programmed: &Programmed, packet: &Packet, seen: &[Identity]) -> Ex
     let also = answer.note.clone().into_iter();
     let note = [format!("as {first} sends it")].into_iter().chain(others).chain(also);
     let note = note.collect::<Vec<_>>().join("; ");
-    noted(answer, note)
-}
-
-fn followed(
-    programmed: &Programmed,
-    packet: &Packet,
-    own: Explanation,
-    translations: &Translations,
-) -> Explanation {
-    let Some((protocol, port)) = port(packet).filter(|_| !packet.loopback) else { return own };
-    let published = translations.of(protocol, port).filter(|_| Versions::now().any());
-    let elsewhere = match packet.direction {
-        Direction::Inbound => translations.redirecting(protocol, port),
-        Direction::Outbound => translations.of_own(protocol, port),
-    };
-    let rule = match (packet.direction, published, elsewhere) {
-        (Direction::Inbound, Some(rule), _) => rule,
-        (_, _, Some(rule)) => {
-            let note = sent_elsewhere(packet, rule);
-            return noted(own, note);
-        }
-        (_, _, None) if translations.has_unread() => return noted(own, unread(packet.direction)),
-        (_, _, None) => return own,
-    };
-    let translated = ForwardedPacket { packet: packet.clone(), passage: Passage::Translated };
-    let verdict = own.verdict_in_words();
-    let note = format!(
-        "{} translates this port, so the packet is forwarded, not received; where that rule does \
-         not apply and a program of this host takes the connection, it is {verdict} by {}",
-        rule.place,
-        own.rule.as_deref().unwrap_or("no rule")
-    );
-    noted(explain_forwarded(programmed, &translated), note)
-}
-
-fn noted(explanation: Explanation, note: String) -> Explanation {
-    Explanation { note: Some(note), ..explanation }
-}
-
-/// A packet that stays on this host and is judged by the destination to which another program's rule sends
-/// it.
-fn sent_elsewhere(packet: &Packet, rule: &Translation) -> String {
-    let then = match (packet.direction, rule.target) {
-        (Direction::Inbound, _) => {
-            "the packet is judged by the port of this host that it is redirected to; ask with \
-             that port"
-        }
-        (Direction::Outbound, Target::Here) => {
-            "the packet stays on this host and passes as loopback traffic, whatever the answer \
-             above says"
-        }
-        (Direction::Outbound, Target::Destination) => {
-            "the packet is judged by the destination that it is sent to instead; ask with that \
-             destination"
-        }
-    };
-    format!("{} may translate the destination of this packet; where it does, {then}", rule.place)
-}
-
-fn unread(direction: Direction) -> String {
-    let consequence = match direction {
-        Direction::Inbound => {
-            "the packet is forwarded or goes to another port, and the answer above does not \
-             apply; ask 'forward published …'"
-        }
-        Direction::Outbound => "the packet is judged by its new destination",
-    };
-    format!(
-        "there are NAT rules of the old iptables interface here, which are not read: if one \
-         translates this port, {consequence}"
-    )
-}
-
-fn unknown(error: &std::io::Error) -> String {
-    format!(
-        "whether other rules translate this port is not known, since listing them failed \
-         ({error}); if one does, the answer above does not apply"
-    )
-}
-
-/// Protocol number and destination port.
-fn port(packet: &Packet) -> Option<(u8, u16)> {
-    let protocol = match packet.transport {
-        Transport::Tcp(..) => protocol::TCP,
-        Transport::Udp(..) => protocol::UDP,
-        Transport::Sctp(..) => protocol::SCTP,
-        Transport::Icmp(_) | Transport::Other(_) => return None,
-    };
-    let (_, port) = packet.transport.ports()?;
-    Some((protocol, port))
+    answer.with_note(note)
 }
 
 #[cfg(test)]

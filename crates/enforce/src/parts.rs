@@ -1,11 +1,6 @@
-//! The parts of a run on a Linux host, as the cycle calls them.
+//! The parts of a run, as the cycle calls them.
 
-use std::time::Duration;
-
-use xshield_firewall::{Firewall, FirewallError, Generation};
-use xshield_host::linux::firewalld::Firewalld;
-use xshield_host::linux::nftables;
-use xshield_host::linux::sockets::{self, ListeningSocket, SocketsError};
+use xshield_firewall::{FirewallError, Generation};
 use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::{CheckInAnswer, Status};
 use xshield_wire::telemetry::LogEnd;
@@ -16,28 +11,21 @@ use crate::config::Provisioning;
 use crate::core::cycle::enforce;
 use crate::core::policy::{Failed, LastSeen, PolicyPart};
 use crate::core::ports::PolicyStatus;
-use crate::core::result::{Ownership, PartResults, RunStatus};
+use crate::core::result::{OtherManager, Ownership, PartResults, RunStatus};
+use crate::cycle_error::CycleError;
 use crate::delivery::Delivery;
 use crate::diagnostics::Diagnosing;
 use crate::exchange::{Exchange, Says};
-use crate::linux::boot_unit::{BootUnit, Installed};
-use crate::linux::cycle_error::CycleError;
-use crate::linux::observed::{self, Recorded, RecordedMatches};
-use crate::linux::shell::Shell;
-use crate::linux::{connection_tracking, diagnostic_facts};
 use crate::options::Handing;
+use crate::os::{self, Firewall, ListeningSocket, Recorded, RecordedMatches, SocketsError};
 use crate::outcome::Outcome;
-use crate::problems::problem;
 use crate::routes::{self, ProxiesMark};
 use crate::run::Run;
+use crate::shell::Shell;
 use crate::step::Step;
 use crate::summary::PolicyInShort;
-use crate::surroundings::Surroundings;
 use crate::threat::{ThreatPart, ThreatWork};
-use crate::{commands, reached, rollback};
-
-/// The time limit of one step of making nftables available.
-const PROVISION_LIMIT: Duration = Duration::from_secs(300);
+use crate::{commands, programmed_report, reached, rollback};
 
 /// Why the kernel and the host could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -81,16 +69,16 @@ macro_rules! shell {
 }
 
 impl<'a> Parts<'a> {
-    /// Enforces, or changes nothing if firewalld manages the firewall, and completes the run.
+    /// Enforces, or changes nothing if another program manages the firewall, and completes the run.
     pub(super) fn run(
         mut self,
-        firewalld: Firewalld,
+        other_manager: Option<OtherManager>,
         fingerprint: IdentityFingerprint,
     ) -> Result<Outcome, CycleError> {
         let before = self.begin();
-        match firewalld {
-            Firewalld::Absent => enforce(&mut self),
-            present => self.stand_back(present),
+        match other_manager {
+            None => enforce(&mut self),
+            Some(other) => self.stand_back(other),
         }
         let outcome = self.finish(&before)?;
         Ok(Outcome { fingerprint: Some(fingerprint), ..outcome })
@@ -118,14 +106,11 @@ impl<'a> Parts<'a> {
 
     /// Opens the kernel's firewall, and lists the listening sockets of this host.
     fn listen(&mut self) -> Result<Firewall, LookError> {
-        let mut firewall = Firewall::open()?;
-        connection_tracking::follow(&mut self.run, &mut firewall, self.threat.has_list());
+        let mut firewall = os::open_firewall()?;
+        os::follow_connections(&mut self.run, &mut firewall, self.threat.has_list());
         self.settle_live(&mut firewall);
-        let mut holders = std::mem::take(&mut self.run.progress.holders);
-        let sockets = sockets::listening_sockets(&mut holders);
-        self.run.progress.holders = holders;
-        self.sockets = sockets?;
-        self.run.ports = sockets::ports(&self.sockets);
+        self.sockets = os::listening_sockets(&mut self.run)?;
+        self.run.ports = os::ports(&self.sockets);
         Ok(firewall)
     }
 
@@ -165,7 +150,7 @@ impl<'a> Parts<'a> {
             run: &mut self.run,
             exchange: &mut self.exchange,
             policy: &self.policy,
-            introduce: connection_tracking::introduce,
+            introduce: os::introduce,
         }
     }
 
@@ -174,7 +159,7 @@ impl<'a> Parts<'a> {
         let PolicyStatus { status, in_force } = self.policy.standing();
         let status = match self.ownership {
             Ownership::Ours => status,
-            Ownership::Foreign => Status::Blocked { by: "firewalld".to_owned() },
+            Ownership::Foreign(by) => Status::Blocked { by: by.to_owned() },
         };
         Says { policy: PolicyStatus { status, in_force }, threat: self.threat.standing(&self.run) }
     }
@@ -190,17 +175,12 @@ impl<'a> Parts<'a> {
         rollback::let_catch_up(answer, run, exchange, says, policy, threat.order())
     }
 
-    /// firewalld manages this host's firewall: nothing is changed, and the platform is informed.
-    fn stand_back(&mut self, firewalld: Firewalld) {
-        let text = format!(
-            "firewalld is {} on this host: firewalld and Xshield cannot both manage this firewall; \
-             remove or mask firewalld, then run again",
-            format!("{firewalld:?}").to_lowercase()
-        );
-        self.run.note("blocked-firewalld", text);
-        self.ownership = Ownership::Foreign;
+    /// Another program manages this host's firewall: nothing is changed, and the platform is informed.
+    fn stand_back(&mut self, OtherManager { by, text }: OtherManager) {
+        self.run.note(&format!("blocked-{by}"), text);
+        self.ownership = Ownership::Foreign(by);
         let last = self.last_seen();
-        if let Ok(mut firewall) = Firewall::open() {
+        if let Ok(mut firewall) = os::open_firewall() {
             self.policy.look_only(&mut firewall, last);
         }
         self.threat.look_only();
@@ -231,7 +211,7 @@ impl<'a> Parts<'a> {
             delivery: &mut self.delivery,
             standing,
             last_known_good: self.policy.proven().map(|known| known.ruleset.in_force()),
-            system: diagnostic_facts::facts,
+            system: os::diagnostic_facts,
         };
         diagnosing.serve()?;
         diagnosing.leave();
@@ -316,15 +296,7 @@ impl crate::core::cycle::Cycle for Parts<'_> {
 
     /// If the userland tool can't be installed, enforcement continues.
     fn provision(&mut self) {
-        let run = &mut self.run;
-        let switch = match run.config.nftables {
-            Provisioning::Install => nftables::Switch::On,
-            Provisioning::Leave => nftables::Switch::Off,
-        };
-        let allowed = nftables::Provisioning { module: switch, package: switch, service: switch };
-        let observed = nftables::observe(&run.surroundings.root, &run.host.kernel);
-        let steps = nftables::plan(&observed, allowed);
-        run.problems.extend(nftables::carry_out(&steps, PROVISION_LIMIT));
+        os::provision(&mut self.run);
     }
 
     fn look(&mut self) -> Result<Look, Failed> {
@@ -335,7 +307,7 @@ impl crate::core::cycle::Cycle for Parts<'_> {
         let last = self.last_seen();
         let looked = self.policy.look(&mut firewall, shell!(self), last);
         self.policy.checked(looked, shell!(self))?;
-        let recorded = observed::read_flows(&mut self.run, &mut firewall, &self.policy);
+        let recorded = os::read_flows(&mut self.run, &mut firewall, &self.policy);
         let mut recorded = self.policy.checked(recorded, shell!(self))?;
         recorded.matches = self.threat.read_matches(&mut self.run);
         reached::step(Step::Collected);
@@ -362,7 +334,7 @@ impl crate::core::cycle::Cycle for Parts<'_> {
         let followed = self.policy.follow(&mut seen.firewall, shell!(self), answer, contact);
         // The reason is kept as the part's result.
         let _ = self.policy.checked(followed, shell!(self));
-        observed::tell_programmed(&mut self.run, &self.policy);
+        programmed_report::tell(&mut self.run, &self.policy);
     }
 
     fn follow_threats(&mut self, answer: Option<&CheckInAnswer>) {
@@ -372,25 +344,17 @@ impl crate::core::cycle::Cycle for Parts<'_> {
     fn tell(&mut self, seen: Option<Look>) {
         let Some(Look { firewall, recorded }) = seen else { return };
         let losses = self.delivery.look_at_losses();
-        let capabilities = firewall.capabilities();
         let (events, RecordedMatches { matches, logged, bound }) =
-            observed::tell_flows(&mut self.run, recorded, &self.policy, capabilities, losses.items);
+            os::tell_flows(&mut self.run, recorded, &self.policy, &firewall, losses.items);
         self.events += events;
         self.threat.tell_matches(&mut self.run, matches, &logged, bound.as_ref());
-        observed::tell_ports(&mut self.run);
+        programmed_report::tell_ports(&mut self.run);
     }
 
     fn install_boot_unit(&mut self) {
-        let run = &mut self.run;
         let has_something_to_restore = self.policy.proven().is_some() || self.threat.has_list();
-        if run.config.boot_unit == Provisioning::Leave || !has_something_to_restore {
-            return;
-        }
-        let Surroundings { root, program, config, .. } = run.surroundings;
-        let unit = BootUnit::new(root, &run.config.state_directory);
-        match unit.install(program, config) {
-            Ok(Installed::Unchanged | Installed::Written | Installed::NoSystemd) => {}
-            Err(error) => run.problems.push(problem("boot-unit", &error)),
+        if self.run.config.boot_unit == Provisioning::Install && has_something_to_restore {
+            os::install_boot_unit(&mut self.run);
         }
     }
 }

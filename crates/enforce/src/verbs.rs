@@ -2,10 +2,8 @@
 
 use serde::Serialize;
 pub use xshield_firewall::Explanation;
-use xshield_firewall::threat::ThreatTable;
-use xshield_firewall::{Firewall, FirewallError};
+use xshield_firewall::FirewallError;
 use xshield_host::identity::Identity;
-use xshield_host::linux::firewalld::{self, Firewalld};
 use xshield_host::lock;
 use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::{InForce, Problem, UnixSeconds};
@@ -13,15 +11,15 @@ use xshield_wire::threat::ListName;
 
 use crate::config::Config;
 use crate::core::known_good::LastKnownGood;
-use crate::linux::boot_unit::BootUnit;
-use crate::linux::threat_verbs::ThreatStatus;
-pub use crate::linux::verb_error::VerbError;
+use crate::os::{self, preflight};
 use crate::problems::problem;
 use crate::routes::RouteReport;
 use crate::state::StateDirectory;
 use crate::summary::PolicyInShort;
 use crate::surroundings::Surroundings;
 use crate::threat;
+use crate::threat::verbs::ThreatStatus;
+pub use crate::verb_error::VerbError;
 
 /// The state of this host, from the kernel and the state directory.
 #[derive(Debug, Serialize)]
@@ -67,9 +65,9 @@ pub fn status(config: &Config) -> Result<StatusReport, VerbError> {
             None
         }
     };
-    let kernel = Firewall::open()?.state()?.to_string();
+    let kernel = os::open_firewall()?.state()?.to_string();
     Ok(StatusReport {
-        name: config.host_name(&super::this_system()),
+        name: config.host_name(&os::this_system()),
         fingerprint,
         kernel,
         policy: known.as_ref().map(|known| PolicyInShort::of(&known.ruleset)),
@@ -98,7 +96,7 @@ pub struct Restored {
 /// # Errors
 /// When there is nothing to restore, firewalld is on the host, or the kernel refuses.
 pub fn restore(config: &Config, surroundings: &Surroundings) -> Result<Restored, VerbError> {
-    if firewalld::detect(&surroundings.root) != Firewalld::Absent {
+    if preflight::is_managed_by_another(&surroundings.root) {
         return Err(VerbError::Firewalld);
     }
     let state = open(config)?;
@@ -119,7 +117,7 @@ pub fn restore(config: &Config, surroundings: &Surroundings) -> Result<Restored,
 
 /// Restores the last-known-good ruleset without contacting the platform: at boot, before the network is up.
 fn restore_ruleset(known: &LastKnownGood) -> Result<(), FirewallError> {
-    let mut firewall = Firewall::open()?;
+    let mut firewall = os::open_firewall()?;
     let plan = known.plan(&firewall);
     firewall.apply_now(&plan)
 }
@@ -131,9 +129,12 @@ fn restore_ruleset(known: &LastKnownGood) -> Result<(), FirewallError> {
 pub fn remove(config: &Config, surroundings: &Surroundings) -> Result<(), VerbError> {
     let state = open(config)?;
     let lock = lock::try_lock(&state.path("lock"))?.ok_or(VerbError::Busy)?;
-    BootUnit::new(&surroundings.root, &config.state_directory).remove()?;
-    Firewall::open()?.remove()?;
-    ThreatTable::open()?.remove()?;
+    os::remove_boot_unit(config, &surroundings.root)?;
+    os::open_firewall()?.remove()?;
+    match os::open_threat_table() {
+        Err(FirewallError::NoThreatList) => {}
+        table => table?.remove()?,
+    }
     let path = config.state_directory.clone();
     state.remove().map_err(|source| VerbError::StateDirectory { path, source })?;
     drop(lock);

@@ -64,9 +64,15 @@ mod verb_error;
 pub mod verbs;
 #[cfg(any(windows, test))]
 mod wfp_kernel;
+#[cfg(windows)]
+pub mod windows;
+#[cfg(any(windows, test))]
+mod windows_programs;
 
 #[cfg(target_os = "linux")]
 use linux as os;
+#[cfg(windows)]
+use windows as os;
 
 pub use config::Config;
 pub use cycle::Cycle;

@@ -122,8 +122,7 @@ impl<'a> Parts<'a> {
             Handing::Nobody => None,
             Handing::AsBefore => before,
             Handing::To(group) if before == Some(group) => Some(group),
-            // A kernel that can't be asked about it enforces nevertheless.
-            Handing::To(group) if firewall.can_hand_over().unwrap_or(false) => Some(group),
+            Handing::To(group) if os::can_hand_over(firewall) => Some(group),
             Handing::To(_) => {
                 let text = "this kernel can't send packets to a log group (nfnetlink_log, named \
                             counters): denials and matches are reported only at heartbeats";

@@ -180,7 +180,7 @@ pub enum ProcessMatch {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not a process: expected a file name such as nginx or a full path such as \
-     /usr/sbin/nginx"
+     /usr/sbin/nginx or C:\\nginx\\nginx.exe"
 )]
 pub struct ProcessError(String);
 
@@ -191,10 +191,18 @@ impl TryFrom<String> for ProcessMatch {
         let plain = !text.is_empty() && text.len() <= 4096 && !text.chars().any(char::is_control);
         match text {
             text if plain && text.starts_with('/') && !text.ends_with('/') => Ok(Self::Path(text)),
+            text if plain && is_windows_path(&text) => Ok(Self::Path(text)),
             text if plain && !text.contains('/') => Ok(Self::Name(text)),
             text => Err(ProcessError(text)),
         }
     }
+}
+
+/// Whether a text is a full path of Windows: with a drive's letter, or with server and share.
+fn is_windows_path(text: &str) -> bool {
+    let has_drive =
+        matches!(text.as_bytes(), [letter, b':', b'\\', ..] if letter.is_ascii_alphabetic());
+    (has_drive || text.starts_with("\\\\")) && !text.contains('/') && !text.ends_with('\\')
 }
 
 impl From<ProcessMatch> for String {

@@ -3,9 +3,7 @@
 //! Only the command line; the cycle is `xshield_enforce::cycle`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-#[cfg(not(target_os = "linux"))]
-compile_error!("ctspark runs on Linux; macOS is not supported, and Windows is not supported yet");
-
+mod interruption;
 mod show;
 
 use std::io::IsTerminal as _;
@@ -14,10 +12,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use signal_hook::consts::SIGINT;
-use signal_hook::iterator::Signals;
 use xshield_enforce::explain::Question;
-use xshield_enforce::linux;
+#[cfg(target_os = "linux")]
+use xshield_enforce::linux as system;
+#[cfg(windows)]
+use xshield_enforce::windows as system;
 use xshield_enforce::{
     Config, Cycle, CycleError, Program, ProgramKind, RunOptions, Surroundings, explain, places,
     threat, verbs,
@@ -28,7 +27,7 @@ Exit codes of `run`:
   0  the wanted ruleset is in force; or there is no policy yet; or another run is in progress
   1  something failed, or the threat order is not carried out, see the message
   2  the command line or the configuration is wrong
-  3  this host can't be enforced: no root, unsupported operating system
+  3  this host can't be enforced: not root or not elevated, unsupported operating system, no filter engine
   4  firewalld is on this host; nothing was changed, nothing is enforced
   5  the platform could not be reached; the last-known-good ruleset stays in force
   6  the platform refused this host: enforcement key, identity or clock
@@ -97,7 +96,7 @@ fn main() -> ExitCode {
             Err(error) => fail(&error, line.json, 2),
         };
     }
-    match Config::load(&linux::this_system(), &line.config) {
+    match Config::load(&system::this_system(), &line.config) {
         Ok(config) => configured(&config, &line),
         Err(error) => fail(&error, line.json, 2),
     }
@@ -105,7 +104,7 @@ fn main() -> ExitCode {
 
 fn configured(config: &Config, line: &CommandLine) -> ExitCode {
     let path = std::path::absolute(&line.config).unwrap_or_else(|_| line.config.clone());
-    let mut surroundings = linux::this_host(path);
+    let mut surroundings = system::this_host(path);
     if std::io::stderr().is_terminal() {
         surroundings.watch = show::downloaded;
     }
@@ -125,20 +124,8 @@ fn configured(config: &Config, line: &CommandLine) -> ExitCode {
     }
 }
 
-/// Ctrl-C ends a run like a kill, which leaves nothing incomplete; prints what stays in force.
-fn say_what_an_interruption_leaves() {
-    // If that fails, the signal ends the process without a message, as by default.
-    let Ok(mut signals) = Signals::new([SIGINT]) else { return };
-    std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            show::interrupted();
-            std::process::exit(128 + SIGINT);
-        }
-    });
-}
-
 fn run(config: &Config, surroundings: &Surroundings, json: bool) -> ExitCode {
-    say_what_an_interruption_leaves();
+    interruption::say_what_it_leaves();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let program = Program { kind: ProgramKind::Spark, version };
     match (Cycle { config, program, surroundings, options: RunOptions::default() }).run() {

@@ -37,7 +37,7 @@ fn complain(line: &str) {
 pub(crate) fn interrupted() {
     complain(
         "interrupted; the ruleset in force stays. If a new one was on trial, the kernel reverts \
-         it when its time expires, and the next run completes what this one began",
+         it when its time expires or, on Windows, now, and the next run completes what this one began",
     );
 }
 
@@ -229,9 +229,12 @@ pub(crate) fn lookup(found: &Lookup) {
 }
 
 pub(crate) fn removed() {
+    #[cfg(target_os = "linux")]
     say!(
         "removed tables inet xshield and inet xshield_threat, the boot unit and the state directory"
     );
+    #[cfg(windows)]
+    say!("removed the filters, sublayer and provider of Xshield, and the state directory");
 }
 
 pub(crate) fn explanation(explanation: &Explanation) {

@@ -73,6 +73,11 @@ pub(crate) fn open_firewall() -> Result<Firewall, FirewallError> {
     Firewall::open()
 }
 
+/// Whether the kernel can send packets to a log group. One that can't be asked about it enforces nevertheless.
+pub(crate) fn can_hand_over(firewall: &mut Firewall) -> bool {
+    firewall.can_hand_over().unwrap_or(false)
+}
+
 /// The table of the threat list.
 pub(crate) fn open_threat_table() -> Result<Box<dyn ListTable>, FirewallError> {
     Ok(Box::new(ThreatTable::open()?))

@@ -47,7 +47,7 @@ pub(crate) fn status(
 ) -> Result<ThreatStatus, VerbError> {
     let threats = ThreatPart::of(state, &config.keys_of_stored(), repaired, open_threat_table)?;
     let state = match open_threat_table() {
-        Err(error @ FirewallError::NoThreatList) => ThreatState::Broken { what: error.to_string() },
+        Err(FirewallError::NoThreatList) => ThreatState::Absent,
         table => table?.state()?,
     };
     let kernel = match state {

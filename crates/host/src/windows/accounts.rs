@@ -6,7 +6,7 @@ use std::ptr;
 use windows_sys::Win32::Foundation::{ERROR_INSUFFICIENT_BUFFER, ERROR_NONE_MAPPED, HANDLE};
 use windows_sys::Win32::Security::Authorization::{ConvertSidToStringSidW, ConvertStringSidToSidW};
 use windows_sys::Win32::Security::{
-    GetTokenInformation, LookupAccountNameW, LookupAccountSidW, PSID, SID_NAME_USE,
+    GetTokenInformation, LookupAccountNameW, LookupAccountSidW, PSID, SID_NAME_USE, SidTypeUser,
     TOKEN_ELEVATION, TOKEN_QUERY, TOKEN_USER, TokenElevation, TokenUser,
 };
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
@@ -144,8 +144,32 @@ pub fn name(identity: &str) -> io::Result<String> {
 ///
 /// # Errors
 /// When nobody answers.
-#[allow(unsafe_code, reason = "accounts have no safe form in windows-sys")]
 pub fn identity(account: &str) -> io::Result<Option<UserId>> {
+    Ok(look_up(account)?.map(|(identity, _)| identity))
+}
+
+/// The accounts as which Windows runs services; it says that they are groups.
+const SERVICE_ACCOUNTS: [&str; 3] = ["S-1-5-18", "S-1-5-19", "S-1-5-20"];
+
+/// The identity of a user, or of an account as which Windows runs services. `None` when there is none of that
+/// name.
+///
+/// # Errors
+/// When nobody answers, or the name is that of a group: its identity is in the tokens of many users.
+pub fn user(account: &str) -> io::Result<Option<UserId>> {
+    match look_up(account)? {
+        Some((identity, kind))
+            if kind == SidTypeUser || SERVICE_ACCOUNTS.contains(&identity.as_str()) =>
+        {
+            Ok(Some(identity))
+        }
+        Some(_) => Err(io::Error::other("it is the name of a group, not of a user")),
+        None => Ok(None),
+    }
+}
+
+#[allow(unsafe_code, reason = "accounts have no safe form in windows-sys")]
+fn look_up(account: &str) -> io::Result<Option<(UserId, SID_NAME_USE)>> {
     let account = wide(account);
     let mut sid = [0_u64; 16];
     let mut domain = [0_u16; 512];
@@ -166,7 +190,7 @@ pub fn identity(account: &str) -> io::Result<Option<UserId>> {
     };
     match succeeded(result) {
         // SAFETY: Windows filled the buffer with an identifier.
-        Ok(()) => unsafe { sid_text(sid.as_mut_ptr().cast()) }.map(Some),
+        Ok(()) => unsafe { sid_text(sid.as_mut_ptr().cast()) }.map(|sid| Some((sid, kind))),
         Err(error) if error.raw_os_error() == Some(ERROR_NONE_MAPPED.cast_signed()) => Ok(None),
         Err(error) => Err(error),
     }

@@ -6,6 +6,7 @@ pub mod accounts;
 mod adapters;
 pub mod application_log;
 pub mod audit;
+pub mod console;
 pub mod guarded;
 pub mod machine;
 mod name_servers;

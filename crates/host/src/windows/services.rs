@@ -13,6 +13,7 @@ use windows_sys::Win32::System::Services::{
     SERVICE_WIN32,
 };
 
+use super::registry::Key;
 use super::wide::{Filled, grown, pointed, succeeded, wide};
 
 /// How a service stands.
@@ -86,6 +87,35 @@ pub fn state(service: &str) -> io::Result<ServiceState> {
         SERVICE_RUNNING => ServiceState::Running,
         SERVICE_START_PENDING | SERVICE_CONTINUE_PENDING => ServiceState::Starting,
         _ => ServiceState::Stopped,
+    })
+}
+
+/// Whether the processes of a service have its identity in their access tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OwnIdentity {
+    /// They do, once the service was started after this was set.
+    Present,
+    /// They do not: Windows' default for services that ask for nothing else.
+    Absent,
+    /// This host has no such service.
+    NoService,
+}
+
+/// Whether the processes of a service have its identity in their access tokens (`sc qsidtype`).
+///
+/// # Errors
+/// When the registry does not tell.
+pub fn own_identity(service: &str) -> io::Result<OwnIdentity> {
+    // A name with a separator would lead to another key.
+    if service.is_empty() || service.contains('\\') {
+        return Ok(OwnIdentity::NoService);
+    }
+    let key = Key::open(&format!(r"SYSTEM\CurrentControlSet\Services\{service}"))?;
+    let Some(key) = key else { return Ok(OwnIdentity::NoService) };
+    // SERVICE_SID_TYPE_UNRESTRICTED and SERVICE_SID_TYPE_RESTRICTED.
+    Ok(match key.number("ServiceSidType") {
+        Some(1 | 3) => OwnIdentity::Present,
+        _ => OwnIdentity::Absent,
     })
 }
 

@@ -28,6 +28,17 @@ fn as_text_and_back() {
     {
         assert!(LocalProgram::try_from(refused.to_owned()).is_err(), "{refused:?}");
     }
+    for (text, is_path) in [
+        (r"C:\nginx\nginx.exe", true),
+        (r"\\server\share\a b.exe", true),
+        ("/usr/sbin/nginx", true),
+        ("nginx.exe", false),
+        ("C:nginx.exe", false),
+        (r"C:\nginx\", false),
+    ] {
+        let process = ProcessMatch::try_from(text.to_owned()).unwrap();
+        assert_eq!(matches!(process, ProcessMatch::Path(_)), is_path, "{text}");
+    }
     assert_eq!(LocalProgram::new(None, None, None), None);
 }
 

@@ -1,0 +1,131 @@
+//! A Windows host: the Windows Filtering Platform, services, the registry. What the modules beside this one
+//! use of it has the same names and signatures as in `linux`.
+//!
+//! What Windows has no counterpart for says so in its own place: there is no boot unit, since boot-time
+//! filters are part of every plan; no connection tracking, since Windows knows who opened a flow; no log
+//! group; and no threat list yet.
+
+mod diagnostic_facts;
+mod local_programs;
+mod observed;
+pub mod preflight;
+mod threat_table;
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use xshield_firewall::threat::ListTable;
+use xshield_firewall::wfp::WfpFirewall;
+use xshield_firewall::wfp::windows::{HostEngine, LockLimits};
+use xshield_firewall::{Explanation, FirewallError, Programmed, explain};
+use xshield_host::windows::{sockets, system};
+use xshield_policy::{Interfaces, Packet, Ruleset, TimeServers};
+use xshield_wire::message::{HostFacts, Problem};
+
+pub(crate) use diagnostic_facts::facts as diagnostic_facts;
+pub(crate) use local_programs::{Identity, identities, recognise};
+pub(crate) use observed::{Recorded, RecordedMatches, read_flows, tell_flows};
+pub(crate) use threat_table::ThreatTable;
+pub use xshield_host::windows::Windows;
+pub use xshield_host::windows::console::on_interruption;
+pub(crate) use xshield_host::windows::sockets::{ListeningSocket, SocketsError, ports};
+pub(crate) use xshield_host::windows::system::{SystemError, addresses as all_addresses};
+
+use crate::config::Config;
+use crate::reached;
+use crate::run::Run;
+use crate::step::Step;
+use crate::surroundings::Surroundings;
+pub(crate) use crate::wfp_kernel::FilterEngineHost as Capabilities;
+
+/// The policy's filters in this host's filter engine.
+pub(crate) type Firewall = WfpFirewall<HostEngine>;
+
+/// The surroundings of a run on this host.
+#[must_use]
+pub fn this_host(config: PathBuf) -> Surroundings {
+    Surroundings::new(Arc::new(this_system()), PathBuf::from("/"), config)
+}
+
+/// This system.
+#[must_use]
+pub fn this_system() -> Windows {
+    Windows
+}
+
+/// What the host says about itself in a check-in.
+pub(crate) fn host_facts(_: &preflight::Preflight) -> Result<HostFacts, SystemError> {
+    system::host_facts()
+}
+
+/// The kernel's firewall.
+pub(crate) fn open_firewall() -> Result<Firewall, FirewallError> {
+    Ok(WfpFirewall::new(HostEngine::new(LockLimits::USUAL)))
+}
+
+/// There are no log groups.
+pub(crate) fn can_hand_over(_: &mut Firewall) -> bool {
+    false
+}
+
+/// The table of the threat list: there is none.
+pub(crate) fn open_threat_table() -> Result<Box<dyn ListTable>, FirewallError> {
+    Err(FirewallError::NoThreatList)
+}
+
+/// The sockets on which programs of this host listen.
+pub(crate) fn listening_sockets(_: &mut Run<'_>) -> Result<Vec<ListeningSocket>, SocketsError> {
+    sockets::listening_sockets()
+}
+
+/// The filter engine is part of Windows.
+pub(crate) fn provision(_: &mut Run<'_>) {}
+
+/// Windows itself knows who opened each flow.
+pub(crate) fn follow_connections(_: &mut Run<'_>, _: &mut Firewall, _: bool) {}
+
+/// The same before a first ruleset.
+pub(crate) fn introduce(_: &mut Run<'_>) {
+    reached::step(Step::Introduced);
+}
+
+/// The filters are persistent and in force from the start of the driver, so nothing restores them.
+pub(crate) fn install_boot_unit(_: &mut Run<'_>) {}
+
+/// Why what restores rulesets could not be removed: never, since there is nothing.
+pub type BootUnitError = Infallible;
+
+/// The same.
+pub(crate) fn remove_boot_unit(_: &Config, _: &Path) -> Result<(), BootUnitError> {
+    Ok(())
+}
+
+/// What a plan leaves out of forwarded traffic is reported with the plan.
+pub(crate) fn look_at_forwarding(_: &Ruleset, _: &Capabilities) -> Option<Problem> {
+    None
+}
+
+/// Forwarded traffic is never judged, so no interface is named.
+pub(crate) fn interfaces() -> io::Result<Interfaces> {
+    Ok(Interfaces::default())
+}
+
+/// The peers of open connections, for addresses that stay admitted while a connection to them is open: not
+/// read, so a domain's former addresses are admitted only for the time that its rule says.
+pub(crate) fn connected_peers() -> io::Result<HashSet<IpAddr>> {
+    Ok(HashSet::new())
+}
+
+/// The configured time servers are not read yet: only the policy's own rules admit them.
+pub(crate) fn time_servers(_: &mut Run<'_>) -> TimeServers {
+    TimeServers::default()
+}
+
+/// Explains a packet of this host's own.
+pub(crate) fn explain_own(programmed: &Programmed, packet: &Packet) -> Explanation {
+    explain(programmed, packet)
+}

@@ -10,7 +10,7 @@ use xshield_enforce::resident::host::machine::cloud::{MOST_BYTES, Method, Reques
 /// Its address in every cloud.
 const SERVICE: ([u8; 4], u16) = ([169, 254, 169, 254], 80);
 /// The service is on the same machine, or does not exist.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest header of an answer, in bytes.
 const HEAD: u64 = 16 << 10;
 
@@ -26,9 +26,9 @@ fn exchange(request: &Request, service: SocketAddr) -> Option<Vec<u8>> {
         Method::Put => "PUT",
     };
     let (name, value) = &request.header;
-    let mut stream = TcpStream::connect_timeout(&service, PATIENCE).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    stream.set_write_timeout(Some(PATIENCE)).ok()?;
+    let mut stream = TcpStream::connect_timeout(&service, TIMEOUT).ok()?;
+    stream.set_read_timeout(Some(TIMEOUT)).ok()?;
+    stream.set_write_timeout(Some(TIMEOUT)).ok()?;
     // HTTP/1.0 has neither chunks nor persistent connections.
     let head = format!(
         "{method} /{path} HTTP/1.0\r\nHost: 169.254.169.254\r\n{name}: {value}\r\n\

@@ -12,7 +12,7 @@ use crate::agent::Agent;
 use crate::health::PathTeller;
 
 /// The longest wait of one read.
-const PATIENCE: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_millis(500);
 /// The pause between two reads, so that a busy host's connections are read in large batches.
 const BREATH: Duration = Duration::from_millis(100);
 /// The pause before a failed attempt is repeated.
@@ -69,7 +69,7 @@ fn follow(agent: &Agent) -> Result<(), Failure> {
     let mut cut_off = CutOff::default();
     let opened = Instant::now();
     loop {
-        let activity = monitor.read(PATIENCE, now())?;
+        let activity = monitor.read(TIMEOUT, now())?;
         if cut_off.is_due(activity.cut_off > 0, opened.elapsed()) {
             told_again(agent);
         }

@@ -142,10 +142,10 @@ fn serve(agent: &Arc<Agent>, socket: &Path) -> Result<(), StartError> {
     spawn("observe", move || observe::run(&observing)).map_err(setup("a thread"))?;
     let following = Arc::clone(agent);
     spawn("paths", move || paths::run(&following)).map_err(setup("a thread"))?;
-    let hearing = Arc::clone(agent);
-    spawn("hear", move || live::hear(&hearing)).map_err(setup("a thread"))?;
-    let telling = Arc::clone(agent);
-    spawn("tell", move || live::tell(&telling)).map_err(setup("a thread"))?;
+    let receiving = Arc::clone(agent);
+    spawn("receive", move || live::receive(&receiving)).map_err(setup("a thread"))?;
+    let sending = Arc::clone(agent);
+    spawn("send", move || live::send(&sending)).map_err(setup("a thread"))?;
     let supervisor = Arc::new(Supervisor::of_environment());
     supervisor.ready("started");
     let (watching, watched) = (Arc::clone(agent), Arc::clone(&supervisor));

@@ -17,7 +17,7 @@ use crate::schedule::{Reach, Schedule};
 use crate::supervisor::Supervisor;
 
 /// The time limit for delivering reports in one cycle.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// The delay before a cycle continues what the last one left.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -77,7 +77,7 @@ impl Worker<'_> {
             usage: Some(usage),
             reports,
             contact: if spare { Contacting::Spare } else { Contacting::Ask },
-            patience: Some(PATIENCE),
+            patience: Some(TIMEOUT),
             archive,
             paths,
             recent_log: agent.log.recent(),
@@ -115,7 +115,7 @@ impl Worker<'_> {
         let reach = last.reach();
         let wait = self.schedule.after(reach, heartbeat, self.agent.chance());
         let waiting = last.result.as_ref().is_ok_and(|outcome| outcome.waiting > 0);
-        let unfinished = waiting && reach == Reach::Reached && last.took >= PATIENCE;
+        let unfinished = waiting && reach == Reach::Reached && last.took >= TIMEOUT;
         Instant::now() + if unfinished { SOON } else { wait }
     }
 

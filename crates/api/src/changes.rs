@@ -17,7 +17,7 @@ const SUMMARY: usize = 4_000;
 /// The number of context lines.
 const AROUND: usize = 2;
 /// The time limit for comparing two documents; the result is then correct, but maybe not the shortest.
-const PATIENCE: Duration = Duration::from_millis(200);
+const TIMEOUT: Duration = Duration::from_millis(200);
 
 fn sign(change: Change) -> char {
     match change {
@@ -90,7 +90,7 @@ fn compared(
             .map_err(|error| NoYaml { document: title.to_owned(), reason: error.to_string() }),
     };
     let (old, new) = (yaml(old)?, yaml(new)?);
-    let diff = TextDiff::configure().timeout(PATIENCE).diff_lines(&old, &new);
+    let diff = TextDiff::configure().timeout(TIMEOUT).diff_lines(&old, &new);
     let mut lines = Vec::new();
     for hunk in diff.unified_diff().context_radius(AROUND).iter_hunks() {
         if !lines.is_empty() {

@@ -56,11 +56,11 @@ pub fn register_by_key(
 
 /// The verbosity of an agent's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Saying {
+pub enum Verbosity {
     /// As a service.
-    Little,
+    Quiet,
     /// Everything.
-    Much,
+    Verbose,
 }
 
 /// Starts the agent with a verbose log; it runs until dropped.
@@ -68,17 +68,17 @@ pub enum Saying {
 /// # Errors
 /// When it can't be started, or does not answer within a minute.
 pub fn start(lab: &Lab, host: &Host) -> Result<Running> {
-    start_as(lab, host, Saying::Much)
+    start_as(lab, host, Verbosity::Verbose)
 }
 
 /// Starts the agent; it runs until dropped.
 ///
 /// # Errors
 /// As [`start`].
-pub fn start_as(lab: &Lab, host: &Host, saying: Saying) -> Result<Running> {
+pub fn start_as(lab: &Lab, host: &Host, verbosity: Verbosity) -> Result<Running> {
     let mut command = host.command(lab.programs().agent()?);
     command.arg("run");
-    if saying == Saying::Much {
+    if verbosity == Verbosity::Verbose {
         command.args(["--log-level", "debug"]);
     }
     let mut agent = host.spawn("ctagent", command)?;

@@ -12,7 +12,7 @@ use crate::programs::Programs;
 
 /// How long an echo may take before the connection counts as cut. Long enough for TCP to repeat what
 /// got lost while rules were swapped.
-const PATIENCE: Duration = Duration::from_secs(4);
+const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// An open connection from a host to an echoing service.
 #[derive(Debug)]
@@ -82,9 +82,9 @@ pub struct HoldArgs {
 /// # Errors
 /// When the connection can't be opened.
 pub fn run(args: &HoldArgs) -> Result<()> {
-    let stream = TcpStream::connect_timeout(&args.to, PATIENCE)
+    let stream = TcpStream::connect_timeout(&args.to, TIMEOUT)
         .with_context(|| format!("could not connect to {}", args.to))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     let mut question = [0; 1];
     while std::io::stdin().read(&mut question)? > 0 {
         let alive = echo(&stream).is_ok();

@@ -27,7 +27,7 @@ pub const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x66);
 /// What it serves itself.
 const SERVICE: Service = Service { process: "c2", tcp: &[4444], udp: &[] };
 /// How long a probe waits before it counts as dropped.
-const PATIENCE: Duration = Duration::from_millis(700);
+const TIMEOUT: Duration = Duration::from_millis(700);
 const LIMIT: Duration = Duration::from_secs(60);
 /// What the feed lists besides: enough that a change is smaller than the whole list.
 const OTHERS: u32 = 3_000;
@@ -70,7 +70,7 @@ pub fn reach(lab: &Lab, from: &str, to: &str, port: u16) -> Result<[ProbeResult;
     let probes = Family::BOTH.map(|family| Probe {
         address: address(family),
         port: Port::Tcp(port),
-        patience: PATIENCE,
+        patience: TIMEOUT,
         nonce: format!("reach-{port}"),
     });
     let outcomes = probe::send(lab.host(from)?, lab.programs(), &probes)?;

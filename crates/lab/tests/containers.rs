@@ -17,7 +17,7 @@ use xshield_lab::{Lab, Programs, spark, wait};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// What a probe waits for an answer that does not come.
-const PATIENCE: &str = "2";
+const TIMEOUT: &str = "2";
 const PUBLISHED: u16 = 18080;
 const FAR: Service = Service { process: "far", tcp: &[7777], udp: &[] };
 
@@ -95,7 +95,7 @@ template:
     fn connects(&self, from: &str, to: SocketAddr) -> Result<bool> {
         let script = format!("exec 3<>/dev/tcp/{}/{} && head -c 5 <&3", to.ip(), to.port());
         let mut command = self.lab.host(from)?.command("timeout");
-        let output = command.args([PATIENCE, "bash", "-c", &script]).output()?;
+        let output = command.args([TIMEOUT, "bash", "-c", &script]).output()?;
         Ok(output.stdout == b"hello")
     }
 
@@ -147,7 +147,7 @@ fn published_ports_and_containers_obey_the_policy() -> Result<()> {
         let outside = stage.lab.host("outside")?.v4().to_string();
         let source = docker.run(&["inspect", "-f", "{{.NetworkSettings.IPAddress}}", "web"])?;
         let says = format!(
-            "echo hello | busybox timeout {PATIENCE} busybox nc -w {PATIENCE} {outside} 7777 | \
+            "echo hello | busybox timeout {TIMEOUT} busybox nc -w {TIMEOUT} {outside} 7777 | \
              busybox grep -q hello"
         );
         let out_of = |container: &str| docker.succeeds(container, &["sh", "-c", &says]);

@@ -12,7 +12,7 @@ use xshield_lab::privilege::in_lab;
 use xshield_lab::shop::Shop;
 use xshield_lab::{agent, spark, wait};
 
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection between two hosts on which nothing was said yet.
 struct Older {
@@ -26,9 +26,9 @@ impl Older {
     fn open(from: &Host, to: &Host, address: IpAddr, port: u16) -> Result<Self> {
         let address = SocketAddr::new(address, port);
         let listener = on(to, || Ok(TcpListener::bind(address)?))?;
-        let opener = on(from, || Ok(TcpStream::connect_timeout(&address, PATIENCE)?))?;
+        let opener = on(from, || Ok(TcpStream::connect_timeout(&address, TIMEOUT)?))?;
         let (answerer, _) = listener.accept()?;
-        opener.set_read_timeout(Some(PATIENCE))?;
+        opener.set_read_timeout(Some(TIMEOUT))?;
         Ok(Self { _listener: listener, answerer, opener })
     }
 

@@ -1,4 +1,4 @@
-//! `xshield`: the platform (`xshield serve`) and the client of its API (everything else).
+//! `xshield`: the platform (`xshield serve`) and the client of its API (all other commands).
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::{IsTerminal as _, Write as _};
@@ -16,28 +16,27 @@ use xshield_server::rotation::{self, Step};
 use xshield_server::serve::{EndSignal, EndSignals, Whom, reset_password, start};
 use xshield_server::settings::{AdminPassword, PasswordCost, PublicUrl, Settings};
 
-/// Gives memory back that a burst took. The system's allocator keeps it in an arena of each thread that
-/// ever had a large block, and passwords, reports and simulations are hashed, read and made on many.
+/// Returns memory after a burst. The system's allocator keeps it in an arena for each thread that ever had a
+/// large block, and passwords, reports and simulations are processed on many.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// mimalloc's number of `purge_delay`: for how many milliseconds it keeps memory that is free before the
-/// system gets it back.
+/// mimalloc's number of the option `purge_delay`: how many milliseconds free memory is kept before it is
+/// returned to the system.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
-/// Memory that a burst took goes back to the system at once: a third less at the peak. What the
-/// environment says (`MIMALLOC_PURGE_DELAY`) goes first.
+/// Returns the memory of a burst to the system at once: reduces the peak by a third. The environment
+/// (`MIMALLOC_PURGE_DELAY`) takes precedence.
 #[allow(
     unsafe_code,
     reason = "mimalloc's options have no safe form; this sets a number of its own"
 )]
 fn give_memory_back_at_once() {
-    // SAFETY: mimalloc compares the number with those that it has, and knows itself whether the
-    // environment has set it.
+    // SAFETY: mimalloc checks the number against its options, and knows whether the environment has set it.
     unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, 0) }
 }
 
-/// Microsegmentation: what may reach what, enforced in each host's own firewall.
+/// Microsegmentation: who may communicate with whom, enforced in each host's own firewall.
 #[derive(Debug, Parser)]
 #[command(name = "xshield", version, arg_required_else_help = true, after_help = xshield_cli::after_help())]
 struct Cli {
@@ -58,23 +57,23 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct ServeArgs {
-    /// Keys, certificates and the database live here; made at the first start (mode 0700).
+    /// The directory of keys, certificates and the database; created at the first start (mode 0700).
     #[arg(long, env = "XSHIELD_DATA_DIR", default_value = "/var/lib/xshield-platform")]
     data_dir: PathBuf,
-    /// Where to listen.
+    /// The listen address.
     #[arg(long, env = "XSHIELD_LISTEN", default_value = "[::]:8443")]
     listen: SocketAddr,
-    /// Where hosts and people reach the platform, e.g. https://xshield.example.com:8443. May be given
-    /// several times: the certificate holds all, host configurations name the first, and no policy
-    /// can cut any.
+    /// The URL at which hosts and people reach the platform, e.g. https://xshield.example.com:8443. May be
+    /// given several times: the certificate contains all, host configurations use the first, and no policy
+    /// can block any.
     #[arg(long = "public-url", env = "XSHIELD_PUBLIC_URLS", value_delimiter = ',')]
     public_urls: Vec<PublicUrl>,
-    /// Takes the first admin's password from this file (or from the environment,
-    /// XSHIELD_ADMIN_PASSWORD); otherwise it is made up and printed once.
+    /// A file with the first admin's password (or use the environment variable XSHIELD_ADMIN_PASSWORD);
+    /// otherwise it is generated and printed once.
     #[arg(long, value_name = "FILE")]
     admin_password_file: Option<PathBuf>,
-    /// The network of proxies by which hosts come, e.g. 10.9.0.0/28; may be given several times. More
-    /// connections from such an address may wait to prove who they are.
+    /// The network of proxies through which hosts connect, e.g. 10.9.0.0/28; may be given several times. More
+    /// unauthenticated connections are accepted from these addresses.
     #[arg(
         long = "proxy-network",
         env = "XSHIELD_PROXY_NETWORKS",
@@ -82,8 +81,8 @@ struct ServeArgs {
         value_name = "CIDR"
     )]
     proxy_networks: Vec<ipnet::IpNet>,
-    /// A network from which /metrics is read without an API token; may be given several times. This
-    /// machine's own addresses when left out.
+    /// A network that may read /metrics without an API token; may be given several times. This machine's own
+    /// addresses when left out.
     #[arg(
         long = "metrics-network",
         env = "XSHIELD_METRICS_NETWORKS",
@@ -95,15 +94,15 @@ struct ServeArgs {
     #[arg(long, env = "XSHIELD_CHECK_IN_EVERY", default_value_t = 240,
           value_parser = clap::value_parser!(u32).range(1..=86_400))]
     check_in_every: u32,
-    /// Days before its end from which an enforcement key is warned of.
+    /// Days before the expiry of an enforcement key at which warnings start.
     #[arg(long, env = "XSHIELD_KEY_EXPIRY_WARNING_DAYS", default_value_t = 14, value_name = "DAYS",
           value_parser = clap::value_parser!(u32).range(0..=3650))]
     key_expiry_warning_days: u32,
-    /// Rows that one host may report each second, over time; beyond that it is told when to come again.
+    /// Rows per second that one host may report on average; beyond that it is told to wait.
     #[arg(long, env = "XSHIELD_HOST_ROWS_PER_SECOND", default_value_t = 200, value_name = "ROWS",
           value_parser = clap::value_parser!(u32).range(1..))]
     host_rows_per_second: u32,
-    /// Rows that one host may report at once, after a time of silence.
+    /// Rows that one host may report at once, after a time without reports.
     #[arg(long, env = "XSHIELD_HOST_ROWS_AT_ONCE", default_value_t = 200_000, value_name = "ROWS",
           value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     host_rows_at_once: u64,
@@ -111,7 +110,7 @@ struct ServeArgs {
 
 #[derive(Debug, Subcommand)]
 enum AdminCommand {
-    /// Give a user a new password and end the user's sign-ins. The platform must not run.
+    /// Set a user's password and end the user's sign-ins. The platform must not run.
     SetPassword {
         /// The platform's data directory.
         #[arg(long, env = "XSHIELD_DATA_DIR", default_value = "/var/lib/xshield-platform")]
@@ -119,24 +118,24 @@ enum AdminCommand {
         /// The user.
         #[arg(long, default_value = "admin")]
         user: String,
-        /// Make the user, with the role admin; there must be none of that name.
+        /// Create the user, with the role admin; it must not exist yet.
         #[arg(long)]
         create_admin: bool,
-        /// A file with the new password; read from standard input otherwise.
+        /// A file with the new password; standard input when left out.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
-    /// Make another key in the place of one that is lost. The platform must not run.
+    /// Replace a lost key with a new one. The platform must not run.
     ///
-    /// Restored from a backup, nothing is lost; what another key means is said, and it can't be taken back.
+    /// Restoring a backup loses nothing; the consequences of a new key are printed, and can't be undone.
     NewKey {
-        /// Which one: policy, ca or storage.
+        /// The key: policy, ca or storage.
         key: LastingKey,
         /// The platform's data directory.
         #[arg(long, env = "XSHIELD_DATA_DIR", default_value = "/var/lib/xshield-platform")]
         data_dir: PathBuf,
     },
-    /// Change the policy key and the CA in a way that hosts follow. The platform must not run.
+    /// Replace the policy key and the CA in a way that hosts can follow. The platform must not run.
     ///
     /// Begin, start the platform, wait until every host has checked in (xshield health), stop, finish.
     #[command(subcommand)]
@@ -145,17 +144,18 @@ enum AdminCommand {
 
 #[derive(Debug, Subcommand)]
 enum Rotate {
-    /// Make new keys; hosts hear of them from the old ones, which stay in use.
+    /// Create new keys; hosts learn of them from the old ones, which stay in use.
     Begin(OfPlatform),
-    /// Use the new keys alone, once every host has heard of them.
+    /// Use only the new keys, once every host knows them.
     Finish {
         #[command(flatten)]
         platform: OfPlatform,
-        /// Also when hosts have not heard: they are cut off until they get a new configuration.
+        /// Also when hosts do not know them yet: these lose their connection until they get a new
+        /// configuration.
         #[arg(long)]
         leave_hosts_behind: bool,
     },
-    /// Go on with the old keys alone.
+    /// Keep only the old keys.
     Cancel(OfPlatform),
 }
 
@@ -204,7 +204,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     give_memory_back_at_once();
-    // What is written beside the key files (the database) is nobody else's business either.
+    // Files next to the key files (the database) must not be readable by others either.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let filter = tracing_subscriber::EnvFilter::try_from_env("XSHIELD_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
@@ -233,20 +233,20 @@ fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     };
     let runtime = runtime()?;
     let done = runtime.block_on(serve_until_asked(settings));
-    // Nothing is waited for that a start had begun when it was ended.
+    // Work that a failed start had begun is not waited for.
     runtime.shutdown_background();
     done
 }
 
 async fn serve_until_asked(settings: Settings) -> anyhow::Result<ExitCode> {
-    // Before anything else: whoever hears that the platform is up may ask it to end.
+    // First of all: as soon as the platform is up, it may be asked to shut down.
     let mut end = EndSignals::listen().context("could not listen for SIGTERM and SIGINT")?;
     let running = tokio::select! {
         started = start(settings) => started?,
         signal = end.asked() => {
             tracing::warn!(
-                "ended before the platform was up; a step of a database migration is whole or not \
-                 there, and the next start goes on from that"
+                "stopped before the platform was up; each step of a database migration is \
+                 atomic, and the next start continues from there"
             );
             return Ok(match signal {
                 EndSignal::Terminate => ExitCode::SUCCESS,
@@ -267,26 +267,26 @@ async fn serve_until_asked(settings: Settings) -> anyhow::Result<ExitCode> {
         );
         let mut out = std::io::stdout().lock();
         writeln!(out, "First start. Sign in as 'admin' with the password: {password}")
-            .and_then(|()| writeln!(out, "It is not shown again. For another one, {another}"))
+            .and_then(|()| writeln!(out, "It is not shown again. To set another one, {another}"))
             .and_then(|()| out.flush())
             .with_context(|| {
-                format!("could not print the first admin's password. For another one, {another}")
+                format!("could not print the first admin's password. To set another one, {another}")
             })?;
     }
     let ca = running.app.tls.ca_fingerprint()?;
     tracing::info!(listening = %running.app.listening, url, ca, "the platform is up");
     running.until(async { _ = end.asked().await }).await;
-    tracing::info!("the platform has ended");
+    tracing::info!("the platform has stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-/// For every agent's poll and its check-ins, files and the database.
+/// Enough for every agent's poll and its check-ins, files and the database.
 const WANTED_FILES: u64 = 32_768;
 /// Enough for some thousand agents.
 const MANY_FILES: u64 = 4096;
 
-/// Lets the process have as many connections as the system allows it: the usual limit of 1024 is for
-/// programs that wait with `select`.
+/// Raises the limit of open files as far as the system allows: the default of 1024 is for programs that use
+/// `select`.
 fn open_many_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -295,7 +295,7 @@ fn open_many_files() {
     if limit.current.is_some_and(|current| current < reach)
         && let Err(error) = setrlimit(Resource::Nofile, raised)
     {
-        tracing::warn!(%error, "the limit of open files could not be raised");
+        tracing::warn!(%error, "could not raise the limit of open files");
     }
     match advice_on_files(reach) {
         FileAdvice::None => {}
@@ -304,7 +304,7 @@ fn open_many_files() {
     }
 }
 
-/// What an operator is told about the limit of open files.
+/// Advice for operators about the limit of open files.
 #[derive(Debug, PartialEq, Eq)]
 enum FileAdvice {
     None,
@@ -312,11 +312,11 @@ enum FileAdvice {
     Warning(String),
 }
 
-/// Every agent holds a connection, and a connection is an open file.
+/// Every agent uses a connection, and a connection is an open file.
 fn advice_on_files(reach: u64) -> FileAdvice {
     let text = format!(
-        "at most {reach} files and connections can be open at a time, and every agent takes one; for \
-         more agents raise the hard limit (systemd: LimitNOFILE={WANTED_FILES})"
+        "at most {reach} files and connections can be open at a time, and every agent uses one; \
+         for more agents raise the hard limit (systemd: LimitNOFILE={WANTED_FILES})"
     );
     match reach {
         WANTED_FILES.. => FileAdvice::None,
@@ -374,8 +374,8 @@ fn set_password(
     let passwords = Passwords::new(PasswordCost::Full)?;
     runtime()?.block_on(reset_password(data_dir, &passwords, user, whom, &password))?;
     xshield_cli::say(&match whom {
-        Whom::KnownUser => format!("{user} has a new password."),
-        Whom::NewAdmin => format!("{user} is made, with the role admin."),
+        Whom::KnownUser => format!("Changed the password of {user}."),
+        Whom::NewAdmin => format!("Created {user} with the role admin."),
     })
 }
 
@@ -394,7 +394,7 @@ mod tests {
         assert!(text.contains("LimitNOFILE=32768"), "{text}");
     }
 
-    /// In a process of its own: mimalloc reads the environment once.
+    /// In a separate process: mimalloc reads the environment once.
     #[test]
     fn memory_is_given_back_at_once_unless_the_environment_says_otherwise() {
         const CHILD: &str = "XSHIELD_TEST_SAYS_PURGE_DELAY";

@@ -10,7 +10,7 @@ use std::time::Duration;
 use support::plain::{Plain, head};
 use support::{TestHost, TestPlatform, eventually, now};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const LARGE: usize = 8 << 20;
 
 /// How often the platform refused for this reason.
@@ -39,7 +39,7 @@ fn bodies_of_strangers_take_little_memory_and_nobodys_turn() {
                     1 => "/api/v1/login",
                     _ => "/sign-in",
                 };
-                let mut stranger = Plain::open(address, &data, PATIENCE).ok()?;
+                let mut stranger = Plain::open(address, &data, TIMEOUT).ok()?;
                 // All but the last byte: whoever waits for the whole keeps what there is.
                 let sent = stranger.send(&head("POST", path, &[], LARGE));
                 let body = vec![b' '; 256 << 10];
@@ -73,7 +73,7 @@ fn no_body_is_waited_for_that_will_not_be_taken() {
         ("/api/v1/login", Vec::new(), 413),
         ("/api/v1/threat/look-up", nobody, 401),
     ] {
-        let mut client = Plain::open(platform.address, &platform.data_dir(), PATIENCE).unwrap();
+        let mut client = Plain::open(platform.address, &platform.data_dir(), TIMEOUT).unwrap();
         client.send(&head("POST", path, &headers, LARGE)).unwrap();
         let line = client.status_line().unwrap();
         assert!(line.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {line}");
@@ -87,7 +87,7 @@ fn an_answer_that_nobody_reads_ends() {
     let headers = vec![("authorization".to_owned(), format!("Bearer {}", platform.admin))];
     let ask = head("GET", "/api/v1/openapi.json", &headers, 0);
     let mut clients: Vec<_> = (0..10)
-        .map(|_| Plain::open(platform.address, &platform.data_dir(), PATIENCE).unwrap())
+        .map(|_| Plain::open(platform.address, &platform.data_dir(), TIMEOUT).unwrap())
         .collect();
     for client in &mut clients {
         // So much that the answers fit into no buffer of the kernel's.
@@ -102,7 +102,7 @@ fn an_answer_that_nobody_reads_ends() {
 fn a_stranger_asks_so_often_over_a_connection_and_a_host_as_often_as_it_likes() {
     let platform = TestPlatform::start();
     let ask = head("GET", "/host/v1/trust", &[], 0);
-    let mut stranger = Plain::open(platform.address, &platform.data_dir(), PATIENCE).unwrap();
+    let mut stranger = Plain::open(platform.address, &platform.data_dir(), TIMEOUT).unwrap();
     // The end may come while the rest is sent.
     let _ = stranger.send(&ask.repeat(200));
     let answers = stranger.until_the_end();
@@ -111,7 +111,7 @@ fn a_stranger_asks_so_often_over_a_connection_and_a_host_as_often_as_it_likes() 
 
     let headers = vec![("authorization".to_owned(), format!("Bearer {}", platform.admin))];
     let ask = head("GET", "/api/v1/me", &headers, 0);
-    let mut operator = Plain::open(platform.address, &platform.data_dir(), PATIENCE).unwrap();
+    let mut operator = Plain::open(platform.address, &platform.data_dir(), TIMEOUT).unwrap();
     operator.send(&ask.repeat(200)).unwrap();
     operator.send(&head("GET", "/healthz", &[("connection".into(), "close".into())], 0)).unwrap();
     assert_eq!(operator.until_the_end().matches("HTTP/1.1 ").count(), 201);
@@ -131,7 +131,7 @@ fn a_silent_crowd_stands_in_nobodys_way_and_held_polls_stay() {
     assert_eq!(crowd.len(), 600);
     // A new connection each: `raw` of a new client.
     for _ in 0..5 {
-        let mut client = Plain::open(platform.address, &platform.data_dir(), PATIENCE).unwrap();
+        let mut client = Plain::open(platform.address, &platform.data_dir(), TIMEOUT).unwrap();
         client.send(&head("GET", "/healthz", &[], 0)).unwrap();
         assert_eq!(client.status_line().unwrap(), "HTTP/1.1 200 OK");
     }

@@ -138,7 +138,8 @@ fn a_platform_can_be_asked_to_end_from_before_it_is_up() {
         child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
         let code = child.wait().unwrap().code();
         // It may have been up in the meantime.
-        let (before, up) = (log.contains("ended before"), log.contains("the platform has ended"));
+        let (before, up) =
+            (log.contains("stopped before"), log.contains("the platform has stopped"));
         assert!(before || up, "{log}");
         let expected = if before && signal == Signal::INT { 130 } else { 0 };
         assert_eq!(code, Some(expected), "{log}");

@@ -10,7 +10,7 @@ use xshield_store::Store;
 /// How long a result is reused.
 const HOLDS: Duration = Duration::from_secs(2);
 /// A write that takes longer counts as failed.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The last result.
 #[derive(Debug, Default)]
@@ -28,10 +28,10 @@ impl Readiness {
         {
             return found.clone();
         }
-        let found = match timeout(PATIENCE, store.probe(Timestamp::now())).await {
+        let found = match timeout(TIMEOUT, store.probe(Timestamp::now())).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(error.in_words()),
-            Err(_) => Err(format!("a write took longer than {} s", PATIENCE.as_secs())),
+            Err(_) => Err(format!("a write took longer than {} s", TIMEOUT.as_secs())),
         };
         if let Err(reason) = &found {
             tracing::error!(reason, "the platform is not ready");

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Answer, LONGEST_ANSWER, Request};
 
 /// The time limit of a query; collecting diagnostics takes longest.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +51,7 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Value, AskError> {
         _ => AskError::Broken { path: socket.to_owned(), source },
     };
     let mut stream = UnixStream::connect(socket).map_err(broken)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(broken)?;
+    stream.set_read_timeout(Some(TIMEOUT)).map_err(broken)?;
     let mut line = serde_json::to_vec(request).map_err(|_| AskError::Garbled)?;
     line.push(b'\n');
     stream.write_all(&line).map_err(broken)?;

@@ -28,7 +28,7 @@ const AT_A_TIME: usize = 4;
 /// The stack size, as for the agent's other threads.
 const STACK: usize = 512 * 1024;
 /// How long a client may take to send its request and to read the answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the socket can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -103,8 +103,8 @@ impl Drop for Server {
 }
 
 fn answer(agent: &Agent, stream: UnixStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     let caller = socket_peercred(&stream)?.uid;
     let answer = if caller.is_root() || caller == rustix::process::geteuid() {
         match read(&stream)? {

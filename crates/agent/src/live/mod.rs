@@ -1,6 +1,6 @@
 //! Live events: denials and threat matches, reported within a second.
 //!
-//! [`hear`] binds the log group and aggregates packets into flows; [`tell`] adds their programs and sends
+//! [`receive`] binds the log group and aggregates packets into flows; [`send`] adds their programs and sends
 //! them. At most one batch is between the two: while the platform is slow or unreachable, further packets are
 //! aggregated, and those beyond the limit are counted. Nothing is kept on disk, and live events are not added
 //! to any count: the recorder, which cycles read, is the record.
@@ -9,9 +9,9 @@
 //! off, the next cycle removes the logging from the rules.
 
 mod account;
-mod hear;
+mod receive;
+mod send;
 pub mod shared;
-mod tell;
 
-pub use hear::run as hear;
-pub use tell::run as tell;
+pub use receive::run as receive;
+pub use send::run as send;

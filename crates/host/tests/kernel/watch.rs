@@ -71,7 +71,7 @@ fn waiting_ends_with_a_change() {
             });
             assert_eq!(watch.wait(Duration::ZERO).unwrap(), Look::Unchanged);
             go.send(()).unwrap();
-            let look = watch.wait(super::world::PATIENCE).unwrap();
+            let look = watch.wait(super::world::TIMEOUT).unwrap();
             assert!(matches!(look, Look::Changed { .. }), "{look:?}");
         });
     });

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs `test` on a thread in its own network namespace, with loopback up.
 pub(crate) fn in_own_network(test: impl FnOnce() + Send + 'static) {
@@ -53,7 +53,7 @@ pub(crate) fn nft(rules: &str) {
 
 /// Calls `step` until it returns something.
 pub(crate) fn until<T>(what: &str, mut step: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(found) = step() {
             return found;

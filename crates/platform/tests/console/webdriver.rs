@@ -13,7 +13,7 @@ use crate::support::within;
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A browser takes its time on a machine that builds beside it.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 const ARGUMENTS: [&str; 9] = [
     "--headless=new",
@@ -104,7 +104,7 @@ impl Browser {
     }
 
     fn find(&self, css: &str) -> String {
-        let element = within(PATIENCE, || {
+        let element = within(TIMEOUT, || {
             let wanted = json!({"using": "css selector", "value": css});
             let (status, answer) = self.try_call("/element", Some(wanted));
             (status == 200).then(|| answer["value"][ELEMENT].as_str().unwrap().to_owned())
@@ -135,7 +135,7 @@ impl Browser {
     /// Waits until a person reads this.
     pub(crate) fn sees(&self, expected: &str) {
         let mut last = String::new();
-        let seen = within(PATIENCE, || {
+        let seen = within(TIMEOUT, || {
             last = self.text();
             last.contains(expected).then_some(())
         });

@@ -29,7 +29,7 @@ const SLICE: Duration = Duration::from_millis(20);
 /// The number of reports of one host in progress: a cycle's, an agent's live ones, and repetitions.
 const AT_ONCE: usize = 4;
 /// How long a large report waits for memory.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Accepts reports and isolates hosts from each other.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl Intake {
             Err(unpack::Refused::Larger) => drop(permit),
             Err(unpack::Refused::Bad(problem)) => return Err(problem),
         }
-        let large = timeout(PATIENCE, self.large.clone().acquire_owned()).await;
+        let large = timeout(TIMEOUT, self.large.clone().acquire_owned()).await;
         let permit = large.map_err(|_| busy())?.map_err(|error| Problem::internal(&error))?;
         let unpacked = tokio::task::spawn_blocking(move || unpack::read(&body, unpack::MOST));
         match unpacked.await? {

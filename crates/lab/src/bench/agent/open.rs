@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::bench::pause;
 use crate::sys;
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the opener is told.
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,7 @@ pub fn run(args: &OpenArgs) -> Result<()> {
     let all = args.rate * args.seconds;
     for number in 0..all {
         pause(begin + Duration::from_secs(1) * number / args.rate);
-        let stream = TcpStream::connect_timeout(&args.to, PATIENCE)
+        let stream = TcpStream::connect_timeout(&args.to, TIMEOUT)
             .with_context(|| format!("could not connect to {}", args.to))?;
         // By reset: a minute of closed connections would take all ports of the host.
         sys::reset_when_closed(&stream)?;

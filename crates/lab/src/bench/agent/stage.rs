@@ -47,7 +47,7 @@ impl Stage {
             let host = stage.host(number)?;
             own_log(host)?;
             agent::register(&stage.lab, host, &key, configuration)?;
-            let agent = agent::start_as(&stage.lab, host, agent::Saying::Little)?;
+            let agent = agent::start_as(&stage.lab, host, agent::Verbosity::Quiet)?;
             stage.agents.push(agent);
             stage.reached(number)?;
             stage.platform.tag(&stage.lab, &name(number), &tags)?;

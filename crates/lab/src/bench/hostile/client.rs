@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use crate::sys;
 
 /// Nobody waits longer for an answer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest answer that is read.
 const LARGEST: usize = 256 << 20;
 
@@ -46,8 +46,8 @@ impl Door {
         let stream = sys::connect_from(from, self.address)
             .with_context(|| format!("connecting from {from} to {} failed", self.address))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         let name = ServerName::from(self.address.ip());
         let tls = ClientConnection::new(self.tls.clone(), name)?;
         Ok(Connection(BufReader::new(StreamOwned::new(tls, stream))))

@@ -25,7 +25,7 @@ use crate::sys;
 use crate::wait::until;
 
 /// After this, what does not work again counts as broken.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Enough for a database, and soon full.
 const SMALL: u32 = 12;
 /// Items that overflow a sum, each at the counter's bound.
@@ -95,13 +95,13 @@ impl Scene {
     /// Everything works within a while: it is ready, writes, answers its host, runs its jobs, reads its
     /// lists, and a new match reaches the mail server.
     fn works(&mut self) -> Result<()> {
-        until("the platform is ready", PATIENCE, || Ok(self.stage.is_ready()?.ok()))?;
+        until("the platform is ready", TIMEOUT, || Ok(self.stage.is_ready()?.ok()))?;
         self.stage.key("works").context("nothing can be written")?;
         self.check_in().context("its host can't check in")?;
         for list in ["events", "paths", "threat/events", "assets", "alerts", "audit"] {
             self.stage.get(&format!("/api/v1/{list}"))?;
         }
-        until("all jobs run", PATIENCE, || {
+        until("all jobs run", TIMEOUT, || {
             let health = self.stage.get("/api/v1/health")?;
             let jobs = health["jobs"].as_array().context("no jobs")?;
             let run = !jobs.is_empty() && jobs.iter().all(|job| job["standing"] == "running");
@@ -112,7 +112,7 @@ impl Scene {
         self.report(ReportBody::Threats(ThreatReport { matches: vec![found(peer, 3)], lost: 0 }))?;
         let peer = peer.to_string();
         // What the fault itself had told may come before.
-        until("a mail tells of the match", PATIENCE, || {
+        until("a mail tells of the match", TIMEOUT, || {
             let mails = self.mails.wait_for(0, Duration::ZERO);
             Ok(mails.iter().any(|mail| mail.text().contains(&peer)).then_some(()))
         })
@@ -142,7 +142,7 @@ fn fill_disk(scene: &mut Scene) -> Result<()> {
     let room = usize::try_from(SMALL)? << 20;
     ensure!(fs::write(&filler, vec![0; room]).is_err(), "{} took it all", filler.display());
     let mut number = 0;
-    until("the platform says that its disk is full", PATIENCE, || {
+    until("the platform says that its disk is full", TIMEOUT, || {
         number += 1;
         drop(scene.report(events(number, 500, 1)));
         Ok(scene.stage.is_ready()?.err().filter(|reason| reason.contains("disk is full")))
@@ -193,7 +193,7 @@ fn kill(scene: &mut Scene) -> Result<()> {
             }
             taken
         });
-        let begun = until("some reports are taken", PATIENCE, || {
+        let begun = until("some reports are taken", TIMEOUT, || {
             let events = scene.stage.get("/api/v1/events")?;
             Ok(events["items"].as_array().is_some_and(|items| !items.is_empty()).then_some(()))
         });

@@ -1,5 +1,5 @@
-//! Parses Windows' logs about flows: the Security log and Windows Firewall's own log. Pure; the same on every
-//! OS.
+//! Parses Windows' logs about flows: the Security log and Windows Firewall's own log. The same on every OS,
+//! and pure, apart from reading the file in [`follow_file`].
 //!
 //! 1. [`Fields`]: an event's named values, from JSON, or from the XML that `EvtRender` returns (feature
 //!    `windows-xml`);
@@ -7,7 +7,8 @@
 //!    which mean different ends on different builds of Windows;
 //! 3. [`Repeats`]: a drop reported by two events counts once;
 //! 4. [`FirewallLog`]: `pfirewall.log`, by the columns that its header names;
-//! 5. `follow` (feature `windows-xml`): the Security log from run to run, each event once, with gaps reported.
+//! 5. `follow` (feature `windows-xml`): the Security log from run to run, each event once, with gaps reported;
+//! 6. [`follow_file`]: the same of `pfirewall.log`.
 
 mod ends;
 mod event;
@@ -15,6 +16,7 @@ mod fields;
 mod firewall_log;
 #[cfg(any(test, feature = "windows-xml"))]
 mod follow;
+mod follow_file;
 mod repeats;
 #[cfg(any(test, feature = "windows-xml"))]
 mod xml;
@@ -25,6 +27,7 @@ pub use fields::Fields;
 pub use firewall_log::{FirewallLine, FirewallLog, FirewallLogError};
 #[cfg(any(test, feature = "windows-xml"))]
 pub use follow::{Batch, Gap, KINDS, Position, SecurityLog, Span, bookmark_record, follow, query};
+pub use follow_file::{FileBatch, FilePosition, follow_file};
 pub use repeats::Repeats;
 #[cfg(any(test, feature = "windows-xml"))]
 pub use xml::{EventXmlError, read_xml};

@@ -13,6 +13,10 @@ mod name_servers;
 mod owned;
 pub mod paths;
 mod processes;
+#[cfg_attr(
+    not(any(feature = "inventory", test)),
+    allow(dead_code, reason = "only the inventory lists keys and reads both views")
+)]
 mod registry;
 mod security;
 #[cfg(any(feature = "windows-xml", test))]

@@ -13,10 +13,11 @@ use xshield_wire::message::{HostFacts, Program, ProgramKind};
 
 use crate::client::Client;
 use crate::config::Config;
+use crate::core::delivery::Delivery;
 use crate::core::policy::{PolicyPart, Terms};
 use crate::core::result::{Ownership, RunStatus};
 pub use crate::cycle_error::CycleError;
-use crate::delivery::Delivery;
+use crate::ending::Ending;
 use crate::exchange::Exchange;
 use crate::options::RunOptions;
 use crate::os::{self, open_threat_table, preflight};
@@ -28,8 +29,7 @@ use crate::run::Run;
 use crate::state::StateDirectory;
 use crate::step::Step;
 use crate::surroundings::Surroundings;
-use crate::threat::ThreatPart;
-use crate::{connect, reached};
+use crate::{connect, reached, threat};
 
 /// The size limit of the spool, in bytes.
 const SPOOL_BYTES: u64 = 64 * 1024 * 1024;
@@ -78,7 +78,8 @@ impl Cycle<'_> {
         let stored_keys = self.config.keys_of_stored();
         let mut progress = state.progress(&mut problems)?;
         let known_good = state.last_known_good(&stored_keys, &mut problems)?;
-        let threat = ThreatPart::of(&state, &stored_keys, &mut problems, open_threat_table)?;
+        let threat =
+            threat::shell::read(&state, &stored_keys, &mut problems, Box::new(open_threat_table))?;
         let host = HostFacts {
             name: self.config.host_name(self.surroundings.os.as_ref()),
             ..os::host_facts(&preflight)?
@@ -107,7 +108,7 @@ impl Cycle<'_> {
         );
         let terms =
             Terms { trusted: self.config.policy_keys.clone(), probation: self.config.probation };
-        let parts = Parts {
+        let mut parts = Parts {
             run: Run {
                 config: self.config,
                 program: &self.program,
@@ -115,6 +116,7 @@ impl Cycle<'_> {
                 options: &self.options,
                 state: &state,
                 host: &host,
+                memory: threat::shell::memory(&self.surroundings.root),
                 resolver: &resolver,
                 progress,
                 problems,
@@ -125,11 +127,15 @@ impl Cycle<'_> {
             exchange: Exchange::new(client),
             policy: PolicyPart::new(known_good, terms),
             threat,
-            delivery: Delivery::new(Spool::open(&state.path("spool"), SPOOL_BYTES)?),
+            delivery: Delivery::default(),
+            spool: Spool::open(&state.path("spool"), SPOOL_BYTES)?,
             sockets: Vec::new(),
             ownership: Ownership::Ours,
             events: 0,
         };
-        parts.run(preflight.other_manager(), IdentityFingerprint::of(&identity_key.public()))
+        let before = parts.enforce(preflight.other_manager());
+        let outcome = Ending::conclude(parts, before)?;
+        let fingerprint = IdentityFingerprint::of(&identity_key.public());
+        Ok(Outcome { fingerprint: Some(fingerprint), ..outcome })
     }
 }

@@ -23,6 +23,7 @@ mod cycle_error;
 pub mod delivery;
 pub mod diagnostics;
 pub mod discover;
+mod ending;
 mod endpoints;
 mod exchange;
 pub mod explain;

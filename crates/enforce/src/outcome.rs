@@ -8,7 +8,7 @@ use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::{InForce, Problem};
 use xshield_wire::threat::ListName;
 
-pub use crate::core::result::{Change, Contact, RunStatus};
+pub use crate::core::result::{Change, Contact, RunStatus, ThreatChange};
 use crate::options::Heard;
 use crate::routes::RouteReport;
 use crate::summary::PolicyInShort;
@@ -71,25 +71,6 @@ pub struct ThreatOutcome {
     pub change: ThreatChange,
     /// Flows with listed peers found in this run.
     pub matches: usize,
-}
-
-/// What was done to the threat list in the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ThreatChange {
-    /// Nothing: the ordered list was in force.
-    #[default]
-    None,
-    /// A whole list was loaded.
-    Loaded,
-    /// The list was changed in one transaction.
-    Changed,
-    /// The modes or the failsafe were changed; the list stayed.
-    Posture,
-    /// It differed from what was left there, and was repaired.
-    Repaired,
-    /// It was removed.
-    Removed,
 }
 
 impl Outcome {

@@ -1,30 +1,29 @@
 //! The parts of a run, as the cycle calls them.
 
 use xshield_firewall::{FirewallError, Generation};
-use xshield_wire::fingerprint::IdentityFingerprint;
+use xshield_host::spool::Spool;
 use xshield_wire::message::{CheckInAnswer, Status};
-use xshield_wire::telemetry::LogEnd;
 
-use crate::agent_events::{self, Before, Happened};
+use crate::agent_events::Before;
 use crate::client::Connection;
 use crate::config::Provisioning;
 use crate::core::cycle::enforce;
+use crate::core::delivery::Delivery;
 use crate::core::policy::{Failed, LastSeen, PolicyPart};
 use crate::core::ports::PolicyStatus;
 use crate::core::result::{OtherManager, Ownership, PartResults, RunStatus};
-use crate::cycle_error::CycleError;
-use crate::delivery::Delivery;
-use crate::diagnostics::Diagnosing;
+use crate::core::threat::{ThreatPart, ThreatWork};
+use crate::delivery::HostMail;
 use crate::exchange::{Exchange, Says};
 use crate::options::Handing;
 use crate::os::{self, Firewall, ListeningSocket, Recorded, RecordedMatches, SocketsError};
 use crate::outcome::Outcome;
-use crate::routes::{self, ProxiesMark};
 use crate::run::Run;
 use crate::shell::Shell;
 use crate::step::Step;
 use crate::summary::PolicyInShort;
-use crate::threat::{ThreatPart, ThreatWork};
+use crate::threat::shell::{self, ThreatShell};
+use crate::threat::{report, store::Store};
 use crate::{commands, programmed_report, reached, rollback};
 
 /// Why the kernel and the host could not be read.
@@ -49,7 +48,9 @@ pub(super) struct Parts<'a> {
     pub(super) policy: PolicyPart,
     pub(super) threat: ThreatPart,
     pub(super) delivery: Delivery,
-    /// The listening sockets of this host.
+    /// Reports that wait on disk.
+    pub(super) spool: Spool,
+    /// What listens on this host.
     pub(super) sockets: Vec<ListeningSocket>,
     pub(super) ownership: Ownership,
     /// Flow events found in this run.
@@ -69,19 +70,14 @@ macro_rules! shell {
 }
 
 impl<'a> Parts<'a> {
-    /// Enforces, or changes nothing if another program manages the firewall, and completes the run.
-    pub(super) fn run(
-        mut self,
-        other_manager: Option<OtherManager>,
-        fingerprint: IdentityFingerprint,
-    ) -> Result<Outcome, CycleError> {
+    /// Enforces, or changes nothing if another program manages the firewall. Returns the initial state.
+    pub(super) fn enforce(&mut self, other_manager: Option<OtherManager>) -> Before {
         let before = self.begin();
         match other_manager {
-            None => enforce(&mut self),
+            None => enforce(self),
             Some(other) => self.stand_back(other),
         }
-        let outcome = self.finish(&before)?;
-        Ok(Outcome { fingerprint: Some(fingerprint), ..outcome })
+        before
     }
 
     /// Takes the options of the run and the initial state.
@@ -100,7 +96,6 @@ impl<'a> Parts<'a> {
                 self.run.put_report(report.clone());
             }
         }
-        self.threat.read_memory(&self.run.surroundings.root);
         before
     }
 
@@ -143,24 +138,25 @@ impl<'a> Parts<'a> {
         }
     }
 
-    fn threat_work(&mut self) -> ThreatWork<'_, 'a> {
-        ThreatWork {
-            threat: &mut self.threat,
-            run: &mut self.run,
-            exchange: &mut self.exchange,
-            policy: &self.policy,
-            introduce: os::introduce,
-        }
+    fn with_threats(&mut self, act: impl FnOnce(&mut ThreatWork<'_, ThreatShell<'_, 'a>>)) {
+        let store = Store::new(self.run.state);
+        let (run, exchange) = (&mut self.run, &mut self.exchange);
+        let mut world = ThreatShell { run, exchange, store, introduce: os::introduce };
+        let (threat, policy) = (&mut self.threat, &self.policy);
+        act(&mut ThreatWork { threat, policy, world: &mut world });
     }
 
-    /// The host's state as a check-in reports it.
-    fn says(&self) -> Says {
+    /// How the host stands, in the words of a check-in.
+    pub(super) fn says(&self) -> Says {
         let PolicyStatus { status, in_force } = self.policy.standing();
         let status = match self.ownership {
             Ownership::Ours => status,
             Ownership::Foreign(by) => Status::Blocked { by: by.to_owned() },
         };
-        Says { policy: PolicyStatus { status, in_force }, threat: self.threat.standing(&self.run) }
+        Says {
+            policy: PolicyStatus { status, in_force },
+            threat: shell::standing(&self.threat, &self.run),
+        }
     }
 
     fn say_how_it_stands(&mut self) -> Option<CheckInAnswer> {
@@ -171,7 +167,7 @@ impl<'a> Parts<'a> {
     fn let_catch_up(&mut self, answer: CheckInAnswer) -> CheckInAnswer {
         let says = self.says();
         let Self { run, exchange, policy, threat, .. } = self;
-        rollback::let_catch_up(answer, run, exchange, says, policy, threat.order())
+        rollback::let_catch_up(answer, run, exchange, says, policy, threat)
     }
 
     /// Another program manages this host's firewall: nothing is changed, and the platform is informed.
@@ -186,52 +182,8 @@ impl<'a> Parts<'a> {
         self.say_how_it_stands();
     }
 
-    /// Saves the positions, then delivers waiting reports.
-    fn finish(mut self, before: &Before) -> Result<Outcome, CycleError> {
-        let status = self.status();
-        self.run.problems.extend(routes::problems(&self.exchange.client.routes()));
-        let says = self.says();
-        self.exchange.tell_the_rest(&mut self.run, says);
-        self.run.problems.append(&mut self.exchange.take_findings());
-        self.run.tell_once();
-        self.remember(before);
-        commands::publish_debug_log(&mut self.run, LogEnd::Open);
-        self.run.state.save_progress(&self.run.progress)?;
-        reached::step(Step::Saved);
-        self.delivery.settle_losses()?;
-        self.delivery.move_outbox(&mut self.run)?;
-        reached::step(Step::Spooled);
-        let (lost, pause) = (self.run.progress.lost, self.run.progress.reports_after);
-        self.delivery.deliver(&mut self.run, &mut self.exchange);
-        let standing = self.says().policy;
-        let mut diagnosing = Diagnosing {
-            run: &mut self.run,
-            exchange: &mut self.exchange,
-            delivery: &mut self.delivery,
-            standing,
-            last_known_good: self.policy.proven().map(|known| known.ruleset.in_force()),
-            system: os::diagnostic_facts,
-        };
-        diagnosing.serve()?;
-        diagnosing.leave();
-        commands::publish_debug_log(&mut self.run, LogEnd::Open);
-        self.exchange.keep_session(&mut self.run);
-        let routes = self.exchange.routes(&self.run);
-        let progress = &mut self.run.progress;
-        let is_unsaved =
-            progress.lost != lost || progress.reports_after != pause || !progress.outbox.is_empty();
-        if is_unsaved || routes != progress.routes {
-            progress.routes = routes;
-            self.run.state.save_progress(progress)?;
-        }
-        self.exchange.client.hand_over(&self.run.options.connection);
-        // Whatever prevented the delivery of reports may have prevented the check-in before.
-        self.run.tell_once();
-        Ok(self.outcome(status))
-    }
-
     /// The status computed from the results of the parts.
-    fn status(&self) -> RunStatus {
+    pub(super) fn status(&self) -> RunStatus {
         let results = PartResults {
             ownership: self.ownership,
             policy: self.policy.failure(),
@@ -242,30 +194,7 @@ impl<'a> Parts<'a> {
         results.status()
     }
 
-    /// Saves what the next run needs to know about this one.
-    fn remember(&mut self, before: &Before) {
-        let run = &mut self.run;
-        run.progress.last_run = Some(run.now());
-        run.progress.routes = self.exchange.routes(run);
-        let proxies = &run.config.proxies;
-        if !run.progress.proxies.as_ref().is_some_and(|mark| mark.is_of(proxies)) {
-            run.progress.proxies = Some(ProxiesMark::new(proxies, run.surroundings.random()));
-        }
-        let routes = run.progress.routes.clone();
-        let happened = Happened {
-            before,
-            contact: self.exchange.contact(),
-            in_force: self.policy.in_force(),
-            change: self.policy.change(),
-            threat: self.threat.change(),
-            routes: &routes,
-            spool_losses: self.delivery.losses(),
-        };
-        agent_events::tell(run, &happened);
-        run.progress.problems = run.problems.clone();
-    }
-
-    fn outcome(self, status: RunStatus) -> Outcome {
+    pub(super) fn outcome(self, status: RunStatus) -> Outcome {
         let in_force = self.policy.in_force();
         let known = self.policy.proven().filter(|_| in_force.is_some());
         Outcome {
@@ -279,7 +208,7 @@ impl<'a> Parts<'a> {
             events: self.events,
             delivered: self.delivery.delivered(),
             waiting: self.delivery.waiting(),
-            threat: self.threat.outcome(&self.run),
+            threat: shell::outcome(&self.threat, &self.run),
             live: self.policy.live(),
             generation: self.run.progress.generation.as_ref().map(|(_, known)| *known),
             heard: self.exchange.heard().clone(),
@@ -308,7 +237,7 @@ impl crate::core::cycle::Cycle for Parts<'_> {
         self.policy.checked(looked, shell!(self))?;
         let recorded = os::read_flows(&mut self.run, &mut firewall, &self.policy);
         let mut recorded = self.policy.checked(recorded, shell!(self))?;
-        recorded.matches = self.threat.read_matches(&mut self.run);
+        recorded.matches = report::read_matches(&mut self.threat, &mut self.run);
         reached::step(Step::Collected);
         Ok(Look { firewall, recorded })
     }
@@ -319,7 +248,7 @@ impl crate::core::cycle::Cycle for Parts<'_> {
     }
 
     fn settle_threats(&mut self) {
-        self.threat_work().settle();
+        self.with_threats(|threats| threats.settle());
     }
 
     fn check_in(&mut self) -> Option<CheckInAnswer> {
@@ -337,16 +266,19 @@ impl crate::core::cycle::Cycle for Parts<'_> {
     }
 
     fn follow_threats(&mut self, answer: Option<&CheckInAnswer>) {
-        self.threat_work().follow(answer);
+        self.with_threats(|threats| threats.follow(answer));
     }
 
     fn tell(&mut self, seen: Option<Look>) {
         let Some(Look { firewall, recorded }) = seen else { return };
-        let losses = self.delivery.look_at_losses();
+        let losses = {
+            let Self { run, exchange, spool, delivery, .. } = self;
+            delivery.look_at_losses(&HostMail::new(run, exchange, spool))
+        };
         let (events, RecordedMatches { matches, logged, bound }) =
             os::tell_flows(&mut self.run, recorded, &self.policy, &firewall, losses.items);
         self.events += events;
-        self.threat.tell_matches(&mut self.run, matches, &logged, bound.as_ref());
+        report::tell_matches(&mut self.threat, &mut self.run, matches, &logged, bound.as_ref());
         programmed_report::tell_ports(&mut self.run);
     }
 

@@ -8,6 +8,7 @@ use xshield_wire::threat::ThreatOrder;
 
 use crate::core::known_good::LastKnownGood;
 use crate::core::policy::PolicyPart;
+use crate::core::threat::ThreatPart;
 use crate::exchange::{Exchange, Says};
 use crate::progress::Progress;
 use crate::run::Run;
@@ -20,12 +21,6 @@ pub(crate) struct Holds<'a> {
 }
 
 impl Holds<'_> {
-    /// The oldest acceptable threat order.
-    pub(crate) fn threat_floor(&self, progress: &Progress) -> u64 {
-        let held = self.order.map_or(0, |order| order.sequence);
-        progress.threat.floor.max(held)
-    }
-
     /// The newest that the platform signed for this host, as evidence.
     pub(crate) fn evidence(&self, progress: &Progress) -> Held {
         let read = |bytes: &[u8]| Envelope::from_bytes(bytes).ok();
@@ -47,15 +42,15 @@ pub(crate) fn let_catch_up(
     exchange: &mut Exchange<'_>,
     says: Says,
     policy: &PolicyPart,
-    order: Option<&Verified<ThreatOrder>>,
+    threat: &ThreatPart,
 ) -> CheckInAnswer {
-    let holds = Holds { ruleset: policy.proven(), order };
+    let holds = Holds { ruleset: policy.proven(), order: threat.order() };
     let is_behind = |answer: &CheckInAnswer, progress: &Progress| {
         let ruleset = answer.wanted.map(|wanted| wanted.revision);
-        let threat = answer.threat.map(|wanted| wanted.sequence);
+        let sequence = answer.threat.map(|wanted| wanted.sequence);
         let floor = policy.floor(progress.ruleset_floor()).revision;
         ruleset.is_some_and(|revision| revision < floor)
-            || threat.is_some_and(|sequence| sequence < holds.threat_floor(progress))
+            || sequence.is_some_and(|sequence| sequence < threat.floor(&progress.threat))
     };
     if !is_behind(&answer, &run.progress) {
         return answer;

@@ -20,6 +20,8 @@ pub(crate) struct Run<'a> {
     pub(crate) options: &'a RunOptions,
     pub(crate) state: &'a StateDirectory,
     pub(crate) host: &'a HostFacts,
+    /// The host's memory in bytes, 0 when it is not known: it bounds the threat list.
+    pub(crate) memory: u64,
     pub(crate) resolver: &'a Resolver,
     /// The remembered state.
     pub(crate) progress: Progress,

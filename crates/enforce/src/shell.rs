@@ -12,14 +12,14 @@ use crate::core::known_good::LastKnownGood;
 use crate::core::ports::{
     Fetched, Host, Log, NotWritten, Platform, PolicyStatus, Records, WaysOut,
 };
+use crate::core::threat::ThreatPart;
 use crate::exchange::{Exchange, Says};
 use crate::os::{self, Capabilities, ListeningSocket};
 use crate::problems::chain;
 use crate::rollback::{self, Holds};
 use crate::run::Run;
 use crate::step::Step;
-use crate::threat::ThreatPart;
-use crate::{endpoints, facts, reached, trace};
+use crate::{endpoints, facts, reached, threat, trace};
 
 /// The other parts of a run, as the policy part uses them.
 pub(crate) struct Shell<'r, 'a> {
@@ -32,7 +32,7 @@ pub(crate) struct Shell<'r, 'a> {
 
 impl Shell<'_, '_> {
     fn says(&self, policy: PolicyStatus) -> Says {
-        Says { policy, threat: self.threat.standing(self.run) }
+        Says { policy, threat: threat::shell::standing(self.threat, self.run) }
     }
 }
 

@@ -431,7 +431,7 @@ fn a_ruleset_that_can_t_be_written_down_is_never_said_to_be_in_force() -> Result
         for round in 0..3 {
             let run = run_on(&shop, "app")?;
             ensure!(run.status() == "reverted", "round {round}: {run:?}");
-            ensure!(run.json["problems"].to_string().contains("could not be written"), "{run:?}");
+            ensure!(run.json["problems"].to_string().contains("could not be saved"), "{run:?}");
             ensure!(in_force(&shop)? == Policy::Open, "round {round}");
             let many = Kernel::read(app)?.programmed();
             ensure!(!many.iter().any(|item| item.contains("many/r")), "round {round}");

@@ -64,3 +64,49 @@ pub(crate) fn enforce(cycle: &mut impl Cycle) {
     cycle.tell(seen.ok());
     cycle.install_boot_unit();
 }
+
+/// How a run ends: what was found is reported, and what the next run is to know is written.
+pub(crate) trait Conclusion {
+    /// Why the run's findings could not be made to outlive it.
+    type Error;
+
+    /// Reports to the platform, in a check-in, what was found since the last one.
+    fn report_the_rest(&mut self);
+
+    /// Writes positions and outbox to disk, in one file.
+    ///
+    /// # Errors
+    /// When they can't be written: then the next run reads from the positions before.
+    fn save(&mut self) -> Result<(), Self::Error>;
+
+    /// Moves the outbox into the spool.
+    ///
+    /// # Errors
+    /// When the spool can't be written: then the next run moves it.
+    fn fill_spool(&mut self) -> Result<(), Self::Error>;
+
+    /// Delivers what waits in the spool.
+    fn deliver(&mut self);
+
+    /// Collects and uploads the diagnostics that are wanted.
+    ///
+    /// # Errors
+    /// When what became of them can't be written.
+    fn serve_diagnostics(&mut self) -> Result<(), Self::Error>;
+
+    /// Writes to disk what delivery has changed.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn save_again(&mut self) -> Result<(), Self::Error>;
+}
+
+/// Nothing is delivered before it is on disk together with the position up to which it was read.
+pub(crate) fn conclude<C: Conclusion>(run: &mut C) -> Result<(), C::Error> {
+    run.report_the_rest();
+    run.save()?;
+    run.fill_spool()?;
+    run.deliver();
+    run.serve_diagnostics()?;
+    run.save_again()
+}

@@ -22,6 +22,7 @@
 //! its end from the results of its parts.
 
 pub(crate) mod cycle;
+pub(crate) mod delivery;
 pub(crate) mod hits;
 pub mod holding;
 pub mod kernel;
@@ -33,3 +34,4 @@ pub(crate) mod result;
 mod sight;
 #[cfg(test)]
 mod tests;
+pub(crate) mod threat;

@@ -57,6 +57,25 @@ pub enum Change {
     Reverted,
 }
 
+/// What was done about the threat list in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ThreatChange {
+    /// Nothing: what is wanted was there.
+    #[default]
+    None,
+    /// A whole list was loaded.
+    Loaded,
+    /// The list was changed in one transaction.
+    Changed,
+    /// What is done about it was changed; the list stayed.
+    Posture,
+    /// It was not as it was left, and was put right.
+    Repaired,
+    /// It was taken out.
+    Removed,
+}
+
 /// Whether the platform was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

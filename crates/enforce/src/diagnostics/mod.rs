@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use xshield_host::files::{self, Access, FileError};
+use xshield_host::spool::Spool;
 use xshield_wire::control::{UPLOAD_MAX, UPLOAD_PIECE, UploadState};
 use xshield_wire::message::{CommandResult, InForce, ProgramKind, ReportBody};
 use xshield_wire::telemetry::{AgentEvent, AgentEventKind};
@@ -18,8 +19,9 @@ use xshield_wire::telemetry::{AgentEvent, AgentEventKind};
 pub(crate) use self::collect::SystemFacts;
 use self::collect::{Found, collect};
 use crate::client::ContactError;
+use crate::core::delivery::Delivery;
 use crate::core::ports::PolicyStatus;
-use crate::delivery::{Delivery, DeliveryError};
+use crate::delivery::{DeliveryError, HostMail};
 use crate::exchange::Exchange;
 use crate::problems::{chain, problem};
 use crate::progress::WantedDiagnostics;
@@ -69,7 +71,9 @@ pub(crate) struct Diagnosing<'r, 'a> {
     pub(crate) run: &'r mut Run<'a>,
     pub(crate) exchange: &'r mut Exchange<'a>,
     pub(crate) delivery: &'r mut Delivery,
-    /// The policy's state.
+    /// Reports that wait on disk.
+    pub(crate) spool: &'r mut Spool,
+    /// How the host stands.
     pub(crate) standing: PolicyStatus,
     /// The ruleset that a restart would restore.
     pub(crate) last_known_good: Option<InForce>,
@@ -99,9 +103,7 @@ impl Diagnosing<'_, '_> {
         for id in ended {
             let _ = std::fs::remove_file(self.archive_path(&id));
         }
-        self.delivery.move_outbox(self.run)?;
-        self.delivery.deliver(self.run, self.exchange);
-        Ok(())
+        HostMail::new(self.run, self.exchange, self.spool).deliver_outbox(self.delivery)
     }
 
     fn found(&self) -> Found {
@@ -109,7 +111,7 @@ impl Diagnosing<'_, '_> {
             secrets: self.exchange.client.secrets(),
             standing: self.standing.clone(),
             last_known_good: self.last_known_good,
-            waiting: self.delivery.waiting_now(),
+            waiting: self.spool.waiting(),
             system: self.system,
         }
     }

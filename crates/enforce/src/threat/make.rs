@@ -12,38 +12,26 @@ use xshield_threat::plan::{self, Costs, Expansion, Moves};
 use xshield_wire::Bytes;
 use xshield_wire::threat::ListName;
 
-use super::error::ThreatFailure;
-use super::store::{KeptList, Store, open};
+use super::error::ListFileError;
+use super::store::{Store, open};
+use crate::core::threat::lists::{ElementChange, ExpectedList, KeptList, Made};
 
 /// The most elements that one transaction may change. A larger change is put in force as a whole list, which
 /// takes a bounded amount of memory.
 const MOST_MOVED: usize = 200_000;
 
-/// A list on disk that is not in the kernel yet.
-pub(crate) struct Made {
-    pub(crate) list: KeptList,
-    /// What turns the current list in the kernel into it; `None`: it has to be loaded as a whole.
-    pub(crate) change: Option<ElementChange>,
-}
-
-/// Elements to add and to delete.
-pub(crate) struct ElementChange {
-    pub(crate) adds: Vec<IpNet>,
-    pub(crate) removes: Vec<IpNet>,
-}
-
-/// Saves the list of a snapshot. `name` is the list that must result.
+/// Writes down the list of a snapshot. `name` says what it must be.
 pub(crate) fn from_snapshot(
     store: &Store,
     snapshot: &Path,
     name: &ExpectedList<'_>,
-) -> Result<Made, ThreatFailure> {
+) -> Result<Made, ListFileError> {
     let mut snapshot = open(snapshot)?;
     let unpack = |file: &mut File| keep::unpack(&mut snapshot, name.to, file);
     let (trailer, tally) = store.write_list(name.to, unpack)?;
     let expansion = tally.cheapest(Costs::KERNEL);
     let list = KeptList {
-        name: name.of(trailer)?,
+        name: name_of(name, trailer)?,
         counts: kernel_counts(tally.counts(expansion))?,
         expanded_from: (expansion.v4_from, expansion.v6_from),
     };
@@ -56,40 +44,30 @@ pub(crate) fn from_change(
     delta: &Path,
     base: &KeptList,
     name: &ExpectedList<'_>,
-) -> Result<Made, ThreatFailure> {
+) -> Result<Made, ListFileError> {
     let mut delta = open(delta)?;
     let (mut first, mut second) = (store.open(base)?, store.open(base)?);
     let (trailer, moves) = store.write_list(name.to, |file| {
         keep::rewrite([&mut first, &mut second], &mut delta, name.to, file)
     })?;
     let counts = counts_after(base, &moves)?;
-    let list = KeptList { name: name.of(trailer)?, counts, expanded_from: base.expanded_from };
+    let list =
+        KeptList { name: name_of(name, trailer)?, counts, expanded_from: base.expanded_from };
     Ok(Made { list, change: element_change(&moves, base.expansion()) })
 }
 
-/// The list that must result.
-pub(crate) struct ExpectedList<'a> {
-    /// The digest that the path promises.
-    pub(crate) to: xshield_threat::Digest,
-    /// The ordered list.
-    pub(crate) ordered: &'a ListName,
-    /// The previous revision: an intermediate list must be at least as new.
-    pub(crate) before: u64,
-}
-
-impl ExpectedList<'_> {
-    fn of(&self, trailer: Trailer) -> Result<ListName, ThreatFailure> {
-        let entries = trailer.v4 + trailer.v6;
-        if self.to.0 != self.ordered.digest.0 {
-            let digest = Bytes(self.to.0);
-            let revision = self.before;
-            let (least_confidence, whole_entries) = (0, entries);
-            return Ok(ListName { revision, digest, entries, least_confidence, whole_entries });
-        }
-        match entries == self.ordered.entries {
-            true => Ok(self.ordered.clone()),
-            false => Err(ThreatFailure::WrongList),
-        }
+/// The name of a list that was made, when it is the expected one.
+fn name_of(expected: &ExpectedList<'_>, trailer: Trailer) -> Result<ListName, ListFileError> {
+    let entries = trailer.v4 + trailer.v6;
+    if expected.to.0 != expected.ordered.digest.0 {
+        let digest = Bytes(expected.to.0);
+        let revision = expected.before;
+        let (least_confidence, whole_entries) = (0, entries);
+        return Ok(ListName { revision, digest, entries, least_confidence, whole_entries });
+    }
+    match entries == expected.ordered.entries {
+        true => Ok(expected.ordered.clone()),
+        false => Err(ListFileError::WrongList),
     }
 }
 
@@ -103,13 +81,13 @@ fn element_change(moves: &Moves, expansion: Expansion) -> Option<ElementChange> 
     Some(ElementChange { adds, removes })
 }
 
-fn counts_after(base: &KeptList, moves: &Moves) -> Result<Counts, ThreatFailure> {
+fn counts_after(base: &KeptList, moves: &Moves) -> Result<Counts, ListFileError> {
     let expansion = base.expansion();
     let adds = Counts::count(moves.elements_new(expansion).map(IpNet::from));
     let removes = Counts::count(moves.elements_gone(expansion).map(IpNet::from));
-    let sum = |base: u32, adds: u32, removes: u32| -> Result<u32, ThreatFailure> {
+    let sum = |base: u32, adds: u32, removes: u32| -> Result<u32, ListFileError> {
         let sum = base.checked_sub(removes).and_then(|rest| rest.checked_add(adds));
-        sum.ok_or(ThreatFailure::TooManyElements)
+        sum.ok_or(ListFileError::TooManyElements)
     };
     Ok(Counts {
         hosts4: sum(base.counts.hosts4, adds.hosts4, removes.hosts4)?,
@@ -119,8 +97,8 @@ fn counts_after(base: &KeptList, moves: &Moves) -> Result<Counts, ThreatFailure>
     })
 }
 
-fn kernel_counts(counts: plan::Counts) -> Result<Counts, ThreatFailure> {
-    let number = |count: u64| u32::try_from(count).map_err(|_| ThreatFailure::TooManyElements);
+fn kernel_counts(counts: plan::Counts) -> Result<Counts, ListFileError> {
+    let number = |count: u64| u32::try_from(count).map_err(|_| ListFileError::TooManyElements);
     Ok(Counts {
         hosts4: number(counts.v4_hosts)?,
         nets4: number(counts.v4_intervals)?,

@@ -5,28 +5,22 @@
 //! | `order` | the order in force, as it was signed | fetched again |
 //! | `lists` | the stored lists, their form in the kernel, and the posture | fetched whole |
 //! | `DIGEST.list` | a list, prefix by prefix ([`xshield_threat::codec::flat`]) | fetched whole |
-//!
-//! Before a list is put into the kernel, it is a file here and `lists` names it as prepared; once it is in
-//! the kernel, `lists` names it as current. So at any time, even after a kill, the list in the kernel is one
-//! of the two.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use xshield_firewall::plan;
-use xshield_firewall::threat::{Counts, ListName as KernelName, Posture};
 use xshield_host::files::{self, FileError};
 use xshield_policy::AssetId;
 use xshield_threat::Digest;
 use xshield_threat::keep::KeepError;
-use xshield_threat::plan::Expansion;
 use xshield_wire::keys::PolicyPublicKey;
-use xshield_wire::threat::{ListName, ThreatOrder};
+use xshield_wire::threat::ThreatOrder;
 use xshield_wire::{Verified, envelope};
 
-use super::error::ThreatFailure;
+use super::error::ListFileError;
+use crate::core::threat::lists::{KeptList, Lists};
 use crate::problems::problem;
 use crate::state::{Repaired, StateDirectory, THREAT_DIRECTORY};
 
@@ -45,62 +39,7 @@ struct StoredOrder {
     envelope: String,
 }
 
-/// A list on disk, and its form in the kernel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct KeptList {
-    pub(crate) name: ListName,
-    pub(crate) counts: Counts,
-    /// The prefix lengths from which IPv4 and IPv6 prefixes are single addresses in the kernel. Changes keep
-    /// them, since others result in another set of elements.
-    pub(crate) expanded_from: (u8, u8),
-}
-
-impl KeptList {
-    pub(crate) fn digest(&self) -> Digest {
-        Digest(self.name.digest.0)
-    }
-
-    pub(crate) fn expansion(&self) -> Expansion {
-        let (v4_from, v6_from) = self.expanded_from;
-        Expansion { v4_from, v6_from }
-    }
-
-    /// The name by which the kernel identifies the list.
-    pub(crate) fn kernel_name(&self) -> KernelName {
-        let digest = plan::Digest(self.name.digest.0);
-        KernelName { revision: self.name.revision, digest, counts: self.counts }
-    }
-
-    pub(crate) fn elements(&self) -> u64 {
-        let Counts { hosts4, nets4, hosts6, nets6 } = self.counts;
-        [hosts4, nets4, hosts6, nets6].into_iter().map(u64::from).sum()
-    }
-}
-
-/// The stored lists.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct Lists {
-    /// The list in the kernel.
-    pub(crate) current: Option<KeptList>,
-    /// The list that is being put into the kernel, or was just put there.
-    pub(crate) prepared: Option<KeptList>,
-    /// The modes and failsafe of the list in the kernel.
-    pub(crate) posture: Option<Posture>,
-    pub(crate) stay: Stay,
-}
-
-/// Whether the lists are to be kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Stay {
-    #[default]
-    Staying,
-    /// They are being removed; a kill may have interrupted that.
-    Leaving,
-}
-
-/// The directory of orders and lists.
+/// The directory.
 #[derive(Debug)]
 pub(crate) struct Store {
     root: PathBuf,
@@ -134,7 +73,7 @@ impl Store {
         }
     }
 
-    pub(crate) fn save_order(&self, order: &Verified<ThreatOrder>) -> Result<(), ThreatFailure> {
+    pub(crate) fn save_order(&self, order: &Verified<ThreatOrder>) -> Result<(), ListFileError> {
         let envelope = String::from_utf8_lossy(order.envelope()).into_owned();
         self.write(ORDER, &StoredOrder { asset: order.asset.clone(), envelope })
     }
@@ -144,12 +83,12 @@ impl Store {
         Ok(self.read(LISTS, repaired)?.unwrap_or_default())
     }
 
-    pub(crate) fn save_lists(&self, lists: &Lists) -> Result<(), ThreatFailure> {
+    pub(crate) fn save_lists(&self, lists: &Lists) -> Result<(), ListFileError> {
         self.write(LISTS, lists)
     }
 
-    /// Opens a list. Its content is only verified once it was read to its end.
-    pub(crate) fn open(&self, list: &KeptList) -> Result<File, ThreatFailure> {
+    /// Opens a list. What is read is the one that is asked for only when its end was reached.
+    pub(crate) fn open(&self, list: &KeptList) -> Result<File, ListFileError> {
         open(&self.list(list.digest()))
     }
 
@@ -163,7 +102,7 @@ impl Store {
         &self,
         digest: Digest,
         write: impl FnOnce(&mut File) -> Result<T, KeepError>,
-    ) -> Result<T, ThreatFailure> {
+    ) -> Result<T, ListFileError> {
         let unfinished = self.root.join(UNFINISHED);
         let mut file = self.begin(&unfinished)?;
         let written = write(&mut file)?;
@@ -180,8 +119,8 @@ impl Store {
         self.root.join(format!("{FETCHED}{number}"))
     }
 
-    /// Creates a new file with access for the owner only, replacing a leftover.
-    pub(crate) fn begin(&self, path: &Path) -> Result<File, ThreatFailure> {
+    /// A new file, for the owner alone, in the place of a leftover.
+    pub(crate) fn begin(&self, path: &Path) -> Result<File, ListFileError> {
         self.make()?;
         files::private_file(path).map_err(failed("making", path))
     }
@@ -232,25 +171,25 @@ impl Store {
         }
     }
 
-    fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), ThreatFailure> {
+    fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), ListFileError> {
         self.make()?;
         Ok(files::write_state(&self.root.join(name), value)?)
     }
 
-    fn make(&self) -> Result<(), ThreatFailure> {
+    fn make(&self) -> Result<(), ListFileError> {
         files::private_directory(&self.root).map_err(failed("making", &self.root))
     }
 }
 
 /// Opens a list or a fetched file.
-pub(crate) fn open(path: &Path) -> Result<File, ThreatFailure> {
-    let unreadable = |source| ThreatFailure::Unreadable { path: path.to_owned(), source };
+pub(crate) fn open(path: &Path) -> Result<File, ListFileError> {
+    let unreadable = |source| ListFileError::Unreadable { path: path.to_owned(), source };
     File::open(path).map_err(unreadable)
 }
 
 fn failed<'a>(
     action: &'static str,
     path: &'a Path,
-) -> impl FnOnce(io::Error) -> ThreatFailure + 'a {
-    move |source| ThreatFailure::File { action, path: path.to_owned(), source }
+) -> impl FnOnce(io::Error) -> ListFileError + 'a {
+    move |source| ListFileError::File { action, path: path.to_owned(), source }
 }

@@ -13,11 +13,11 @@ use xshield_wire::threat::ListName;
 
 use crate::config::Config;
 use crate::core::known_good::LastKnownGood;
+use crate::core::threat::{ThreatFailure, ThreatPart};
 use crate::os::{ThreatTable, open_threat_table};
 use crate::state::{Repaired, StateDirectory, THREAT_DIRECTORY};
-use crate::threat::error::ThreatFailure;
-use crate::threat::part::{ThreatPart, holds};
 use crate::threat::progress::ThreatProgress;
+use crate::threat::shell;
 use crate::threat::store::Store;
 use crate::verb_error::VerbError;
 
@@ -45,7 +45,8 @@ pub(crate) fn status(
     progress: &ThreatProgress,
     repaired: &mut Repaired,
 ) -> Result<ThreatStatus, VerbError> {
-    let threats = ThreatPart::of(state, &config.keys_of_stored(), repaired, open_threat_table)?;
+    let threats =
+        shell::read(state, &config.keys_of_stored(), repaired, Box::new(open_threat_table))?;
     let state = match open_threat_table() {
         Err(FirewallError::NoThreatList) => ThreatState::Absent,
         table => table?.state()?,
@@ -77,34 +78,35 @@ pub(crate) fn restore(
     known: Option<&LastKnownGood>,
     repaired: &mut Repaired,
 ) -> Result<Option<ListName>, VerbError> {
-    let mut threats = ThreatPart::of(state, &config.keys_of_stored(), repaired, open_threat_table)?;
-    threats.restore(known).map_err(|error| VerbError::Threat(Box::new(error)))
+    let mut threats =
+        shell::read(state, &config.keys_of_stored(), repaired, Box::new(open_threat_table))?;
+    restored(&mut threats, &Store::new(state), known)
+        .map_err(|error| VerbError::Threat(Box::new(error)))
 }
 
-impl ThreatPart {
-    fn restore(
-        &mut self,
-        known: Option<&LastKnownGood>,
-    ) -> Result<Option<ListName>, ThreatFailure> {
-        let (Some(list), Some(mut posture)) =
-            (self.lists.current.clone(), self.lists.posture.clone())
-        else {
-            return Ok(None);
-        };
-        if let Some(order) = &self.order {
-            (posture.inbound, posture.outbound) = (order.inbound, order.outbound);
-        }
-        if let Some(known) = known {
-            posture.failsafe = known.ruleset.bind_failsafe(&known.facts);
-        }
-        let found = self.table()?.state()?;
-        if holds(&found, &list) {
-            self.table()?.set_posture(&posture)?;
-        } else {
-            self.load(&list, &posture)?;
-        }
-        Ok(Some(list.name))
+fn restored(
+    threats: &mut ThreatPart,
+    store: &Store,
+    known: Option<&LastKnownGood>,
+) -> Result<Option<ListName>, ThreatFailure> {
+    let (Some(list), Some(mut posture)) =
+        (threats.lists.current.clone(), threats.lists.posture.clone())
+    else {
+        return Ok(None);
+    };
+    if let Some(order) = &threats.order {
+        (posture.inbound, posture.outbound) = (order.inbound, order.outbound);
     }
+    if let Some(known) = known {
+        posture.failsafe = known.ruleset.bind_failsafe(&known.facts);
+    }
+    let found = threats.table()?.state()?;
+    if list.is_held_by(&found) {
+        threats.table()?.set_posture(&posture)?;
+    } else {
+        threats.load(&list, &posture, shell::elements(store, &list)?)?;
+    }
+    Ok(Some(list.name))
 }
 
 /// What the kernel holds about one address.

@@ -14,7 +14,7 @@ use crate::programmed::Generation;
 /// A host's threat list in its firewall. Every change is one transaction, or is prepared beside the list in
 /// force until one transaction switches to it: after any failure the list that was in force is still in
 /// force, complete.
-pub trait ListTable: Send {
+pub trait ListTable {
     /// A number that changes with any change that may concern the list.
     ///
     /// # Errors

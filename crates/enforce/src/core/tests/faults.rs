@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::fake::{Behaviour, Brings, Call, Fault, Model, Nft, Wfp, World, all_open, verdicts_of};
+use super::fake::{
+    Behaviour, Brings, Call, Fault, Files, Model, Nft, Reports, Scope, Wfp, World, all_open,
+    verdicts_of,
+};
 use crate::core::result::{Change, RunStatus};
 use crate::step::Step;
 
@@ -20,9 +23,13 @@ enum Begin {
     TrialOver,
     /// The platform's name resolves to another address.
     Moved,
+    /// Another program deleted the threat list.
+    ListGone,
+    /// Another program removed an entry from it.
+    ListDamaged,
 }
 
-const BEGINS: [Begin; 8] = [
+const BEGINS: [Begin; 10] = [
     Begin::New,
     Begin::InForce,
     Begin::Rebooted,
@@ -31,19 +38,38 @@ const BEGINS: [Begin; 8] = [
     Begin::OnTrial,
     Begin::TrialOver,
     Begin::Moved,
+    Begin::ListGone,
+    Begin::ListDamaged,
 ];
 
-const BEHAVIOURS: [Behaviour; 9] = [
-    Behaviour { answers: true, wants: Some(4), brings: Brings::Wanted },
-    Behaviour { answers: true, wants: Some(2), brings: Brings::Wanted },
-    Behaviour { answers: true, wants: None, brings: Brings::Nothing },
-    Behaviour { answers: true, wants: Some(4), brings: Brings::Older(1) },
-    Behaviour { answers: true, wants: Some(4), brings: Brings::Forged },
-    Behaviour { answers: true, wants: Some(4), brings: Brings::OfAnotherHost },
-    Behaviour { answers: true, wants: Some(4), brings: Brings::Cut },
-    Behaviour { answers: true, wants: Some(4), brings: Brings::Nothing },
-    Behaviour { answers: false, wants: None, brings: Brings::Nothing },
+static BEHAVIOURS: [Behaviour; 14] = [
+    Behaviour::well(4),
+    Behaviour::well(2),
+    Behaviour { wants: None, order: None, ..Behaviour::well(4) },
+    Behaviour::bringing(4, Brings::Older(1)),
+    Behaviour::bringing(4, Brings::Forged),
+    Behaviour::bringing(4, Brings::OfAnotherHost),
+    Behaviour::bringing(4, Brings::Cut),
+    Behaviour::bringing(4, Brings::Nothing),
+    Behaviour { files: Files::BadDelta, ..Behaviour::well(4) },
+    Behaviour { files: Files::Whole, ..Behaviour::well(4) },
+    Behaviour { files: Files::Bad, ..Behaviour::well(4) },
+    Behaviour { reports: Reports::Refused, ..Behaviour::well(4) },
+    Behaviour { reports: Reports::Enough, ..Behaviour::well(4) },
+    Behaviour::SILENT,
 ];
+
+/// Every behaviour in the state in which most hosts are; the main ones in the others, and with a
+/// kernel that only differs in how it holds the policy.
+fn behaviours<M: Model>(from: Begin) -> &'static [Behaviour] {
+    static MAIN: [Behaviour; 3] =
+        [Behaviour::well(4), Behaviour::SILENT, Behaviour::bringing(4, Brings::Forged)];
+    match from {
+        Begin::InForce if M::SCOPE == Scope::Everything => &BEHAVIOURS,
+        Begin::InForce | Begin::New => &MAIN,
+        _ => &MAIN[..2],
+    }
+}
 
 fn begin<M: Model>(begin: Begin) -> World<M> {
     if matches!(begin, Begin::New) {
@@ -66,6 +92,8 @@ fn begin<M: Model>(begin: Begin) -> World<M> {
                 world.time_passes();
             }
         }
+        Begin::ListGone => world.list_is_removed(),
+        Begin::ListDamaged => world.list_is_damaged(),
         Begin::Moved => world.set(|sim| sim.endpoint = "192.0.2.201:8443".parse().unwrap()),
     }
     world
@@ -87,6 +115,12 @@ fn is_whole<M: Model>(world: &World<M>, from: Begin, context: &str) {
     let oldest = if matches!(from, Begin::New) { 1 } else { 2 };
     let whole = (oldest..=4).any(|revision| kernel == verdicts_of(revision));
     assert!(whole || (may_be_open && kernel == all_open()), "{context}: {kernel:?}");
+    let list = world.list();
+    let may_be_gone = matches!(from, Begin::New | Begin::ListGone);
+    let may_be_damaged = matches!(from, Begin::ListDamaged);
+    let whole = list.is_some_and(|revision| (oldest..=4).contains(&revision));
+    let excused = (may_be_gone && list.is_none()) || (may_be_damaged && list == Some(0));
+    assert!(whole || excused, "{context}: threat list {list:?}");
 }
 
 /// Two runs without faults, with a platform that wants revision 4, put it in force, whatever happened before.
@@ -101,8 +135,21 @@ fn recovers<M: Model>(world: &World<M>, context: &str) {
     assert_eq!(ended.change, Change::None, "{context}");
     assert_eq!(world.kernel(), verdicts_of(4), "{context}");
     assert_eq!(world.on_disk(), Some(4), "{context}");
-    let told = world.set(|sim| sim.told.clone()).expect("it was told");
-    assert_eq!(told.in_force.map(|claim| claim.revision.0), Some(4), "{context}");
+    assert_eq!(world.list(), Some(4), "{context}");
+    let (policy, threat) = world.set(|sim| sim.told.clone()).expect("it was told");
+    assert_eq!(policy.in_force.map(|claim| claim.revision.0), Some(4), "{context}");
+    assert_eq!(threat.list.map(|claim| claim.revision), Some(4), "{context}");
+    assert_eq!(threat.failure, None, "{context}");
+}
+
+/// No packet is counted twice. Every packet of a listed peer is counted, unless the platform refused its
+/// report; packets that a ruleset counted are lost when a run is killed right after replacing it.
+fn counted_once<M: Model>(world: &World<M>, behaviour: Behaviour, context: &str) {
+    let (counted, real) = world.set(|sim| ((sim.counted.hits, sim.counted.matches), sim.real));
+    assert!(counted.0 <= real.0 && counted.1 <= real.1, "{context}: {counted:?} of {real:?}");
+    if behaviour.reports != Reports::Refused {
+        assert_eq!(counted.1, real.1, "{context}");
+    }
 }
 
 /// Each of these on each kernel.
@@ -131,8 +178,10 @@ fn any_fault_at_any_call_leaves_a_whole_policy_and_the_next_runs_finish<M: Model
     let mut seen: BTreeSet<String> = BTreeSet::new();
     for from in BEGINS {
         let before = begin::<M>(from);
+        (0..3).for_each(|_| before.packet());
+        (0..2).for_each(|_| before.listed_packet());
         let disk = before.on_disk();
-        for behaviour in BEHAVIOURS {
+        for &behaviour in behaviours::<M>(from) {
             let calls = calls_of_a_run(&before, behaviour);
             for (number, call) in calls.iter().enumerate() {
                 seen.insert(format!("{call:?}"));
@@ -156,6 +205,7 @@ fn any_fault_at_any_call_leaves_a_whole_policy_and_the_next_runs_finish<M: Model
                     world.time_passes();
                     is_whole(&world, from, &context);
                     recovers(&world, &context);
+                    counted_once(&world, behaviour, &context);
                     cycles += 3;
                 }
             }
@@ -173,6 +223,14 @@ fn any_fault_at_any_call_leaves_a_whole_policy_and_the_next_runs_finish<M: Model
         Step::Confirmed,
         Step::Remembered,
         Step::Kept,
+        Step::ThreatOrdered,
+        Step::ThreatFetched,
+        Step::ThreatPrepared,
+        Step::ThreatProgrammed,
+        Step::ThreatKept,
+        Step::Saved,
+        Step::Spooled,
+        Step::Delivered,
     ] {
         assert!(seen.contains(&format!("{:?}", Call::Step(step))), "{step} was never reached");
     }
@@ -218,7 +276,7 @@ fn what_can_not_be_trusted_changes_nothing<M: Model>() {
         (Brings::Nothing, RunStatus::Enforcing),
     ] {
         let world = World::<M>::with(2);
-        world.set(|sim| sim.behaviour = Behaviour { answers: true, wants: Some(3), brings });
+        world.set(|sim| sim.behaviour = Behaviour::bringing(3, brings));
         let ended = world.run().expect("nobody kills it");
         assert_eq!((ended.status, ended.change), (status, Change::None), "{brings:?}");
         assert_eq!((world.kernel(), world.on_disk()), (verdicts_of(2), Some(2)), "{brings:?}");
@@ -239,7 +297,7 @@ fn a_table_that_was_too_busy_to_be_read_is_repaired_by_the_next_run<M: Model>() 
         world.set(|sim| sim.fault = Some((at, Fault::Refused)));
         let ended = world.run().expect("nobody kills it");
         assert_eq!((ended.status, ended.in_force), (RunStatus::Failed, None));
-        let told = world.set(|sim| sim.told.clone()).expect("it was told");
+        let (told, _) = world.set(|sim| sim.told.clone()).expect("it was told");
         assert_eq!(told.in_force, None, "what was not read is not said to be in force");
         let codes = world
             .set(|sim| sim.problems.iter().map(|problem| problem.code.clone()).collect::<Vec<_>>());
@@ -262,7 +320,7 @@ fn a_write_that_failed_and_happened_all_the_same_is_found_by_the_next_run<M: Mod
     // No rule was changed since, yet what is on disk differs from the kernel.
     world.set(|sim| {
         sim.fault = None;
-        sim.behaviour = Behaviour::silent();
+        sim.behaviour = Behaviour::SILENT;
     });
     let ended = world.run().expect("nobody kills it");
     assert_eq!(ended.status, RunStatus::PlatformUnreachable);

@@ -4,7 +4,8 @@
 use proptest::prelude::*;
 
 use super::fake::{
-    AtBoot, Behaviour, Brings, Fault, Model, Nft, REVISIONS, Wfp, World, all_open, verdicts_of,
+    AtBoot, Behaviour, Brings, Fault, Files, Model, Nft, REVISIONS, Reports, Wfp, World, all_open,
+    verdicts_of,
 };
 use crate::core::result::RunStatus;
 
@@ -17,6 +18,9 @@ enum Event {
     Reboot,
     TableRemoved,
     TableDisturbed,
+    ListRemoved,
+    ListDamaged,
+    ListFilesLost,
     /// The platform's name resolves to another address.
     Moves(u8),
     /// A revision starts or stops blocking the connection to the platform.
@@ -34,7 +38,22 @@ enum Answer {
     Again(u64),
     /// The newest is announced, but something else is delivered.
     Brings(Brings),
+    /// The newest is announced, but the files of its threat list are not the best.
+    Files(Files),
+    /// Reports are not taken.
+    Reports(Reports),
     Silent,
+}
+
+/// What must be in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum List {
+    /// Nothing: no run has ended well since there was none.
+    Open,
+    /// A whole list.
+    Settled,
+    /// Someone took an entry out, and no run has ended well since.
+    Damaged,
 }
 
 fn answers() -> impl Strategy<Value = Answer> {
@@ -47,6 +66,9 @@ fn answers() -> impl Strategy<Value = Answer> {
             Just(Brings::Cut),
             Just(Brings::Nothing),
         ].prop_map(Answer::Brings),
+        1 => prop_oneof![Just(Files::BadDelta), Just(Files::Whole), Just(Files::Bad)]
+            .prop_map(Answer::Files),
+        1 => prop_oneof![Just(Reports::Refused), Just(Reports::Enough)].prop_map(Answer::Reports),
         1 => Just(Answer::Silent),
     ]
 }
@@ -54,12 +76,15 @@ fn answers() -> impl Strategy<Value = Answer> {
 fn events() -> impl Strategy<Value = Event> {
     let fault = prop_oneof![Just(Fault::Refused), Just(Fault::Unanswered), Just(Fault::Killed),];
     prop_oneof![
-        8 => (answers(), proptest::option::of((0..40usize, fault)))
+        8 => (answers(), proptest::option::of((0..80usize, fault)))
             .prop_map(|(answer, fault)| Event::Run(answer, fault)),
         1 => Just(Event::TimePasses),
         1 => Just(Event::Reboot),
         1 => Just(Event::TableRemoved),
         1 => Just(Event::TableDisturbed),
+        1 => Just(Event::ListRemoved),
+        1 => Just(Event::ListDamaged),
+        1 => Just(Event::ListFilesLost),
         1 => (0..4u8).prop_map(Event::Moves),
         1 => (1..=REVISIONS).prop_map(Event::Cuts),
         2 => (1..5u8).prop_map(Event::Packets),
@@ -82,6 +107,8 @@ fn lives<M: Model>(life: &[Event]) -> Result<(), TestCaseError> {
     let mut disk = None;
     // Whether a run has completed since the host was new, or since the table was deleted.
     let mut settled = false;
+    // The same for the threat list.
+    let mut list = List::Open;
     for &event in life {
         match event {
             Event::Run(answer, fault) => {
@@ -91,15 +118,13 @@ fn lives<M: Model>(life: &[Event]) -> Result<(), TestCaseError> {
                         Behaviour::well(newest)
                     }
                     Answer::Again(revision) => Behaviour::well(revision.min(newest)),
-                    Answer::Brings(Brings::Older(revision)) => Behaviour {
-                        answers: true,
-                        wants: Some(newest),
-                        brings: Brings::Older(revision.min(newest)),
-                    },
-                    Answer::Brings(brings) => {
-                        Behaviour { answers: true, wants: Some(newest), brings }
+                    Answer::Brings(Brings::Older(revision)) => {
+                        Behaviour::bringing(newest, Brings::Older(revision.min(newest)))
                     }
-                    Answer::Silent => Behaviour::silent(),
+                    Answer::Brings(brings) => Behaviour::bringing(newest, brings),
+                    Answer::Files(files) => Behaviour { files, ..Behaviour::well(newest) },
+                    Answer::Reports(reports) => Behaviour { reports, ..Behaviour::well(newest) },
+                    Answer::Silent => Behaviour::SILENT,
                 };
                 world.set(|sim| {
                     sim.behaviour = behaviour;
@@ -108,6 +133,7 @@ fn lives<M: Model>(life: &[Event]) -> Result<(), TestCaseError> {
                 let ended = world.run();
                 if ended.is_some_and(|ended| ended.status == RunStatus::Enforcing) {
                     settled = true;
+                    list = List::Settled;
                 }
             }
             Event::TimePasses => world.time_passes(),
@@ -117,12 +143,24 @@ fn lives<M: Model>(life: &[Event]) -> Result<(), TestCaseError> {
                     AtBoot::Restored => disk.is_some(),
                     AtBoot::Kept => settled,
                 };
+                list = List::Open;
             }
             Event::TableRemoved => {
                 world.table_is_removed();
                 settled = false;
             }
             Event::TableDisturbed => world.table_is_disturbed(),
+            Event::ListRemoved => {
+                world.list_is_removed();
+                list = List::Open;
+            }
+            Event::ListDamaged => {
+                world.list_is_damaged();
+                if list == List::Settled {
+                    list = List::Damaged;
+                }
+            }
+            Event::ListFilesLost => world.list_files_are_lost(),
             Event::Moves(to) => world.set(|sim| {
                 sim.endpoint = format!("192.0.2.{}:8443", 200 + u16::from(to)).parse().unwrap();
             }),
@@ -131,7 +169,10 @@ fn lives<M: Model>(life: &[Event]) -> Result<(), TestCaseError> {
                     sim.cuts.insert(revision);
                 }
             }),
-            Event::Packets(count) => (0..count).for_each(|_| world.packet()),
+            Event::Packets(count) => (0..count).for_each(|_| {
+                world.packet();
+                world.listed_packet();
+            }),
         }
         // The ruleset on disk never becomes older.
         prop_assert!(world.on_disk() >= disk, "{:?} after {disk:?}", world.on_disk());
@@ -141,8 +182,15 @@ fn lives<M: Model>(life: &[Event]) -> Result<(), TestCaseError> {
         let whole = (1..=REVISIONS).any(|revision| kernel == verdicts_of(revision));
         let open = kernel == all_open() && !settled;
         prop_assert!(whole || open, "{kernel:?}, on disk {disk:?}");
-        let (told, real) = world.set(|sim| (sim.hits_told, sim.hits_real));
-        prop_assert!(told <= real, "{told} hits told of {real}");
+        // The kernel holds a complete threat list, unless no run had the time to repair it.
+        match (list, world.list()) {
+            (_, Some(1..)) | (List::Open, _) | (List::Damaged, Some(0)) => {}
+            (_, found) => prop_assert!(false, "{found:?} after {list:?}"),
+        }
+        let counted = world.set(|sim| (sim.counted.hits, sim.counted.matches));
+        let real = world.set(|sim| sim.real);
+        prop_assert!(counted.0 <= real.0, "{} hits counted of {}", counted.0, real.0);
+        prop_assert!(counted.1 <= real.1, "{} matches counted of {}", counted.1, real.1);
     }
     // Whatever happened before: after two undisturbed runs the wanted ruleset is in force.
     world.set(|sim| {
@@ -155,5 +203,6 @@ fn lives<M: Model>(life: &[Event]) -> Result<(), TestCaseError> {
     prop_assert_eq!(ended.status, RunStatus::Enforcing);
     prop_assert_eq!(world.kernel(), verdicts_of(newest));
     prop_assert_eq!(world.on_disk(), Some(newest));
+    prop_assert_eq!(world.list(), Some(newest));
     Ok(())
 }

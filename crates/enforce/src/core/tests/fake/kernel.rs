@@ -11,12 +11,24 @@ pub(in crate::core::tests) enum AtBoot {
     Kept,
 }
 
+/// What is tested with a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::core::tests) enum Scope {
+    /// All behaviours of the platform.
+    Everything,
+    /// Those that concern the policy: the rest is the same with every kernel.
+    Policy,
+}
+
 /// A kernel in memory, and events that runs do not cause.
 pub(in crate::core::tests) trait Model:
     Kernel<Capabilities: Clone> + Clone + 'static
 {
     /// Which ruleset is in force when the host has restarted.
     const AT_BOOT: AtBoot;
+
+    /// What is tested with it.
+    const SCOPE: Scope;
 
     /// Without any ruleset.
     fn new() -> Self;
@@ -43,7 +55,7 @@ pub(in crate::core::tests) trait Model:
     fn counts_a_packet(&mut self) -> bool;
 }
 
-fn refused(fault: Fault) -> FirewallError {
+pub(super) fn refused(fault: Fault) -> FirewallError {
     let action = "doing it";
     match fault {
         Fault::Unanswered => FirewallError::NoAnswer { action },
@@ -55,7 +67,7 @@ fn refused(fault: Fault) -> FirewallError {
 }
 
 /// The error of reading while others change the table faster than it is read.
-fn unread(fault: Fault) -> FirewallError {
+pub(super) fn unread(fault: Fault) -> FirewallError {
     let action = "reading it";
     match fault {
         Fault::Unanswered => FirewallError::NoAnswer { action },

@@ -61,6 +61,7 @@ pub(in crate::core::tests) struct Nft {
 
 impl Model for Nft {
     const AT_BOOT: AtBoot = AtBoot::Restored;
+    const SCOPE: Scope = Scope::Everything;
 
     fn new() -> Self {
         Self { table: Table::default(), generation: 1 }

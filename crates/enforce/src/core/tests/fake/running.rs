@@ -5,25 +5,28 @@ use super::*;
 /// The other parts of a run.
 pub(super) struct Running<M: Model> {
     pub(super) world: World<M>,
-    pub(super) floor: RulesetVersion,
+    pub(super) progress: Progress,
     pub(super) contact: Contact,
     pub(super) failure: Option<ContactFailure>,
+    /// What the next check-in says about the threat list.
+    pub(super) threat: Option<ThreatStanding>,
 }
 
 impl<M: Model> Running<M> {
     fn check_in(&mut self, call: Call, standing: PolicyStatus) -> Option<CheckInAnswer> {
+        let threat = self.threat.clone().expect("it is refreshed before each check-in");
         let act = |sim: &mut Sim<M>| {
             if !sim.is_reached() {
                 return None;
             }
-            sim.hear(standing);
+            sim.hear(standing, threat);
             Some(CheckInAnswer {
                 version: VERSION,
                 wanted: sim.behaviour.wants.map(wanted),
                 commands: Vec::new(),
                 next_check_in: 60,
                 time: 0,
-                threat: None,
+                threat: sim.behaviour.order.map(wanted_order),
                 configuration: None,
                 seen: None,
                 problems: Vec::new(),
@@ -45,7 +48,7 @@ impl<M: Model> Running<M> {
 impl<M: Model> Records for Running<M> {
     fn write_down(&mut self, known: &LastKnownGood) -> Result<(), NotWritten> {
         let act = |sim: &mut Sim<M>| {
-            sim.disk = Some(known.clone());
+            sim.disk.known_good = Some(known.clone());
             Ok(())
         };
         let fail = |_| Err(NotWritten { reason: "no space left on device".to_owned() });
@@ -53,11 +56,11 @@ impl<M: Model> Records for Running<M> {
     }
 
     fn raise_floor(&mut self, ruleset: &Verified<Ruleset>) {
-        self.floor = self.floor.max(ruleset.version());
+        self.progress.raise_floor(ruleset);
     }
 
     fn floor(&self) -> RulesetVersion {
-        self.floor
+        self.progress.ruleset_floor()
     }
 }
 
@@ -76,7 +79,7 @@ impl<M: Model> Host<M::Capabilities> for Running<M> {
     }
 
     fn introduce_open_connections(&mut self) {
-        self.step(Step::Introduced);
+        Log::step(self, Step::Introduced);
     }
 
     fn look_at_forwarding(&mut self, _: &Ruleset, _: &M::Capabilities) {}
@@ -134,7 +137,7 @@ impl<M: Model> Platform for Running<M> {
 
     fn stays_behind(&mut self, wanted: String, floor: String) {
         let text = format!("the platform wants {wanted}, and this host has had {floor}");
-        self.note(Problem { code: "platform-behind".to_owned(), text });
+        Log::note(self, Problem { code: "platform-behind".to_owned(), text });
     }
 }
 
@@ -154,50 +157,124 @@ impl<M: Model> Log for Running<M> {
 
 pub(super) struct Parts<M: Model> {
     pub(super) policy: PolicyPart,
+    pub(super) threat: ThreatPart,
+    pub(super) delivery: Delivery,
     pub(super) run: Running<M>,
+}
+
+impl<M: Model> Parts<M> {
+    /// What is known about the threat list now is what the next check-in says.
+    fn refresh(&mut self) {
+        self.run.threat = Some(self.threat.standing(&self.run.progress.threat, 0, None));
+    }
+
+    fn with_threats(&mut self, act: impl FnOnce(&mut ThreatWork<'_, Running<M>>)) {
+        let Self { policy, threat, run, .. } = self;
+        act(&mut ThreatWork { threat, policy, world: run });
+        run.world.set(|sim| sim.threat_turns += 1);
+    }
+
+    fn last_seen(&self) -> LastSeen {
+        let boot = ThreatHost::boot_id(&self.run);
+        match &self.run.progress.generation {
+            None => LastSeen::Never,
+            Some((then, generation)) if *then == boot => LastSeen::At(Generation(*generation)),
+            Some(_) => LastSeen::BeforeThisBoot,
+        }
+    }
+
+    fn say(&mut self, call: Call) -> Option<CheckInAnswer> {
+        self.refresh();
+        self.run.check_in(call, self.policy.standing())
+    }
+
+    /// What the run has done.
+    pub(super) fn ended(&self) -> Ended {
+        let policy = &self.policy;
+        let results = PartResults {
+            ownership: Ownership::Ours,
+            policy: policy.failure(),
+            contact: self.run.failure,
+            threat: self.run.progress.threat.failure.as_deref(),
+            in_force: policy.in_force().is_some(),
+        };
+        Ended { status: results.status(), in_force: policy.in_force(), change: policy.change() }
+    }
+
+    /// Reports the hits that were added, and remembers at which generation they were read.
+    fn report_hits(&mut self) {
+        let (Some(programmed), Some(known)) = (self.policy.programmed(), self.policy.proven())
+        else {
+            return;
+        };
+        let boot = ThreatHost::boot_id(&self.run);
+        let progress = &mut self.run.progress;
+        if let Some(Generation(generation)) = self.policy.seen_at() {
+            progress.generation = Some((boot, generation));
+        }
+        let hits = hits::since(programmed, &mut progress.hits, &mut progress.hits_of);
+        if hits.is_empty() {
+            return;
+        }
+        let report = ProgrammedReport {
+            in_force: known.ruleset.in_force(),
+            inbound: DirectionState::of(&known.ruleset.inbound),
+            outbound: DirectionState::of(&known.ruleset.outbound),
+            hits,
+            text: None,
+            unenforceable: Vec::new(),
+        };
+        self.run.put(ReportBody::Programmed(report));
+    }
 }
 
 impl<M: Model> Cycle for Parts<M> {
     type Look = ();
 
     fn provision(&mut self) {
-        self.run.step(Step::Locked);
+        Log::step(&mut self.run, Step::Locked);
     }
 
     fn look(&mut self) -> Result<(), Failed> {
-        let last = self.run.world.0.borrow().last_seen;
-        let looked = look(self, last);
-        self.policy.checked(looked, &mut self.run)?;
-        self.run.step(Step::Collected);
+        self.refresh();
+        let last = self.last_seen();
+        let Self { policy, threat, run, .. } = self;
+        let mut kernel = FakeKernel::of(&run.world);
+        let looked = policy.look(&mut kernel, run, last);
+        policy.checked(looked, run)?;
+        run.read_matches(threat);
+        Log::step(run, Step::Collected);
         Ok(())
     }
 
     fn mend(&mut self, (): &mut ()) -> Result<(), Failed> {
-        let Self { policy, run } = self;
+        let Self { policy, run, .. } = self;
         let mut kernel = FakeKernel::of(&run.world);
         let mended = policy.mend(&mut kernel, run);
         policy.checked(mended, run)
     }
 
     fn settle_threats(&mut self) {
-        self.run.world.set(|sim| sim.threat_turns += 1);
+        self.with_threats(|threats| threats.settle());
     }
 
     fn check_in(&mut self) -> Option<CheckInAnswer> {
-        let answer = self.run.check_in(Call::CheckIn, self.policy.standing());
-        self.run.step(Step::CheckedIn);
+        let answer = self.say(Call::CheckIn);
+        Log::step(&mut self.run, Step::CheckedIn);
         answer
     }
 
     fn follow_policy(&mut self, (): &mut (), answer: Option<&CheckInAnswer>) {
-        let Self { policy, run } = self;
+        self.refresh();
+        let Self { policy, run, .. } = self;
         let (mut kernel, contact) = (FakeKernel::of(&run.world), run.contact);
         let followed = policy.follow(&mut kernel, run, answer, contact);
         let _ = policy.checked(followed, run);
+        self.report_hits();
     }
 
-    fn follow_threats(&mut self, _: Option<&CheckInAnswer>) {
-        self.run.world.set(|sim| sim.threat_turns += 1);
+    fn follow_threats(&mut self, answer: Option<&CheckInAnswer>) {
+        self.with_threats(|threats| threats.follow(answer));
     }
 
     fn tell(&mut self, _: Option<()>) {}
@@ -205,46 +282,43 @@ impl<M: Model> Cycle for Parts<M> {
     fn install_boot_unit(&mut self) {}
 }
 
-pub(super) fn look<M: Model>(
-    parts: &mut Parts<M>,
-    last: LastSeen,
-) -> Result<(), crate::core::holding::HoldingError> {
-    let Parts { policy, run } = parts;
-    let mut kernel = FakeKernel::of(&run.world);
-    policy.look(&mut kernel, run, last)
-}
+impl<M: Model> Conclusion for Parts<M> {
+    type Error = NotSaved;
 
-impl<M: Model> Parts<M> {
-    /// Reports the rest, and saves what the next run needs.
-    pub(super) fn finish(mut self) -> Ended {
-        let standing = self.policy.standing();
+    fn report_the_rest(&mut self) {
+        self.refresh();
+        let now = (self.policy.standing(), self.run.threat.clone());
         let told = self.run.world.0.borrow().told.clone();
-        if self.run.contact == Contact::Reached
-            && told.is_some_and(|told| told.in_force != standing.in_force)
-        {
-            self.run.check_in(Call::Correct, standing);
+        let is_new = told.is_some_and(|(policy, threat)| {
+            policy.in_force != now.0.in_force || Some(threat) != now.1
+        });
+        if self.run.contact == Contact::Reached && is_new {
+            self.say(Call::Correct);
         }
-        let (policy, floor) = (&self.policy, self.run.floor);
-        let save = |sim: &mut Sim<M>| {
-            sim.floor = floor;
-            if let Some(generation) = policy.seen_at() {
-                sim.last_seen = LastSeen::At(generation);
-            }
-            if let Some(programmed) = policy.programmed() {
-                let (last, of) = &mut sim.hits;
-                let hits = hits::since(programmed, last, of);
-                sim.hits_told += hits.iter().map(|hits| hits.packets).sum::<u64>();
-            }
-        };
-        // What was not saved is reported by the next run.
-        self.run.world.perform(Call::Save, save, |_| ());
-        let results = PartResults {
-            ownership: Ownership::Ours,
-            policy: policy.failure(),
-            contact: self.run.failure,
-            threat: None,
-            in_force: policy.in_force().is_some(),
-        };
-        Ended { status: results.status(), in_force: policy.in_force(), change: policy.change() }
+    }
+
+    fn save(&mut self) -> Result<(), NotSaved> {
+        Mail::save(&mut self.run)?;
+        Log::step(&mut self.run, Step::Saved);
+        Ok(())
+    }
+
+    fn fill_spool(&mut self) -> Result<(), NotSaved> {
+        self.delivery.settle_losses(&mut self.run)?;
+        self.delivery.move_outbox(&mut self.run)?;
+        Log::step(&mut self.run, Step::Spooled);
+        Ok(())
+    }
+
+    fn deliver(&mut self) {
+        self.delivery.deliver(&mut self.run);
+    }
+
+    fn serve_diagnostics(&mut self) -> Result<(), NotSaved> {
+        Ok(())
+    }
+
+    fn save_again(&mut self) -> Result<(), NotSaved> {
+        Mail::save(&mut self.run)
     }
 }

@@ -30,6 +30,7 @@ pub(in crate::core::tests) type Wfp = WfpFirewall<EngineState>;
 
 impl Model for Wfp {
     const AT_BOOT: AtBoot = AtBoot::Kept;
+    const SCOPE: Scope = Scope::Policy;
 
     fn new() -> Self {
         Self::new(EngineState::default())

@@ -4,21 +4,19 @@ use xshield_wire::envelope;
 use xshield_wire::message::CheckInAnswer;
 use xshield_wire::threat::{ListName, ThreatWanted};
 
-use super::error::ThreatFailure;
-use super::make::{ElementChange, Made};
+use super::failure::ThreatFailure;
+use super::lists::{ElementChange, KeptList, Made};
 use super::part::TableSight;
-use super::store::KeptList;
+use super::ports::ThreatWorld;
 use super::table::drift_text;
 use super::work::ThreatWork;
-use crate::outcome::ThreatChange;
-use crate::problems::problem;
-use crate::reached;
-use crate::rollback::{self, Holds};
+use crate::core::result::ThreatChange;
+use crate::problems::chain;
 use crate::step::Step;
 
-impl ThreatWork<'_, '_> {
-    /// Before the check-in: the kernel holds what the last run left, and the platform's addresses are
-    /// admitted. Damage is repaired from disk.
+impl<W: ThreatWorld> ThreatWork<'_, W> {
+    /// Before the check-in: the kernel holds what the last run left, and the way to the platform is
+    /// open. What others damaged is repaired from disk.
     pub(crate) fn settle(&mut self) {
         let result = self.settle_list().and_then(|()| match self.posture() {
             Some(posture) => self.take_posture(posture),
@@ -38,7 +36,7 @@ impl ThreatWork<'_, '_> {
         match taken.and(carried_out) {
             // The reason why it could not be repaired has been reported.
             Ok(()) if self.threat.sight == TableSight::Without => {}
-            Ok(()) => self.run.progress.threat.failure = None,
+            Ok(()) => self.world.progress().failure = None,
             Err(error) => self.failed(&error),
         }
         self.name_what_is_left_out();
@@ -51,28 +49,26 @@ impl ThreatWork<'_, '_> {
         if have == Some(wanted) {
             return Ok(());
         }
-        let holds = Holds { ruleset: None, order: self.threat.order() };
-        let floor = holds.threat_floor(&self.run.progress);
+        let floor = self.threat.floor(self.world.progress());
         if wanted.sequence < floor {
             let (wanted, floor) = (wanted.sequence, floor);
             let (told, had) = (format!("threat order {wanted}"), format!("order {floor}"));
-            rollback::stays_behind(self.run, &told, &had);
+            self.world.stays_behind(&told, &had);
             return Err(ThreatFailure::Behind { wanted, floor });
         }
-        let envelope = self.exchange.client.threat_order()?;
-        let Some(asset) = self.exchange.client.asset() else { return Ok(()) };
-        match envelope::open_order(&envelope, &self.run.config.policy_keys, &asset, floor) {
+        let Some((envelope, asset)) = self.world.order()? else { return Ok(()) };
+        match envelope::open_order(&envelope, &self.world.trusted_keys(), &asset, floor) {
             Ok(order) => {
-                self.threat.store.save_order(&order)?;
-                self.run.progress.threat.floor = order.sequence;
-                self.run.progress.threat.newest =
-                    Some(String::from_utf8_lossy(order.envelope()).into_owned());
+                self.world.save_order(&order)?;
+                let progress = self.world.progress();
+                progress.floor = order.sequence;
+                progress.newest = Some(String::from_utf8_lossy(order.envelope()).into_owned());
                 self.threat.order = Some(order);
-                reached::step(Step::ThreatOrdered);
+                self.world.step(Step::ThreatOrdered);
                 Ok(())
             }
             Err(error) => {
-                self.run.problems.push(problem("threat-order-refused", &error));
+                self.note("threat-order-refused", chain(&error));
                 Err(error.into())
             }
         }
@@ -100,10 +96,10 @@ impl ThreatWork<'_, '_> {
         let prepared = self.threat.lists.prepared.clone();
         if let Some(current) = current.filter(|current| current.name == *wanted) {
             if prepared.is_some() {
-                self.threat.drop_what_was_prepared()?;
-            } else if !self.threat.store.has(current) {
+                self.drop_what_was_prepared()?;
+            } else if !self.world.has_list(current) {
                 let text = "the threat list's file is gone; the whole list is fetched".to_owned();
-                self.run.note("state-damaged", text);
+                self.note("state-damaged", text);
                 return self.fetch_whole_list(wanted);
             }
             return Ok(());
@@ -114,38 +110,45 @@ impl ThreatWork<'_, '_> {
             return self.put_in_force(Made { list, change });
         }
         if let Some(list) = prepared.filter(|list| list.name == *wanted) {
-            // Saved by a run that did not complete.
-            return self.put_in_force(Made { list, change: None });
+            // A run that did not complete has saved it.
+            return match self.put_in_force(Made { list, change: None }) {
+                Err(error) if error.whole_list_may_help() => {
+                    self.note("state-damaged", chain(&error));
+                    self.fetch_whole_list(wanted)
+                }
+                result => result,
+            };
         }
         self.fetch_list(wanted)
     }
 
     /// Compares the kernel's list entry by entry with the one on disk, when the order says it is time.
     fn verify_when_due(&mut self, every: u32) -> Result<(), ThreatFailure> {
-        let now = self.run.now();
+        let now = self.world.now();
         let Some(current) = self.threat.lists.current.clone() else { return Ok(()) };
-        let from = *self.run.progress.threat.verify_from.get_or_insert(now);
-        // A clock that went back must not delay the comparison.
+        let from = *self.world.progress().verify_from.get_or_insert(now);
+        // A clock that was put back must not put off the comparison.
         let due = now >= from.saturating_add(every.into()) || now < from;
         if every == 0 || !due {
             return Ok(());
         }
-        match self.threat.compare(&current) {
+        match self.compare(&current) {
             Ok(differences) => {
                 if let Some(first) = differences.first() {
-                    self.run.note("drift", drift_text(&first.to_string()));
+                    self.note("drift", drift_text(&first.to_string()));
                     self.changed(ThreatChange::Repaired);
                     self.reload(&current)?;
                 }
             }
-            Err(error) if error.is_of_the_change() => {
-                self.run.problems.push(problem("state-damaged", &error));
+            Err(error) if error.whole_list_may_help() => {
+                self.note("state-damaged", chain(&error));
                 self.fetch_whole_list(&current.name)?;
             }
             Err(error) => return Err(error),
         }
-        self.run.progress.threat.verify_from = Some(now);
-        self.run.progress.threat.verified_at = Some(now);
+        let progress = self.world.progress();
+        progress.verify_from = Some(now);
+        progress.verified_at = Some(now);
         Ok(())
     }
 
@@ -162,6 +165,6 @@ impl ThreatWork<'_, '_> {
              less than {} % confidence are not enforced",
             list.whole_entries, list.entries, list.least_confidence
         );
-        self.run.note("threat-part", text);
+        self.note("threat-part", text);
     }
 }

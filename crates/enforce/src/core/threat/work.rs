@@ -2,30 +2,24 @@
 
 use xshield_firewall::threat::Posture;
 use xshield_firewall::{FirewallError, Generation};
-use xshield_policy::BoundFailsafe;
 use xshield_wire::message::Problem;
 
-use super::error::ThreatFailure;
+use super::failure::ThreatFailure;
 use super::part::ThreatPart;
+use super::ports::ThreatWorld;
 use crate::core::policy::PolicyPart;
-use crate::endpoints;
-use crate::exchange::Exchange;
-use crate::outcome::ThreatChange;
+use crate::core::result::ThreatChange;
 use crate::problems::chain;
-use crate::run::Run;
 
-/// The threat part, and the other parts that it uses.
-pub(crate) struct ThreatWork<'r, 'a> {
+/// The part, the policy's part beside it, and the world.
+pub(crate) struct ThreatWork<'r, W> {
     pub(crate) threat: &'r mut ThreatPart,
-    pub(crate) run: &'r mut Run<'a>,
-    pub(crate) exchange: &'r mut Exchange<'a>,
     pub(crate) policy: &'r PolicyPart,
-    /// Before the first rules: tells connection tracking which side opened the open connections.
-    pub(crate) introduce: fn(&mut Run<'_>),
+    pub(crate) world: &'r mut W,
 }
 
-impl ThreatWork<'_, '_> {
-    /// The posture towards listed peers; `None` without an order.
+impl<W: ThreatWorld> ThreatWork<'_, W> {
+    /// What is to be done about listed peers now; `None` when nobody has said.
     pub(super) fn posture(&mut self) -> Option<Posture> {
         let last = self.threat.lists.posture.clone();
         let (inbound, outbound) = match (&self.threat.order, &last) {
@@ -37,11 +31,7 @@ impl ThreatWork<'_, '_> {
             Some(known) => known.ruleset.bind_failsafe(&known.facts),
             None => {
                 let known = last.as_ref().map_or(&[][..], |last| &last.failsafe.endpoints);
-                let resolvers = self.run.surroundings.os.name_servers();
-                BoundFailsafe::bare(
-                    endpoints::endpoints(self.run, &self.exchange.client, known),
-                    &resolvers,
-                )
+                self.world.failsafe_without_policy(known)
             }
         };
         Some(Posture { inbound, outbound, failsafe, live: self.policy.live() })
@@ -49,11 +39,12 @@ impl ThreatWork<'_, '_> {
 
     pub(super) fn failed(&mut self, error: &ThreatFailure) {
         let text = chain(error);
-        self.run.progress.threat.failure = Some(text.clone());
-        let failed = Problem { code: "threat-failed".to_owned(), text };
-        if !self.run.problems.contains(&failed) {
-            self.run.problems.push(failed);
-        }
+        self.world.progress().failure = Some(text.clone());
+        self.note("threat-failed", text);
+    }
+
+    pub(super) fn note(&mut self, code: &str, text: String) {
+        self.world.note(Problem { code: code.to_owned(), text });
     }
 
     pub(super) fn changed(&mut self, change: ThreatChange) {
@@ -62,6 +53,6 @@ impl ThreatWork<'_, '_> {
 
     pub(super) fn generation_now(&mut self) -> Result<(String, u32), FirewallError> {
         let Generation(generation) = self.threat.table()?.generation()?;
-        Ok((self.run.host.boot_id.clone(), generation))
+        Ok((self.world.boot_id(), generation))
     }
 }

@@ -1,5 +1,5 @@
 //! Parses Windows' logs about flows: the Security log and Windows Firewall's own log. The same on every OS,
-//! and pure, apart from reading the file in [`follow_file`].
+//! and pure, apart from reading the file in [`follow_file()`].
 //!
 //! 1. [`Fields`]: an event's named values, from JSON, or from the XML that `EvtRender` returns (feature
 //!    `windows-xml`);
@@ -8,7 +8,7 @@
 //! 3. [`Repeats`]: a drop reported by two events counts once;
 //! 4. [`FirewallLog`]: `pfirewall.log`, by the columns that its header names;
 //! 5. `follow` (feature `windows-xml`): the Security log from run to run, each event once, with gaps reported;
-//! 6. [`follow_file`]: the same of `pfirewall.log`.
+//! 6. [`follow_file()`]: the same of `pfirewall.log`.
 
 mod ends;
 mod event;

@@ -142,12 +142,6 @@ impl PolicyCommand {
             Action::Synchronize { note, agreement } => {
                 let client = Client::of_this_call()?;
                 let CommitProspect { candidate_version, impact, .. } = prospect(&client, None)?;
-                if candidate_version == NEVER_APPLIED {
-                    return Err(CliError::input(
-                        "there is no candidate policy to commit; create one first: xshield policy \
-                         apply -f DIRECTORY",
-                    ));
-                }
                 let expected = agreement.settle(&impact)?;
                 let answer = synchronize(&client, candidate_version, &expected, &note)?;
                 show_synchronized(&answer, output)
@@ -161,9 +155,6 @@ impl PolicyCommand {
         }
     }
 }
-
-/// The version of a candidate that was never applied.
-const NEVER_APPLIED: u64 = 0;
 
 fn candidate_path() -> Path {
     Path::of(&["policy"])

@@ -314,6 +314,18 @@ const CLOSED: &str = "segment: { name: web, criteria: asset.name = 'h', \
 const EMPTY: &str = "settings: {}";
 
 #[test]
+fn a_candidate_that_nobody_wrote_is_not_committed() {
+    let platform = TestPlatform::start();
+    for impact in ["no-loss", "any"] {
+        let wish = json!({"expected_version": 0, "expected_impact": impact});
+        let (status, answer) =
+            platform.call("POST", "/api/v1/policy/synchronize", Some(&platform.admin), Some(wish));
+        assert_eq!((status, kind(&answer)), (409, "no-candidate"), "{answer}");
+    }
+    assert_eq!(platform.get("/api/v1/policy/revisions")["items"], json!([]));
+}
+
+#[test]
 fn a_commit_that_takes_protection_away_is_one_that_expects_to() {
     let platform = TestPlatform::start();
     TestHost::new("h", &platform.new_key()).sign_in(&platform);

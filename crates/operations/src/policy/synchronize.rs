@@ -20,12 +20,15 @@ use crate::compiler::{Committed, RulesetCompiler};
 use crate::error::{OperationError, Result};
 use crate::signals::Signals;
 
+/// The version of a candidate that nobody has written yet.
+const NEVER_WRITTEN: u64 = 0;
+
 /// Commits the candidate: compiles it for every asset, and only if that succeeds stores revision and
 /// rulesets, all or nothing.
 ///
 /// # Errors
-/// When the candidate or its impact is not the expected one, it can't be compiled for all assets, or the
-/// database fails.
+/// When there is no candidate yet, the candidate or its impact is not the expected one, it can't be
+/// compiled for all assets, or the database fails.
 pub async fn synchronize(
     store: &Store,
     compiler: &RulesetCompiler,
@@ -43,6 +46,11 @@ pub async fn synchronize(
     };
     if wish.expected_version != candidate.version {
         return Err(changed_since("/expected_version", &candidate));
+    }
+    if candidate.version == NEVER_WRITTEN {
+        let detail = "there is no candidate policy to commit; create one first: xshield policy apply \
+                      -f DIRECTORY";
+        return Err(OperationError::conflict("no-candidate", detail));
     }
     let CheckedPolicy { policy, documents } =
         read_stored(&candidate.documents).map_err(OperationError::InvalidPolicy)?;

@@ -70,6 +70,20 @@ fn policy(text: &str) -> CheckedPolicy {
     documents::read(&PolicyInput { documents: None, files: Some(vec![file]) }).unwrap()
 }
 
+#[tokio::test]
+async fn a_candidate_that_nobody_wrote_is_not_committed() {
+    let platform = Platform::new().await;
+    for impact in [ExpectedImpact::NoLoss, ExpectedImpact::Any] {
+        let refused = platform.commit(0, impact).await.unwrap_err();
+        assert_eq!(code(refused), "no-candidate");
+    }
+    assert_eq!(platform.revisions().await, [] as [u64; 0]);
+    assert!(platform.signals.take().is_empty() && audited(&platform.store).await.is_empty());
+    // An empty policy that somebody wrote is one.
+    let version = platform.apply(NOTHING).await;
+    assert_eq!(platform.commit(version, ExpectedImpact::NoLoss).await.unwrap(), 1);
+}
+
 fn code(error: OperationError) -> &'static str {
     match error {
         OperationError::Conflict { code, .. } | OperationError::UnexpectedImpact { code, .. } => {

@@ -17,6 +17,20 @@ fn hidden<'p>(page: &'p str, name: &str) -> &'p str {
 }
 
 #[test]
+fn there_is_nothing_to_commit_before_there_is_a_candidate() {
+    let platform = TestPlatform::start();
+    let admin = Person::admin(&platform);
+    let page = admin.page("/policy");
+    assert!(!page.contains("/policy/commit"), "{page}");
+    let fields = [("version", "0"), ("impact", "any"), ("note", "")];
+    let refused = admin.post("/policy/commit", &fields);
+    let shown = words(&refused.text());
+    assert_eq!(refused.status, 409, "{shown}");
+    assert!(shown.contains("Not committed: there is no candidate policy to commit"), "{shown}");
+    assert_eq!(platform.get("/api/v1/policy")["committed_revision"], json!(null));
+}
+
+#[test]
 fn a_commit_is_what_was_shown() {
     let platform = TestPlatform::start();
     drop(agent(&platform, "a"));

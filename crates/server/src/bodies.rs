@@ -11,13 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody as _};
-use axum::http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::door::guest::Party;
 use crate::patience::Patience;
-use crate::problem::{Answer, Problem};
 
 /// The largest body of any sender, in bytes.
 pub(crate) const MAX_BODY: usize = 8 << 20;
@@ -43,6 +41,26 @@ const FIRST: u32 = 4;
 const TIMES: Times = Times { for_room: Duration::from_secs(5), for_bytes: Duration::from_secs(10) };
 /// The minimum average rate, in bytes per second.
 const ARRIVING: u32 = 4096;
+
+/// Why a body was not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// It is larger than its sender may send.
+    #[error("at most {most} bytes are accepted here; send less at once")]
+    TooLarge {
+        /// What would be accepted.
+        most: usize,
+    },
+    /// It arrives too slowly.
+    #[error("at least {ARRIVING} bytes a second are expected")]
+    TooSlow,
+    /// Too many bodies are in memory.
+    #[error("too many requests with bodies arrive at the same time; try again later")]
+    NoRoom,
+    /// The connection broke, or its HTTP is malformed.
+    #[error(transparent)]
+    Broken(axum::Error),
+}
 
 /// Timeouts.
 #[derive(Debug, Clone, Copy)]
@@ -96,7 +114,12 @@ impl Bodies {
     ///
     /// # Errors
     /// When it is too large, too slow, is aborted, or there is no memory for it.
-    pub(crate) async fn read(&self, party: &Party, mut body: Body, most: usize) -> Answer<Held> {
+    pub(crate) async fn read(
+        &self,
+        party: &Party,
+        mut body: Body,
+        most: usize,
+    ) -> Result<Held, BodyError> {
         if body.size_hint().lower() > most as u64 {
             return Err(too_large(most));
         }
@@ -109,7 +132,7 @@ impl Bodies {
             let frame = timeout(patience.left(), next).await.map_err(|_| too_slow())?;
             patience.waited(asked.elapsed());
             let Some(frame) = frame else { break };
-            let frame = frame.map_err(|error| broken(&error))?;
+            let frame = frame.map_err(BodyError::Broken)?;
             let Some(data) = frame.data_ref() else { continue };
             patience.moved(data.len());
             let needed = bytes.len() + data.len();
@@ -135,7 +158,7 @@ impl Bodies {
         share: &Arc<Semaphore>,
         from: u32,
         to: u32,
-    ) -> Answer<Vec<OwnedSemaphorePermit>> {
+    ) -> Result<Vec<OwnedSemaphorePermit>, BodyError> {
         let begins = from.min(BEGINNING)..to.min(BEGINNING);
         let goes_on = from.max(BEGINNING)..to.max(BEGINNING);
         let (first, rest) = match party {
@@ -152,7 +175,7 @@ impl Bodies {
         for (room, kib) in parts.into_iter().filter(|(_, kib)| *kib > 0) {
             let permit = timeout_at(until, room.clone().acquire_many_owned(kib)).await;
             // The semaphores are never closed.
-            held.push(permit.map_err(|_| no_room())?.map_err(|error| Problem::internal(&error))?);
+            held.push(permit.ok().and_then(Result::ok).ok_or_else(no_room)?);
         }
         Ok(held)
     }
@@ -186,34 +209,21 @@ fn kib_to_bytes(kib: u32) -> usize {
     kib as usize * 1024
 }
 
-fn refused(reason: &'static str, status: StatusCode, slug: &str, title: &str) -> Problem {
+fn counted(reason: &'static str, error: BodyError) -> BodyError {
     metrics::counter!("xshield_refused_total", "reason" => reason).increment(1);
-    Problem::new(status, slug, title)
+    error
 }
 
-fn too_large(most: usize) -> Problem {
-    let status = StatusCode::PAYLOAD_TOO_LARGE;
-    refused("body-too-large", status, "too-large", "Body too large")
-        .detail(format!("at most {most} bytes are accepted here; send less at once"))
+fn too_large(most: usize) -> BodyError {
+    counted("body-too-large", BodyError::TooLarge { most })
 }
 
-fn too_slow() -> Problem {
-    let status = StatusCode::REQUEST_TIMEOUT;
-    refused("body-too-slow", status, "too-slow", "Body too slow")
-        .detail(format!("at least {ARRIVING} bytes a second are expected"))
+fn too_slow() -> BodyError {
+    counted("body-too-slow", BodyError::TooSlow)
 }
 
-fn no_room() -> Problem {
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    let mut problem = refused("bodies", status, "busy", "No memory for the body")
-        .detail("too many requests with bodies arrive at the same time; try again later");
-    problem.retry_after = Some(5);
-    problem
-}
-
-fn broken(error: &axum::Error) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "broken-body", "Unreadable body")
-        .detail(error.to_string())
+fn no_room() -> BodyError {
+    counted("bodies", BodyError::NoRoom)
 }
 
 #[cfg(test)]
@@ -301,14 +311,16 @@ mod tests {
     async fn what_is_too_large_or_too_slow_ends() {
         let bodies = quick();
         let a_while = Duration::from_millis(20);
-        for (body, status) in [
-            (Body::from(vec![0; MAX_OF_STRANGERS + 1]), StatusCode::PAYLOAD_TOO_LARGE),
-            (slow(&[MAX_OF_STRANGERS, 1], Duration::ZERO), StatusCode::PAYLOAD_TOO_LARGE),
-            (slow(&[1], a_while * 50), StatusCode::REQUEST_TIMEOUT),
-            (slow(&[1; 10_000], a_while), StatusCode::REQUEST_TIMEOUT),
+        let too_large = |error: &BodyError| matches!(error, BodyError::TooLarge { .. });
+        let too_slow = |error: &BodyError| matches!(error, BodyError::TooSlow);
+        for (body, is_expected) in [
+            (Body::from(vec![0; MAX_OF_STRANGERS + 1]), too_large as fn(&BodyError) -> bool),
+            (slow(&[MAX_OF_STRANGERS, 1], Duration::ZERO), too_large),
+            (slow(&[1], a_while * 50), too_slow),
+            (slow(&[1; 10_000], a_while), too_slow),
         ] {
             let refused = bodies.read(&stranger(1), body, MAX_OF_STRANGERS).await.unwrap_err();
-            assert_eq!(refused.status, status);
+            assert!(is_expected(&refused), "{refused}");
             assert_eq!(free(&bodies), ALL);
         }
         let steady = slow(&[4096; 4], a_while);
@@ -321,8 +333,7 @@ mod tests {
         let whole = || Body::from(vec![0; MAX_BODY]);
         let first = bodies.read(&host("as-1"), whole(), MAX_BODY).await.unwrap();
         let second = bodies.read(&host("as-1"), whole(), MAX_BODY).await.unwrap_err();
-        assert_eq!(second.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(second.retry_after.is_some());
+        assert!(matches!(second, BodyError::NoRoom), "{second}");
         let mut held = vec![first];
         for number in 2..20 {
             held.extend(bodies.read(&host(&format!("as-{number}")), whole(), MAX_BODY).await.ok());
@@ -342,7 +353,7 @@ mod tests {
             let body = Body::from(vec![0; MAX_OF_STRANGERS]);
             match bodies.read(&stranger(1), body, MAX_OF_STRANGERS).await {
                 Ok(taken) => held.push(taken),
-                Err(refused) => break assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE),
+                Err(refused) => break assert!(matches!(refused, BodyError::NoRoom), "{refused}"),
             }
         }
         assert_eq!(held.len(), 64);

@@ -2,28 +2,32 @@
 
 use std::borrow::Cow;
 
-use axum::http::StatusCode;
 use xshield_wire::foreign::without_userinfo;
 use xshield_wire::message::{Message, MessageError};
 
-use crate::problem::{Answer, Problem, parse_json};
+use crate::json::{self, JsonError};
+
+/// Why a host's message was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum HostMessageError {
+    /// It is of a version of the protocol that this platform does not support.
+    #[error(transparent)]
+    Version(MessageError),
+    /// It is not as documented.
+    #[error(transparent)]
+    Malformed(#[from] JsonError),
+}
 
 /// Parses a message of a supported protocol version.
 ///
 /// # Errors
-/// A problem that names the versions, or the invalid field.
-pub(crate) fn read_message<M: Message>(body: &[u8]) -> Answer<M> {
+/// Names the versions, or the invalid field.
+pub(crate) fn read_message<M: Message>(body: &[u8]) -> Result<M, HostMessageError> {
     match M::read(body) {
         Ok(message) => Ok(message),
-        Err(error @ MessageError::Version { .. }) => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "version-unsupported",
-            "Unsupported protocol version",
-        )
-        .field("/version")
-        .detail(error.to_string())),
+        Err(error @ MessageError::Version { .. }) => Err(HostMessageError::Version(error)),
         // Parsed again to find the invalid field.
-        Err(MessageError::Malformed(_)) => parse_json(body),
+        Err(MessageError::Malformed(_)) => Ok(json::parse(body)?),
     }
 }
 

@@ -22,6 +22,7 @@ pub mod held_polls;
 mod host_message;
 pub mod intake;
 pub mod jobs;
+mod json;
 pub mod keys;
 pub mod lasting;
 pub mod limits;

@@ -14,10 +14,19 @@ use xshield_policy::AssetId;
 use crate::asset_locks::AssetLocks;
 use crate::bodies::Bodies;
 use crate::failed_sign_ins::FailedSignIns;
-use crate::problem::Problem;
 use crate::refusal_batch::{Refusal, RefusalBatch};
 use crate::settings::Settings;
 use crate::source::Source;
+
+/// More was asked for than a limit allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many {what}; try again in {seconds} s")]
+pub struct TooMany {
+    /// Of what.
+    pub what: &'static str,
+    /// When to try again.
+    pub seconds: u64,
+}
 
 /// The limits for every kind of caller.
 #[derive(Debug)]
@@ -78,7 +87,7 @@ impl Limits {
     ///
     /// # Errors
     /// When there were too many.
-    pub fn session(&self, from: IpAddr) -> Result<(), Problem> {
+    pub fn session(&self, from: IpAddr) -> Result<(), TooMany> {
         checked(&self.sessions, &from.into(), "sessions from this address")
     }
 
@@ -86,7 +95,7 @@ impl Limits {
     ///
     /// # Errors
     /// When there were too many.
-    pub fn trust(&self, from: IpAddr) -> Result<(), Problem> {
+    pub fn trust(&self, from: IpAddr) -> Result<(), TooMany> {
         checked(&self.trusts, &from.into(), "requests from this address")
     }
 
@@ -94,7 +103,7 @@ impl Limits {
     ///
     /// # Errors
     /// When there were too many.
-    pub fn knock(&self, from: IpAddr) -> Result<(), Problem> {
+    pub fn knock(&self, from: IpAddr) -> Result<(), TooMany> {
         checked(&self.knocks, &from.into(), "sign-ins from this address")
     }
 
@@ -107,7 +116,7 @@ impl Limits {
     ///
     /// # Errors
     /// When there were too many.
-    pub fn login(&self, from: IpAddr) -> Result<(), Problem> {
+    pub fn login(&self, from: IpAddr) -> Result<(), TooMany> {
         checked(&self.logins, &from.into(), "sign-ins from this address")
     }
 
@@ -116,7 +125,7 @@ impl Limits {
     ///
     /// # Errors
     /// When there were too many.
-    pub(crate) fn namesake(&self, key: &str) -> Result<(), Problem> {
+    pub(crate) fn namesake(&self, key: &str) -> Result<(), TooMany> {
         checked(&self.namesakes, &key.to_owned(), "hosts with this key and the names of others")
     }
 
@@ -124,7 +133,7 @@ impl Limits {
     ///
     /// # Errors
     /// When there were too many.
-    pub fn request(&self, asset: &AssetId) -> Result<(), Problem> {
+    pub fn request(&self, asset: &AssetId) -> Result<(), TooMany> {
         checked(&self.requests, asset, "requests of this asset")
     }
 
@@ -159,11 +168,11 @@ fn changes(settings: &Settings) -> Quota {
 fn checked<K: std::hash::Hash + Eq + Clone>(
     limiter: &DefaultKeyedRateLimiter<K>,
     key: &K,
-    what: &str,
-) -> Result<(), Problem> {
+    what: &'static str,
+) -> Result<(), TooMany> {
     limiter.check_key(key).map_err(|until| {
         let wait = until.wait_time_from(DefaultClock::default().now());
         metrics::counter!("xshield_refused_total", "reason" => "rate").increment(1);
-        Problem::too_many(what, wait.as_secs().max(1))
+        TooMany { what, seconds: wait.as_secs().max(1) }
     })
 }

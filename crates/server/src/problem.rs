@@ -2,14 +2,11 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::de::DeserializeOwned;
 use xshield_api::field_error::FieldError;
 use xshield_api::problem as api;
+use xshield_model::causes::in_words;
 use xshield_operations::OperationError;
-use xshield_operations::pointer::pointer;
 use xshield_store::StoreError;
-
-pub use crate::request_body::JsonBody;
 
 /// An error response (RFC 9457, `application/problem+json`).
 #[derive(Debug, Clone)]
@@ -104,13 +101,7 @@ impl Problem {
     /// An internal failure. The cause is logged, not sent to the caller.
     #[must_use]
     pub fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
-        let mut text = cause.to_string();
-        let mut next = cause.source();
-        while let Some(source) = next {
-            text.push_str(": ");
-            text.push_str(&source.to_string());
-            next = source.source();
-        }
+        let text = in_words(cause);
         tracing::error!(cause = text, "a request failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error").detail(
             "the request failed for an internal reason, see the platform's log. Try \
@@ -229,25 +220,4 @@ impl IntoResponse for Problem {
         response.extensions_mut().insert(self);
         response
     }
-}
-
-/// Parses JSON; an empty body is an empty object.
-///
-/// # Errors
-/// A problem that names the field.
-pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
-    let body = if body.is_empty() { b"{}" } else { body };
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let field = pointer(error.path());
-        let reason = error.into_inner().to_string();
-        Problem::new(StatusCode::BAD_REQUEST, "invalid-json", "Invalid body")
-            .field(field)
-            .detail(reason)
-    })?;
-    reader.end().map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid-json", "Invalid body")
-            .detail(format!("trailing data: {error}"))
-    })?;
-    Ok(value)
 }

@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use crate::bodies::{Held, MAX_BODY, MAX_OF_STRANGERS};
 use crate::client::Client;
 use crate::door::guest::Party;
-use crate::problem::{Answer, Problem, parse_json};
+use crate::json;
+use crate::problem::{Answer, Problem};
 use crate::source::Source;
 use crate::state::App;
 
@@ -25,7 +26,7 @@ pub(crate) async fn take(app: &App, request: Request) -> Answer<Held> {
         }
     };
     let most = if matches!(party, Party::Stranger(_)) { MAX_OF_STRANGERS } else { MAX_BODY };
-    app.limits.bodies.read(&party, request.into_body(), most).await
+    Ok(app.limits.bodies.read(&party, request.into_body(), most).await?)
 }
 
 fn no_client() -> Problem {
@@ -34,13 +35,13 @@ fn no_client() -> Problem {
 
 /// A JSON body; an invalid one is refused with the field's JSON pointer.
 #[derive(Debug)]
-pub struct JsonBody<T>(pub T);
+pub(crate) struct JsonBody<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let body = take(app, request).await?;
-        parse_json(&body).map(Self)
+        Ok(Self(json::parse(&body)?))
     }
 }

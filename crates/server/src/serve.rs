@@ -33,8 +33,10 @@ use crate::endpoints;
 use crate::held_polls::HeldPolls;
 use crate::intake::Intake;
 use crate::jobs::host_configuration::{self, HostConfigurations};
+use crate::jobs::maintenance::{self, Maintenance};
+use crate::jobs::recover::Recovery;
 use crate::jobs::supervise::{Jobs, Pauses};
-use crate::jobs::{compile, maintenance, threat_compile, threat_feeds};
+use crate::jobs::{compile, threat_compile, threat_feeds};
 use crate::keys::{DataDir, KeyError, Keys};
 use crate::limits::Limits;
 use crate::passwords::{PasswordError, Passwords};
@@ -185,31 +187,60 @@ fn assembled(opened: Opened) -> Result<Platform, ServeError> {
         retry_first: settings.delivery_retry_first,
     };
     let intake = Intake::new(store.clone(), threat.past.clone(), alerts.clone(), &settings);
+    let (settings, dir, tls) = (Arc::new(settings), Arc::new(dir), Arc::new(tls));
+    let (limits, intake) = (Arc::new(Limits::new(&settings)), Arc::new(intake));
+    let (orders, configuring) = (Arc::new(orders), Arc::new(configuring));
+    let compiler = Arc::new(RulesetCompiler::new(store.clone(), endpoints.clone()));
+    let recovery = Recovery {
+        store: store.clone(),
+        key: keys.policy.clone(),
+        orders: orders.clone(),
+        compiler: compiler.clone(),
+        held_polls: held_polls.clone(),
+        configuring: configuring.clone(),
+        threat: threat.clone(),
+    };
+    let metrics = recorder();
+    let maintenance = Maintenance {
+        settings: settings.clone(),
+        dir: dir.clone(),
+        tls: tls.clone(),
+        store: store.clone(),
+        threat: threat.clone(),
+        limits: limits.clone(),
+        intake: intake.clone(),
+        endpoints: endpoints.clone(),
+        compiler: compiler.clone(),
+        metrics: metrics.clone(),
+        listening,
+    };
     Ok(Platform {
-        limits: Limits::new(&settings),
-        intake: Arc::new(intake),
+        limits,
+        intake,
+        recovery: Arc::new(recovery),
+        maintenance: Arc::new(maintenance),
         settings,
         dir,
         keys,
         told,
         tls,
         passwords,
-        compiler: Arc::new(RulesetCompiler::new(store.clone(), endpoints.clone())),
+        compiler,
         store,
         simulations: Simulations::default(),
         parsed_policies: policies,
         threat,
         feeds: Arc::new(feeds),
-        orders: Arc::new(orders),
+        orders,
         held_polls,
-        configuring: Arc::new(configuring),
+        configuring,
         alerts,
         delivery,
         jobs: Jobs::default(),
         readiness: Readiness::default(),
         listening,
         endpoints,
-        metrics: recorder(),
+        metrics,
         metrics_page: CachedPage::default(),
     })
 }
@@ -313,7 +344,7 @@ impl Running {
             tracing::warn!("requests in flight took too long and were aborted");
         }
         jobs.iter().for_each(JoinHandle::abort);
-        maintenance::tell_of_refusals(&app).await;
+        maintenance::tell_of_refusals(&app.store, &app.limits).await;
         app.store.close().await;
     }
 }
@@ -332,7 +363,7 @@ fn started(app: &App) -> [JoinHandle<()>; 8] {
             let (configuring, polls) = (app.configuring.clone(), app.held_polls.clone());
             compile::run(app.compiler.clone(), configuring, polls, gather(&app))
         }),
-        keep(app, "maintenance", maintenance::run),
+        keep(app, "maintenance", |app| maintenance::run(app.maintenance.clone())),
         keep(app, "host-configuration", |app| host_configuration::run(app.configuring.clone())),
         keep(app, "threat-compile", move |app| {
             let (threat, compiler) = (app.threat.clone(), app.compiler.clone());

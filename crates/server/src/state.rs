@@ -18,6 +18,8 @@ use crate::cached_page::CachedPage;
 use crate::held_polls::HeldPolls;
 use crate::intake::Intake;
 use crate::jobs::host_configuration::HostConfigurations;
+use crate::jobs::maintenance::Maintenance;
+use crate::jobs::recover::Recovery;
 use crate::jobs::supervise::Jobs;
 use crate::keys::{DataDir, KeyError, Keys};
 use crate::limits::Limits;
@@ -36,21 +38,21 @@ pub type App = Arc<Platform>;
 #[derive(Debug)]
 pub struct Platform {
     /// How it runs.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// Its files.
-    pub dir: DataDir,
+    pub dir: Arc<DataDir>,
     /// Its keys.
     pub keys: Arc<Keys>,
     /// What hosts are told to trust, once the keys are not the first ones.
     pub told: Option<Told>,
     /// Its certificates.
-    pub tls: Tls,
+    pub tls: Arc<Tls>,
     /// Its database.
     pub store: Store,
     /// Checks passwords.
     pub passwords: Passwords,
     /// Limits that protect callers from each other.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// Keeps the committed policy compiled for every asset.
     pub compiler: Arc<RulesetCompiler>,
     /// Policy simulations.
@@ -67,6 +69,10 @@ pub struct Platform {
     pub held_polls: Arc<HeldPolls>,
     /// Computes the settings of each host.
     pub configuring: Arc<HostConfigurations>,
+    /// Raises numbers above those that hosts hold, after a restore.
+    pub recovery: Arc<Recovery>,
+    /// Forgets, renews and looks up again every few minutes.
+    pub maintenance: Arc<Maintenance>,
     /// Wakes alert evaluation and delivery.
     pub alerts: Arc<Wake>,
     /// Delivers alerts.

@@ -6,14 +6,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::http::{Extensions, StatusCode};
+use axum::http::Extensions;
 use ipnet::IpNet;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use xshield_policy::AssetId;
 
 use super::hall::{GRACE, Hall, Room, Share, Ticket, Turn};
-use crate::problem::{Answer, Problem};
 use crate::source::Source;
 
 /// Connections of strangers from one source.
@@ -55,11 +54,31 @@ impl Party {
     }
 }
 
+/// A connection can't be counted as that of the party that sends a request on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TooManyConnections {
+    /// The party has as many as it may have.
+    #[error(
+        "there are {count} connections of this sender, the most it may have; close some, or try again \
+         later"
+    )]
+    OfParty {
+        /// How many.
+        count: usize,
+    },
+    /// All parties together have as many as fit.
+    #[error("the platform has as many connections as it can serve; try again later")]
+    InAll,
+    /// The connection was given up for one that waited.
+    #[error("the connection was closed in favour of a waiting one; try again")]
+    Evicted,
+}
+
 /// Notes on a request, and on its connection, who sends it.
 ///
 /// # Errors
 /// When that party has as many connections as it may have.
-pub(crate) fn vouch(extensions: &mut Extensions, party: Party) -> Answer<()> {
+pub(crate) fn vouch(extensions: &mut Extensions, party: Party) -> Result<(), TooManyConnections> {
     if let Some(guest) = extensions.get::<Guest>() {
         guest.vouch(&party)?;
     }
@@ -321,7 +340,7 @@ impl Guest {
     ///
     /// # Errors
     /// When the party has as many connections as it may have.
-    pub(crate) fn vouch(&self, party: &Party) -> Answer<()> {
+    pub(crate) fn vouch(&self, party: &Party) -> Result<(), TooManyConnections> {
         let mut standing = self.0.lock();
         if matches!(&*standing, Standing::Known(known) if known == party) {
             return Ok(());
@@ -329,15 +348,15 @@ impl Guest {
         let mut present = self.0.guests.lock();
         let count = present.known.get(party).copied().unwrap_or_default();
         if count >= party.connections() {
-            return Err(refused(format!("it has {count} connections, which is as many as may be")));
+            return Err(refused(TooManyConnections::OfParty { count }));
         }
         if present.known_in_all >= self.0.guests.places.known {
-            return Err(refused("the platform has as many connections as may be".to_owned()));
+            return Err(refused(TooManyConnections::InAll));
         }
         match &*standing {
             Standing::Stranger(ticket) => {
                 if !present.leave_hall(*ticket) {
-                    return Err(refused("others waited for this connection".to_owned()));
+                    return Err(refused(TooManyConnections::Evicted));
                 }
             }
             Standing::Known(before) => present.forget(before),
@@ -349,13 +368,9 @@ impl Guest {
     }
 }
 
-fn refused(detail: String) -> Problem {
+fn refused(error: TooManyConnections) -> TooManyConnections {
     metrics::counter!("xshield_refused_total", "reason" => "connections").increment(1);
-    let title = "There are too many connections";
-    let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-connections", title)
-        .detail(format!("{detail}; close some, or try again later"));
-    problem.retry_after = Some(5);
-    problem
+    error
 }
 
 impl Connection {
@@ -422,7 +437,10 @@ mod tests {
             kept.push(guest);
         }
         let more = arrive(&guests, "10.0.0.1").unwrap();
-        assert_eq!(more.vouch(&host("as-1")).unwrap_err().status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            more.vouch(&host("as-1")).unwrap_err(),
+            TooManyConnections::OfParty { count: PER_HOST }
+        );
         more.vouch(&host("as-2")).unwrap();
         kept.pop();
         more.vouch(&host("as-1")).unwrap();

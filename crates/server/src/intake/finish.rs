@@ -16,9 +16,9 @@ use xshield_wire::bounds::{self, Cut};
 use xshield_wire::message::{CommandKind, ReportBody};
 use xshield_wire::telemetry::{DebugLog, HostTelemetry, SoftwareContents, SoftwareReport};
 
+use super::error::ReportError;
 use super::items::{Item, MAX_LINE, MAX_TEXT, Parted, short, shortened};
 use crate::host_message::strip_userinfo;
-use crate::problem::Answer;
 
 /// The limit for a table in nft's syntax, in bytes.
 const MAX_TABLE: usize = 1 << 20;
@@ -49,7 +49,11 @@ pub(super) struct Rest {
 }
 
 /// Does the slow work before anything is locked.
-pub(super) async fn prepare(store: &Store, asset: &AssetId, parted: Parted) -> Answer<Prepared> {
+pub(super) async fn prepare(
+    store: &Store,
+    asset: &AssetId,
+    parted: Parted,
+) -> Result<Prepared, ReportError> {
     let Parted { items, mut body, created, latest } = parted;
     let mut cuts = Vec::new();
     let mut software = None;

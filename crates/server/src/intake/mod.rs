@@ -9,12 +9,14 @@
 //! | store what replaces earlier reports, prune | `finish` |
 
 pub mod budget;
+mod error;
 mod finish;
 mod items;
 mod matches;
 mod reports;
 mod unpack;
 
+pub use error::ReportError;
 pub(crate) use finish::ask_for_everything;
 pub use reports::{Intake, Place, Taken};
 pub use unpack::Received;

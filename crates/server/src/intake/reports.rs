@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use xshield_alerting::Wake;
@@ -17,11 +16,12 @@ use xshield_store::{Store, StoreResult, Tx, commit, problems, reports};
 use xshield_wire::message;
 
 use super::budget::Budgets;
+use super::error::ReportError;
 use super::items::Item;
 use super::unpack::Received;
 use super::{finish, items, unpack};
 use crate::asset_locks::AssetLocks;
-use crate::problem::{Answer, Problem};
+use crate::limits::TooMany;
 use crate::settings::Settings;
 
 /// The maximum duration of a transaction, approximately.
@@ -107,16 +107,16 @@ impl Intake {
     ///
     /// # Errors
     /// When the host's rate limit is exceeded, or too many of its reports are in progress.
-    pub fn admit(&self, asset: &AssetId) -> Answer<Place> {
+    pub fn admit(&self, asset: &AssetId) -> Result<Place, ReportError> {
         self.budgets.admit(asset, Instant::now()).map_err(|seconds| {
             metrics::counter!("xshield_refused_total", "reason" => "report-budget").increment(1);
-            Problem::too_many("items or bytes in reports of this asset", seconds)
+            TooMany { what: "items or bytes in reports of this asset", seconds }
         })?;
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = places.entry(asset.clone()).or_default();
         if *taken >= AT_ONCE {
             metrics::counter!("xshield_refused_total", "reason" => "reports-at-once").increment(1);
-            return Err(Problem::too_many("reports of this asset at once", 1));
+            return Err(TooMany { what: "reports of this asset at once", seconds: 1 }.into());
         }
         *taken += 1;
         Ok(Place { asset: asset.clone(), places: self.places.clone() })
@@ -126,34 +126,31 @@ impl Intake {
     ///
     /// # Errors
     /// When it is damaged or too large, or there is no memory for a large one now.
-    pub async fn read(&self, body: axum::body::Bytes) -> Answer<Received> {
+    pub async fn read(&self, body: axum::body::Bytes) -> Result<Received, ReportError> {
         let small = self.small.clone().acquire_owned().await;
-        let permit = small.map_err(|error| Problem::internal(&error))?;
+        // It is never closed.
+        let permit = small.map_err(|_| busy())?;
         let packed = body.clone();
         let unpacked = tokio::task::spawn_blocking(move || unpack::read(&packed, unpack::SMALL));
         match unpacked.await? {
             Ok(read) => return Ok(read.received(permit)),
             Err(unpack::Refused::Larger) => drop(permit),
-            Err(unpack::Refused::Bad(problem)) => return Err(problem),
+            Err(unpack::Refused::Bad(error)) => return Err(error),
         }
         let large = timeout(TIMEOUT, self.large.clone().acquire_owned()).await;
-        let permit = large.map_err(|_| busy())?.map_err(|error| Problem::internal(&error))?;
+        let permit = large.ok().and_then(Result::ok).ok_or_else(busy)?;
         let unpacked = tokio::task::spawn_blocking(move || unpack::read(&body, unpack::MOST));
         match unpacked.await? {
             Ok(read) => Ok(read.received(permit)),
             Err(unpack::Refused::Larger) => Err(unpack::too_large()),
-            Err(unpack::Refused::Bad(problem)) => Err(problem),
+            Err(unpack::Refused::Bad(error)) => Err(error),
         }
     }
 }
 
-fn busy() -> Problem {
+fn busy() -> ReportError {
     metrics::counter!("xshield_refused_total", "reason" => "reports-busy").increment(1);
-    let title = "Busy with other reports";
-    let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", title)
-        .detail("send the report again later");
-    problem.retry_after = Some(10);
-    problem
+    ReportError::Busy
 }
 
 impl Intake {
@@ -167,7 +164,7 @@ impl Intake {
         received: Received,
         known: Vec<message::Problem>,
         now: Timestamp,
-    ) -> Answer<Taken> {
+    ) -> Result<Taken, ReportError> {
         let intake = self.clone();
         let work = async move {
             let asset = place.asset.clone();

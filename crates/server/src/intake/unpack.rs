@@ -3,13 +3,12 @@
 use std::io::Read as _;
 
 use axum::body::Bytes;
-use axum::http::StatusCode;
 use tokio::sync::OwnedSemaphorePermit;
 use xshield_wire::bounds::Cut;
 use xshield_wire::message::Report;
 
+use super::error::ReportError;
 use crate::host_message::read_message;
-use crate::problem::Problem;
 
 /// The largest decompressed report, in bytes.
 pub(super) const MOST: u64 = 32 << 20;
@@ -49,7 +48,7 @@ pub(super) enum Refused {
     /// It is larger than allowed for.
     Larger,
     /// It can never be parsed.
-    Bad(Problem),
+    Bad(ReportError),
 }
 
 /// A decompressed report.
@@ -79,17 +78,13 @@ pub(super) fn read(body: &Bytes, most: u64) -> Result<Read, Refused> {
     if bytes > most {
         return Err(Refused::Larger);
     }
-    let mut report: Report = read_message(text).map_err(Refused::Bad)?;
+    let mut report: Report = read_message(text).map_err(|error| Refused::Bad(error.into()))?;
     let cuts = report.fit();
     Ok(Read { report, cuts, bytes })
 }
 
 fn unpack(body: &[u8], most: u64) -> Result<Vec<u8>, Refused> {
-    let refuse = |error: std::io::Error| {
-        let title = "Invalid compression";
-        let problem = Problem::new(StatusCode::BAD_REQUEST, "invalid-zstd", title);
-        Refused::Bad(problem.detail(error.to_string()))
-    };
+    let refuse = |error: std::io::Error| Refused::Bad(ReportError::Unpack(error));
     let packed = u64::try_from(body.len()).unwrap_or(u64::MAX);
     let unlikely = packed.saturating_mul(MAX_RATIO);
     let limit = most.min(unlikely);
@@ -107,37 +102,32 @@ fn unpack(body: &[u8], most: u64) -> Result<Vec<u8>, Refused> {
 }
 
 /// A report that is never accepted.
-pub(super) fn too_large() -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Report too large").detail(format!(
-        "at most {MOST} bytes after decompression, and a compression ratio of at most \
-             {MAX_RATIO}; send several reports"
-    ))
+pub(super) fn too_large() -> ReportError {
+    ReportError::TooLarge { most: MOST, ratio: MAX_RATIO }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn status(refused: Refused) -> StatusCode {
-        match refused {
-            Refused::Larger => StatusCode::CONTINUE,
-            Refused::Bad(problem) => problem.status,
-        }
+    fn is_damaged(refused: &Refused) -> bool {
+        matches!(refused, Refused::Bad(ReportError::Unpack(_)))
     }
 
     #[test]
     fn bombs_and_damage_are_refused() {
         let bomb = zstd::bulk::compress(&vec![b' '; 32 << 20], 19).unwrap();
-        assert_eq!(status(unpack(&bomb, MOST).unwrap_err()), StatusCode::PAYLOAD_TOO_LARGE);
+        let refused = unpack(&bomb, MOST).unwrap_err();
+        assert!(matches!(refused, Refused::Bad(ReportError::TooLarge { .. })), "{refused:?}");
         let whole = zstd::bulk::compress(b"{\"version\":1}", 3).unwrap();
         assert_eq!(unpack(&whole, MOST).unwrap(), b"{\"version\":1}");
         for cut in 5..whole.len() {
             let refused = unpack(&whole[..cut], MOST).unwrap_err();
-            assert_eq!(status(refused), StatusCode::BAD_REQUEST, "{cut}");
+            assert!(is_damaged(&refused), "{cut}: {refused:?}");
         }
         let mut trailing = whole.clone();
         trailing.extend_from_slice(b"tail");
-        assert_eq!(status(unpack(&trailing, MOST).unwrap_err()), StatusCode::BAD_REQUEST);
+        assert!(is_damaged(&unpack(&trailing, MOST).unwrap_err()));
         let noise: Vec<u8> =
             (0_u32..1 << 20).flat_map(|n| n.wrapping_mul(n).to_le_bytes()).collect();
         let large = zstd::bulk::compress(&noise, 1).unwrap();

@@ -4,7 +4,7 @@ pub mod compile;
 pub mod host_configuration;
 pub mod maintenance;
 pub mod pace;
-pub(crate) mod recover;
+pub mod recover;
 pub mod supervise;
 pub mod threat_compile;
 pub mod threat_feeds;

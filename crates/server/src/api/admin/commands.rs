@@ -14,8 +14,9 @@ use xshield_operations::paging::Pages as _;
 use xshield_operations::selection::selected;
 
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::problem::{Answer, JsonBody};
+use crate::problem::Answer;
 use crate::query::{BothOf, QueryOf};
+use crate::request_body::JsonBody;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {

@@ -12,8 +12,9 @@ use xshield_operations::enforcement_keys::{self, Issuer, PlatformAccess};
 use xshield_operations::paging::Pages as _;
 
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::problem::{Answer, JsonBody, Problem};
+use crate::problem::{Answer, Problem};
 use crate::query::QueryOf;
+use crate::request_body::JsonBody;
 use crate::sealed::Seal;
 use crate::state::{App, Platform};
 

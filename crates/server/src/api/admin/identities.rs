@@ -10,7 +10,8 @@ use xshield_model::Timestamp;
 use xshield_operations::assets;
 
 use crate::auth::{Allowed, Operator};
-use crate::problem::{Answer, JsonBody};
+use crate::problem::Answer;
+use crate::request_body::JsonBody;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {

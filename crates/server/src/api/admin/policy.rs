@@ -24,9 +24,11 @@ use xshield_operations::policy::synchronize as committed;
 
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::bodies::Held;
-use crate::problem::{Answer, JsonBody, Problem, parse_json};
+use crate::json;
+use crate::problem::{Answer, Problem};
 use crate::query::QueryOf;
 use crate::request_body;
+use crate::request_body::JsonBody;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -63,7 +65,7 @@ impl Body {
     }
 
     fn read(&self) -> Answer<CheckedPolicy> {
-        let input = if self.is_yaml { yaml(&self.bytes)? } else { parse_json(&self.bytes)? };
+        let input = if self.is_yaml { yaml(&self.bytes)? } else { json::parse(&self.bytes)? };
         Ok(documents::read(&input).map_err(OperationError::InvalidPolicy)?)
     }
 }

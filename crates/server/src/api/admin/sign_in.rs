@@ -12,7 +12,8 @@ use xshield_operations::sign_in;
 
 use crate::auth::{Allowed, Caller, Viewer};
 use crate::door::guest::Guest;
-use crate::problem::{Answer, JsonBody};
+use crate::problem::Answer;
+use crate::request_body::JsonBody;
 use crate::sign_in::{Admitted, Knock, change_password, with_password};
 use crate::state::App;
 

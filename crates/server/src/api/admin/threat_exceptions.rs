@@ -10,7 +10,8 @@ use xshield_model::Timestamp;
 use xshield_operations::threat::exceptions;
 
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::problem::{Answer, JsonBody};
+use crate::problem::Answer;
+use crate::request_body::JsonBody;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {

@@ -12,7 +12,8 @@ use xshield_operations::threat::feeds;
 use xshield_threat::presets::presets;
 
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::problem::{Answer, JsonBody};
+use crate::problem::Answer;
+use crate::request_body::JsonBody;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {

@@ -8,7 +8,8 @@ use xshield_api::threat_why::{Addresses, Explanation};
 use xshield_operations::threat::why;
 
 use crate::auth::{Allowed, Viewer};
-use crate::problem::{Answer, JsonBody};
+use crate::problem::Answer;
+use crate::request_body::JsonBody;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {

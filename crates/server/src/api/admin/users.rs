@@ -12,8 +12,9 @@ use xshield_operations::paging::Pages as _;
 use xshield_operations::{tokens, users};
 
 use crate::auth::{Admin, Allowed, Viewer};
-use crate::problem::{Answer, JsonBody};
+use crate::problem::Answer;
 use crate::query::QueryOf;
+use crate::request_body::JsonBody;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {

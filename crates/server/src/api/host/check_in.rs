@@ -119,7 +119,7 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
     commit(tx).await?;
 
     if let Some(held) = held {
-        recover::take(app, &asset, held).await?;
+        app.recovery.take(&asset, held).await?;
     }
     if changed {
         app.compiler.host_changed();

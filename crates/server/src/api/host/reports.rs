@@ -21,7 +21,7 @@ impl FromRequestParts<App> for Admitted {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let session = session_of(app, &parts.headers, Timestamp::now())?;
-        app.intake.admit(&session.asset).map(Self)
+        Ok(Self(app.intake.admit(&session.asset)?))
     }
 }
 

@@ -72,7 +72,8 @@ pub(super) async fn set_up(
     }
 
     if has_a_taken_name(&app, &request).await? {
-        app.limits.namesake(&stored.id).inspect_err(|refusal| tell(Some(&stored), refusal))?;
+        let room = app.limits.namesake(&stored.id).map_err(Problem::from);
+        room.inspect_err(|refusal| tell(Some(&stored), refusal))?;
     }
 
     let mut tx = app.store.write().await?;

@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use xshield_model::Timestamp;
+use xshield_model::causes::in_words;
 use xshield_model::channel::Payload;
 use xshield_wire::foreign::without_userinfo;
 
@@ -54,16 +55,7 @@ pub enum SendError {
 impl SendError {
     /// With the causes of `error`.
     pub(crate) fn of(action: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut reason = error.to_string();
-        let mut cause = error.source();
-        while let Some(source) = cause {
-            let text = source.to_string();
-            if !reason.ends_with(&text) {
-                reason.push_str(": ");
-                reason.push_str(&text);
-            }
-            cause = source.source();
-        }
+        let reason = in_words(error);
         Self::Failed { action, reason: without_userinfo(&reason).into_owned() }
     }
 

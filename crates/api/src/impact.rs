@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::words::counted;
 
 /// The impact of a commit on assets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct ImpactSummary {
     /// Digest of the documents and their whole impact on assets: `sha256:` and hexadecimal digits. It changes
     /// for the same documents when their impact does.
@@ -269,14 +269,8 @@ mod tests {
         let mut summary = ImpactSummary {
             digest: format!("sha256:{}", "0a".repeat(32)),
             assets: 7,
-            is_loss: false,
             is_none: true,
-            inbound: DirectionSummary::default(),
-            outbound: DirectionSummary::default(),
-            leave_all_segments: Affected::default(),
-            lose_management: Affected::default(),
-            without_management: Affected::default(),
-            management_removed: Affected::default(),
+            ..ImpactSummary::default()
         };
         change(&mut summary);
         summary

@@ -34,4 +34,5 @@ pub mod threat_why;
 pub mod trust;
 pub mod words;
 
+pub use xshield_model::causes::in_words;
 pub use xshield_model::{Timestamp, relative};

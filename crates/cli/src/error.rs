@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use xshield_api::field_error::FieldError;
 use xshield_api::impact::lines;
+use xshield_api::in_words;
 use xshield_api::problem::Problem;
 use xshield_wire::foreign::one_line;
 
@@ -130,14 +131,8 @@ impl CliError {
         let mut text = match self {
             // Each line begins with its location, so that editors can jump there.
             Self::Documents(_) => self.to_string(),
-            _ => format!("error: {self}"),
+            _ => format!("error: {}", in_words(self)),
         };
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
         if let Self::File { source, .. } = self
             && source.kind() == io::ErrorKind::AlreadyExists
         {

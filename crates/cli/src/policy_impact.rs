@@ -119,18 +119,7 @@ mod tests {
     }
 
     fn nothing() -> ImpactSummary {
-        ImpactSummary {
-            digest: digest(0),
-            assets: 7,
-            is_loss: false,
-            is_none: true,
-            inbound: DirectionSummary::default(),
-            outbound: DirectionSummary::default(),
-            leave_all_segments: Affected::default(),
-            lose_management: Affected::default(),
-            without_management: Affected::default(),
-            management_removed: Affected::default(),
-        }
+        ImpactSummary { digest: digest(0), assets: 7, is_none: true, ..ImpactSummary::default() }
     }
 
     fn digest(number: u8) -> String {

@@ -5,11 +5,10 @@ use std::str::FromStr;
 use time::OffsetDateTime;
 use xshield_api::Timestamp;
 pub(crate) use xshield_api::relative;
+use xshield_policy::duration;
 
-const MINUTE: i64 = 60;
-const HOUR: i64 = 60 * MINUTE;
-const DAY: i64 = 24 * HOUR;
-const WEEK: i64 = 7 * DAY;
+/// Longer than anyone means, and short enough to keep sums of times in range, in seconds.
+const CENTURY: i64 = 36_525 * 24 * 3600;
 
 /// A duration in whole seconds: `45s`, `10min`, `12h`, `90d`, `2w`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,21 +23,9 @@ impl FromStr for Span {
     type Err = SpanError;
 
     fn from_str(text: &str) -> Result<Self, SpanError> {
-        let refuse = || SpanError(text.to_owned());
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
-        let seconds = match unit {
-            "s" => 1,
-            "m" | "min" => MINUTE,
-            "h" => HOUR,
-            "d" => DAY,
-            "w" => WEEK,
-            _ => return Err(refuse()),
-        };
-        let number: i64 = number.parse().map_err(|_| refuse())?;
-        // A century is more than anyone needs, and keeps sums of times in range.
-        let total = number.checked_mul(seconds).filter(|total| *total <= 36_525 * DAY);
-        total.map(Self).ok_or_else(refuse)
+        let written = duration::parse(text);
+        let total = written.map(|(number, unit)| i64::from(number) * i64::from(unit.seconds()));
+        total.filter(|total| *total <= CENTURY).map(Self).ok_or_else(|| SpanError(text.to_owned()))
     }
 }
 

@@ -116,21 +116,6 @@ impl OperationError {
     }
 }
 
-impl OperationError {
-    /// The error and its causes in one line.
-    #[must_use]
-    pub fn in_words(&self) -> String {
-        let mut text = self.to_string();
-        let mut next = self.source();
-        while let Some(source) = next {
-            text.push_str(": ");
-            text.push_str(&source.to_string());
-            next = source.source();
-        }
-        text
-    }
-}
-
 /// Adds the failed action to an internal error.
 pub trait Doing<T> {
     /// `action` completes "could not …".

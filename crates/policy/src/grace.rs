@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::duration::{self, Unit};
+
 /// A duration in whole seconds, as in documents: `0s`, `90s`, `30m`, `12h`, `7d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -15,9 +17,9 @@ pub struct Span(u32);
 #[error("{0:?} is not a duration: expected a whole number and s, m, h or d, at most 30d, e.g. 30m")]
 pub struct SpanError(String);
 
-const MINUTE: u32 = 60;
-const HOUR: u32 = 60 * MINUTE;
-const DAY: u32 = 24 * HOUR;
+const MINUTE: u32 = Unit::Minute.seconds();
+const HOUR: u32 = Unit::Hour.seconds();
+const DAY: u32 = Unit::Day.seconds();
 
 impl Span {
     /// The longest duration.
@@ -41,19 +43,10 @@ impl FromStr for Span {
     type Err = SpanError;
 
     fn from_str(text: &str) -> Result<Self, SpanError> {
-        let refuse = || SpanError(text.to_owned());
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
-        let seconds = match unit {
-            "s" => 1,
-            "m" | "min" => MINUTE,
-            "h" => HOUR,
-            "d" => DAY,
-            _ => return Err(refuse()),
-        };
-        let number: u32 = number.parse().map_err(|_| refuse())?;
-        let total = number.checked_mul(seconds).map(Self).filter(|total| *total <= Self::MAX);
-        total.ok_or_else(refuse)
+        let written = duration::parse(text).filter(|(_, unit)| *unit != Unit::Week);
+        let total = written.and_then(|(number, unit)| number.checked_mul(unit.seconds()));
+        let total = total.map(Self).filter(|total| *total <= Self::MAX);
+        total.ok_or_else(|| SpanError(text.to_owned()))
     }
 }
 

@@ -17,6 +17,7 @@ pub mod compile;
 pub mod criteria;
 pub mod decide;
 pub mod document;
+pub mod duration;
 pub mod facts;
 pub mod forward;
 pub mod grace;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use xshield_model::Timestamp;
+use xshield_model::causes::in_words;
 use xshield_store::Store;
 
 /// How long a result is reused.
@@ -30,7 +31,7 @@ impl Readiness {
         }
         let found = match timeout(TIMEOUT, store.probe(Timestamp::now())).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(error.in_words()),
+            Ok(Err(error)) => Err(in_words(&error)),
             Err(_) => Err(format!("a write took longer than {} s", TIMEOUT.as_secs())),
         };
         if let Err(reason) = &found {

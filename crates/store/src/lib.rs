@@ -138,19 +138,6 @@ impl StoreError {
     ) -> Self {
         Self { action, source: source.into() }
     }
-
-    /// What failed and why, in one line.
-    #[must_use]
-    pub fn in_words(&self) -> String {
-        let mut text = self.to_string();
-        let mut next = std::error::Error::source(self);
-        while let Some(source) = next {
-            text.push_str(": ");
-            text.push_str(&source.to_string());
-            next = source.source();
-        }
-        text
-    }
 }
 
 /// The result of a look at the database.

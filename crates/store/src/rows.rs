@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sqlx::{Decode, QueryBuilder, Row as _, Type};
 use xshield_model::Timestamp;
+use xshield_model::causes::in_words;
 use xshield_policy::AssetId;
 use xshield_wire::Bytes;
 
@@ -106,7 +107,7 @@ pub fn damage() -> Vec<Damage> {
 
 /// Tells of a row that can't be read.
 fn tell(list: &'static str, row: &Row, error: &StoreError) {
-    let (place, reason) = (place(row), error.in_words());
+    let (place, reason) = (place(row), in_words(&error));
     tracing::error!(list, place, reason, "a damaged row is passed over");
     let mut met = DAMAGE.lock().unwrap_or_else(PoisonError::into_inner);
     if met.len() < REMEMBERED || met.contains_key(&(list, place.clone())) {

@@ -100,8 +100,47 @@ pub async fn list(conn: &mut Conn) -> Result<Vec<ShownClaim>> {
     Ok(waiting.iter().map(|(asset, claim)| shown(asset, claim)).collect())
 }
 
-fn decision(what: &str) -> Result<Decision> {
-    what.parse().map_err(|reason: String| OperationError::invalid("/what", reason))
+/// A decision that is being made.
+struct Deciding {
+    change: Change,
+    asset: StoredAsset,
+    matter: Matter,
+    decision: Decision,
+    now: Timestamp,
+}
+
+impl Deciding {
+    async fn begin(
+        store: &Store,
+        by: &By<Operator>,
+        asset: &str,
+        what: &str,
+        now: Timestamp,
+    ) -> Result<Self> {
+        let decision =
+            what.parse().map_err(|reason: String| OperationError::invalid("/what", reason))?;
+        let mut change = Change::begin(store, by, now).await?;
+        let asset = lookup::asset(&mut change, asset).await?;
+        let matter = matter(&mut change, &asset).await?;
+        Ok(Self { change, asset, matter, decision, now })
+    }
+
+    /// Holds `held` from now on, notes how the claim stands, and returns the asset's name.
+    async fn end(
+        mut self,
+        action: &'static str,
+        claim: &Claim,
+        held: &Asset,
+        standing: Option<Standing>,
+    ) -> Result<Name> {
+        let Self { change, matter, now, .. } = &mut self;
+        let before = &matter.held.addresses;
+        addresses::put(change, &held.id, before, &held.addresses, *now).await?;
+        assets::hold(change, held).await?;
+        settle(change, matter, claim, standing).await?;
+        self.change.commit(entry(action, &self.asset, claim)).await?;
+        Ok(self.asset.name)
+    }
 }
 
 /// Accepts a host's claim about `what`, and returns the asset's name from then on. An address is taken from
@@ -117,35 +156,34 @@ pub async fn accept(
     what: &str,
     now: Timestamp,
 ) -> Result<Name> {
-    let decision = decision(what)?;
-    let mut change = Change::begin(store, by, now).await?;
-    let asset = lookup::asset(&mut change, asset).await?;
-    let matter = matter(&mut change, &asset).await?;
-    let claim = matter.claim(&decision)?.clone();
-    let mut held = matter.held.clone();
-    let mut standing = None;
-    match &claim.fact {
-        Fact::Name(name) => {
-            let name = name.clone();
-            give_name(change, &asset, &name).await?;
-            compiler.inventory_changed();
-            return Ok(name);
-        }
+    let deciding = Deciding::begin(store, by, asset, what, now).await?;
+    let claim = deciding.matter.claim(&deciding.decision)?.clone();
+    let name = if let Fact::Name(name) = &claim.fact {
+        give_name(deciding.change, &deciding.asset, name).await?;
+        name.clone()
+    } else {
+        let (held, standing) = accepted(&deciding.matter.held, &claim.fact);
+        deciding.end("asset.accept", &claim, &held, standing).await?
+    };
+    compiler.inventory_changed();
+    Ok(name)
+}
+
+/// An asset of which a fact is accepted, and how the claim stands then: what is held needs no claim, but
+/// an address counts only as long as one accepts it.
+fn accepted(held: &Asset, fact: &Fact) -> (Asset, Option<Standing>) {
+    let mut held = held.clone();
+    match fact {
+        Fact::Name(name) => held.name.clone_from(name),
         Fact::Os(os) => held.os.clone_from(os),
         Fact::Source(source) => held.source = *source,
         Fact::Address(address) => {
             held.addresses.push(*address);
-            standing = Some(Standing::Accepted);
+            return (held, Some(Standing::Accepted));
         }
         Fact::Gone(address) => held.addresses.retain(|held| held != address),
     }
-    let before = &matter.held.addresses;
-    addresses::put(&mut change, &held.id, before, &held.addresses, now).await?;
-    assets::hold(&mut change, &held).await?;
-    settle(&mut change, &matter, &claim, standing).await?;
-    change.commit(entry("asset.accept", &asset, &claim)).await?;
-    compiler.inventory_changed();
-    Ok(asset.name)
+    (held, None)
 }
 
 /// Rejects a host's claim about `what`, and withdraws an address that it holds. Returns the asset's name.
@@ -160,11 +198,9 @@ pub async fn refuse(
     what: &str,
     now: Timestamp,
 ) -> Result<Name> {
-    let decision = decision(what)?;
-    let mut change = Change::begin(store, by, now).await?;
-    let asset = lookup::asset(&mut change, asset).await?;
-    let matter = matter(&mut change, &asset).await?;
-    let claim = match &decision {
+    let deciding = Deciding::begin(store, by, asset, what, now).await?;
+    let Deciding { matter, decision, .. } = &deciding;
+    let claim = match decision {
         Decision::Address(address)
             if matter.held.addresses.contains(address)
                 && !matter.known.iter().any(|claim| claim.fact == Fact::Gone(*address)) =>
@@ -173,17 +209,15 @@ pub async fn refuse(
             let standing = Standing::Refused;
             Claim { fact, standing, reason: Reason::Outside, other: None, since: now }
         }
-        _ => matter.claim(&decision)?.clone(),
+        _ => matter.claim(decision)?.clone(),
     };
+    let mut held = matter.held.clone();
     if let Fact::Address(address) = claim.fact {
-        let held = &matter.held.addresses;
-        let left: Vec<_> = held.iter().copied().filter(|held| *held != address).collect();
-        addresses::put(&mut change, &asset.id, held, &left, now).await?;
+        held.addresses.retain(|held| *held != address);
     }
-    settle(&mut change, &matter, &claim, Some(Standing::Refused)).await?;
-    change.commit(entry("asset.refuse", &asset, &claim)).await?;
+    let name = deciding.end("asset.refuse", &claim, &held, Some(Standing::Refused)).await?;
     compiler.inventory_changed();
-    Ok(asset.name)
+    Ok(name)
 }
 
 /// Renames an asset. This also decides the claim about its name.

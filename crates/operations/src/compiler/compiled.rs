@@ -20,8 +20,7 @@ use crate::policy::simulations::Permit;
 pub struct CompiledPolicy {
     base: Base,
     whole: Whole,
-    /// Warnings about what compiled but is probably not intended.
-    pub warnings: Vec<String>,
+    warnings: Vec<String>,
     /// The impact on assets when it replaces the committed policy.
     impact: std::result::Result<Impact, CompileError>,
 }
@@ -54,6 +53,12 @@ impl CompiledPolicy {
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.base.committed.policy
+    }
+
+    /// The warnings about what compiled but is probably not intended; empty when taken before.
+    #[must_use]
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// All assets for which it could not be compiled, by name.

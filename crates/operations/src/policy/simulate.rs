@@ -75,7 +75,7 @@ pub async fn simulate(
     let simulated = Committed { revision: Revision(0), policy };
     let mut compiled = compiler.compile_policy(before, simulated, inventory, permit).await?;
     compiles(&compiled)?;
-    let mut warnings = std::mem::take(&mut compiled.warnings);
+    let mut warnings = compiled.take_warnings();
     warnings.extend(claimed_names(&mut *store.read().await?, compiled.policy()).await?);
     Ok(Prospect { warnings, impact: compiled.impact(&documents)? })
 }

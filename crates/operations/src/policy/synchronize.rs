@@ -66,7 +66,7 @@ pub async fn synchronize(
     compiles(&compiled)?;
     let impact = compiled.impact(&to_json(&documents)?)?;
     impact::check(&wish.expected_impact, &impact)?;
-    let mut warnings = std::mem::take(&mut compiled.warnings);
+    let mut warnings = compiled.take_warnings();
     warnings.extend(claimed_names(&mut *store.read().await?, compiled.policy()).await?);
 
     let now = Timestamp::now();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use xshield_model::causes::in_words;
 use xshield_operations::compiler::RulesetCompiler;
 
 use super::host_configuration::HostConfigurations;
@@ -30,7 +31,7 @@ pub async fn run(
                 pace.worked(begun, Instant::now(), assets.len());
             }
             Err(error) => {
-                tracing::error!(reason = error.in_words(), "rulesets could not be compiled");
+                tracing::error!(reason = in_words(&error), "rulesets could not be compiled");
                 tokio::time::sleep(RETRY).await;
                 compiler.inventory_changed();
             }

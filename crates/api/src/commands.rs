@@ -73,7 +73,7 @@ pub struct Outcome {
 }
 
 /// A selection of assets. All given conditions must hold; an empty selection is refused.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Selection {
     /// By id or name.

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 use xshield_api::Timestamp;
-use xshield_api::access::{CreatedToken, Role, Token, User};
+use xshield_api::access::{
+    CreatedToken, NewPassword, NewToken, NewUser, Role, Token, User, UserChange,
+};
 
 use crate::choice::words_of;
 use crate::client::{Client, Path, view};
@@ -65,7 +66,7 @@ impl TokenCommand {
             TokenAction::Create { name, role, expires } => {
                 let action = "create an API token";
                 let end = expires.map(|span| span.after(Timestamp::now()));
-                let body = json!({ "name": name, "role": role, "expires_at": end });
+                let body = NewToken { name, role, expires_at: end };
                 let answer = client.post(action, &Path::of(&["tokens"]), &body)?;
                 let created: CreatedToken = view(action, &answer)?;
                 note(&format!("Created token {}. It is not shown again.", created.about.id));
@@ -130,7 +131,7 @@ impl PasswordCommand {
             None => questions::password("Old password")?,
         };
         let new = new_password("New password", self.new_password_file)?;
-        let body = json!({ "old": old, "new": new });
+        let body = NewPassword { old, new };
         client.put("change the password", &Path::of(&["me", "password"]), &body)?;
         note("Changed your password; your other sign-ins and tokens have ended.");
         Ok(())
@@ -192,9 +193,9 @@ impl UserCommand {
         match self.action {
             UserAction::Create { name, role, password_file } => {
                 let password = new_password(&format!("New password of {name}"), password_file)?;
-                let body = json!({ "name": name, "role": role, "password": password });
+                let body = NewUser { name, role, password };
                 let answer = client.post("add the user", &users, &body)?;
-                self.output.show(&answer, |_| Ok(format!("Added user {name}.")))
+                self.output.show(&answer, |_| Ok(format!("Added user {}.", body.name)))
             }
             UserAction::List => {
                 let action = "list users";
@@ -210,12 +211,14 @@ impl UserCommand {
             }
             UserAction::Role { name, role } => {
                 let path = Path::of(&["users", &name]);
-                let answer = client.patch("change the user", &path, &json!({ "role": role }))?;
+                let body = UserChange { role: Some(role), password: None };
+                let answer = client.patch("change the user", &path, &body)?;
                 self.output.show(&answer, |_| Ok(format!("User {name} is now {}.", word(&role))))
             }
             UserAction::Password { name, password_file } => {
                 let path = Path::of(&["users", &name]);
-                let body = json!({ "password": new_password(&format!("New password of {name}"), password_file)? });
+                let password = new_password(&format!("New password of {name}"), password_file)?;
+                let body = UserChange { role: None, password: Some(password) };
                 let answer = client.patch("change the user", &path, &body)?;
                 self.output.show(&answer, |_| {
                     Ok(format!(

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 use xshield_api::Timestamp;
-use xshield_api::commands::{Command, Outcome, OutcomeQuery, TargetState};
+use xshield_api::assets::Standing;
+use xshield_api::commands::{Command, NewCommand, Outcome, OutcomeQuery, Selection, TargetState};
 use xshield_api::words::counted;
+use xshield_policy::criteria::Criteria;
 use xshield_policy::inventory::Source;
+use xshield_wire::message::CommandKind;
 
+use crate::assets::standing;
 use crate::choice::words_of;
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
@@ -98,7 +102,7 @@ struct Give {
     assets: Vec<String>,
     /// Assets that match, e.g. "environment = 'prod' and role in ('web', 'db')".
     #[arg(long = "where", value_name = "CRITERIA")]
-    criteria: Option<String>,
+    criteria: Option<Criteria>,
     /// Assets in this segment of the committed policy.
     #[arg(long)]
     segment: Option<String>,
@@ -106,8 +110,8 @@ struct Give {
     #[arg(long, value_parser = words_of(source))]
     source: Option<Source>,
     /// Assets with this status, e.g. failed, outdated, offline; see: xshield asset list --help.
-    #[arg(long)]
-    status: Option<String>,
+    #[arg(long, value_parser = words_of(standing))]
+    status: Option<Standing>,
     /// Every asset.
     #[arg(long, conflicts_with_all = ["assets", "criteria", "segment", "source", "status"])]
     all: bool,
@@ -128,13 +132,13 @@ impl CommandCommand {
         let client = Client::of_this_call()?;
         let output = self.output;
         match self.action {
-            Action::RunNow(give) => give.run("run-now", None, &client, output),
-            Action::Resend(give) => give.run("resend", None, &client, output),
-            Action::Diagnostics(give) => give.run("diagnostics", None, &client, output),
+            Action::RunNow(give) => give.run(CommandKind::RunNow, None, &client, output),
+            Action::Resend(give) => give.run(CommandKind::Resend, None, &client, output),
+            Action::Diagnostics(give) => give.run(CommandKind::Diagnostics, None, &client, output),
             Action::DebugOn { give, duration } => {
-                give.run("debug-on", Some(duration), &client, output)
+                give.run(CommandKind::DebugOn, Some(duration), &client, output)
             }
-            Action::DebugOff(give) => give.run("debug-off", None, &client, output),
+            Action::DebugOff(give) => give.run(CommandKind::DebugOff, None, &client, output),
             Action::List { asset, limit } => {
                 let action = "list commands";
                 let path = match &asset {
@@ -163,40 +167,34 @@ impl CommandCommand {
 impl Give {
     fn run(
         self,
-        kind: &str,
+        kind: CommandKind,
         duration: Option<Span>,
         client: &Client,
         output: Output,
     ) -> Result<(), CliError> {
-        let action = "send the command";
-        let mut target = serde_json::Map::new();
-        if !self.assets.is_empty() {
-            target.insert("assets".to_owned(), json!(self.assets));
-        }
-        for (name, value) in [
-            ("where", self.criteria),
-            ("segment", self.segment),
-            ("source", self.source.map(|source| word(&source))),
-            ("status", self.status),
-        ] {
-            if let Some(value) = value {
-                target.insert(name.to_owned(), Value::from(value));
-            }
-        }
-        if self.all {
-            target.insert("all".to_owned(), Value::from(true));
-        }
-        if target.is_empty() {
+        let action = "give the command";
+        let target = Selection {
+            assets: Some(self.assets).filter(|assets| !assets.is_empty()),
+            name: None,
+            criteria: self.criteria,
+            segment: self.segment,
+            source: self.source,
+            status: self.status,
+            all: self.all,
+        };
+        if target == Selection::default() {
             return Err(CliError::input(
                 "choose the hosts: --asset NAME, --where CRITERIA, --segment, --source, --status or --all",
             ));
         }
-        let body = json!({
-            "kind": kind,
-            "duration_seconds": duration.map(Span::seconds),
-            "expires_in_seconds": self.expires.seconds(),
-            "target": target,
-        });
+        // The platform names the longest; what is longer than it can say is longer than that.
+        let seconds = |span: Span| u32::try_from(span.seconds()).unwrap_or(u32::MAX);
+        let body = NewCommand {
+            kind,
+            duration_seconds: duration.map(seconds),
+            expires_in_seconds: Some(self.expires.seconds()),
+            target,
+        };
         let answer = client.post(action, &Path::of(&["commands"]), &body)?;
         let given: Command = view(action, &answer)?;
         if self.wait {

@@ -6,7 +6,7 @@ use std::path::{Path as FilePath, PathBuf};
 
 use serde_json::json;
 use xshield_api::Timestamp;
-use xshield_api::access::{Me, SignedIn};
+use xshield_api::access::{self as api, Me, SignedIn};
 
 use crate::client::{Client, Path, parsed, view};
 use crate::error::CliError;
@@ -48,11 +48,8 @@ impl Login {
         let ca = self.trusted_ca(&url)?;
         let client = Client::new(&url, &ca, None)?;
         let password = self.password()?;
-        let body = json!({
-            "user": self.user,
-            "password": password,
-            "name": format!("xshield login on {}", machine()),
-        });
+        let name = Some(format!("xshield login on {}", machine()));
+        let body = api::Login { user: self.user.clone(), password, name };
         let answer = client.post(action, &Path::of(&["login"]), &body)?;
         let signed_in: SignedIn = parsed(action, &answer)?;
         let token = Token(signed_in.token);

@@ -9,7 +9,7 @@ use xshield_api::changes::{self, changes};
 use xshield_api::impact::ExpectedImpact;
 use xshield_api::policy::{
     CandidatePolicy, CommitProspect, DiffQuery, DocumentChange, ImpactQuery, PolicyRevision,
-    PutQuery, Restored, Synchronized, Validated,
+    PutQuery, Restore, Restored, Synchronize, Synchronized, Validated,
 };
 use xshield_api::words::counted;
 use xshield_policy::document::Document;
@@ -301,11 +301,8 @@ fn synchronize(
     expected_impact: &ExpectedImpact,
     note: &str,
 ) -> Result<Value, CliError> {
-    let wish = json!({
-        "expected_version": expected_version,
-        "expected_impact": expected_impact,
-        "note": note,
-    });
+    let expected_impact = expected_impact.clone();
+    let wish = Synchronize { expected_version, expected_impact, note: note.to_owned() };
     let path = Path::of(&["policy", "synchronize"]);
     client.post_long("synchronize the policy", &path, &wish, "xshield policy revisions")
 }
@@ -354,9 +351,9 @@ fn restore(
     let wish = match agreement {
         Some(agreement) => {
             let expected = agreement.settle(&prospect(client, Some(revision))?.impact)?;
-            json!({ "synchronize": true, "expected_impact": expected })
+            Restore { synchronize: true, expected_impact: expected }
         }
-        None => json!({ "synchronize": false }),
+        None => Restore { synchronize: false, expected_impact: ExpectedImpact::default() },
     };
     let see = match agreement {
         Some(_) => "xshield policy revisions",

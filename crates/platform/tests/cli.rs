@@ -543,7 +543,7 @@ fn commands_and_configuration_from_the_command_line() {
     host.check_in(&platform);
 
     operator.run(&["command", "run-now"]).refused(1, "choose the hosts");
-    operator.run(&["command", "resend", "--where", "role ="]).refused(1, "/target/where");
+    operator.run(&["command", "resend", "--where", "role ="]).refused(2, "--where");
     let given = operator.run(&["command", "run-now", "--asset", "web-1", "--expires", "2h"]).good();
     assert!(given.contains("run-now for 1 asset;"), "{given}");
     let command = host.check_in(&platform).commands.remove(0);

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 use xshield_api::Timestamp;
-use xshield_api::claims::{Claim, Reason, Standing};
+use xshield_api::claims::{self as api, Claim, Reason, Standing};
 use xshield_wire::foreign::one_line;
 
 use crate::client::{Client, Path, view};
@@ -41,7 +41,7 @@ impl About {
             Decision::Accept => ("accept what the host reports", "accept"),
             Decision::Refuse => ("refuse what the host reports", "refuse"),
         };
-        let body = json!({ "what": what });
+        let body = api::About { what: what.clone() };
         let answer = client.post(action, &Path::of_asset(asset, &["claims", word]), &body)?;
         output.show(&answer, |_| {
             let name = one_line(answer["name"].as_str().unwrap_or(asset));

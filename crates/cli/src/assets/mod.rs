@@ -3,11 +3,17 @@
 mod claims;
 mod show;
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use xshield_api::Timestamp;
-use xshield_api::assets::{Asset, AssetQuery, Standing};
+use xshield_api::assets::{Asset, AssetChange, AssetQuery, Standing};
+use xshield_api::claims::{Approval, Rejection, Running};
+use xshield_api::commands::NewAssetCommand;
+use xshield_policy::names::{TagKey, TagValue};
 use xshield_wire::fingerprint::IdentityFingerprint;
+use xshield_wire::message::CommandKind;
 
 use crate::choice::words_of;
 use crate::client::{Client, Path, view};
@@ -128,7 +134,7 @@ struct List {
 }
 
 /// What each status means.
-fn standing(standing: &Standing) -> Option<&'static str> {
+pub(crate) fn standing(standing: &Standing) -> Option<&'static str> {
     Some(match standing {
         Standing::Unprotected => "Not protected: neither its host nor the policy enforces anything",
         Standing::Problems => "Its host reports problems",
@@ -164,7 +170,7 @@ impl AssetCommand {
             }
             Action::Tag { asset, changes } => {
                 let action = "change the asset's tags";
-                let body = json!({ "tags": tag_changes(changes) });
+                let body = AssetChange { tags: tag_changes(changes) };
                 let answer = client.patch(action, &Path::of_asset(&asset, &[]), &body)?;
                 output.show(&answer, |_| {
                     let asset: Asset = view(action, &answer)?;
@@ -182,7 +188,7 @@ impl AssetCommand {
             Action::ApproveIdentity(approve) => approve.run(&client, output),
             Action::RejectIdentity { asset, fingerprint } => {
                 let path = Path::of_asset(&asset, &["identity", "reject"]);
-                let body = json!({ "fingerprint": fingerprint });
+                let body = Rejection { fingerprint };
                 let answer = client.post("reject the identity key", &path, &body)?;
                 output.show(&answer, |_| {
                     Ok(format!("Rejected {fingerprint}; {asset} keeps its key."))
@@ -217,8 +223,12 @@ impl AssetCommand {
             }
             Action::Resend { asset } => {
                 let path = Path::of_asset(&asset, &["commands"]);
-                let answer =
-                    client.post("send the command", &path, &json!({ "kind": "resend" }))?;
+                let body = NewAssetCommand {
+                    kind: CommandKind::Resend,
+                    duration_seconds: None,
+                    expires_in_seconds: None,
+                };
+                let answer = client.post("send the command", &path, &body)?;
                 output.show(&answer, |_| {
                     Ok(format!("{asset} sends all its reports again after its next check-in."))
                 })
@@ -227,13 +237,13 @@ impl AssetCommand {
     }
 }
 
-fn tag_changes(changes: Vec<TagChange>) -> Map<String, Value> {
+fn tag_changes(changes: Vec<TagChange>) -> BTreeMap<TagKey, Option<TagValue>> {
     let one = |change| match change {
         TagChange::Set(tag) => {
             let (key, value) = tag.into_pair();
-            (String::from(key), Value::from(String::from(value)))
+            (key, Some(value))
         }
-        TagChange::Remove(key) => (String::from(key), Value::Null),
+        TagChange::Remove(key) => (key, None),
     };
     changes.into_iter().map(one).collect()
 }
@@ -242,8 +252,8 @@ impl ApproveIdentity {
     fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
         let Self { asset, fingerprint, replace_running } = self;
         let path = Path::of_asset(&asset, &["identity", "approve"]);
-        let running = if replace_running { "replace" } else { "keep" };
-        let body = json!({ "fingerprint": fingerprint, "running": running });
+        let running = if replace_running { Running::Replace } else { Running::Keep };
+        let body = Approval { fingerprint, running };
         let answer = client.post("approve the identity key", &path, &body)?;
         output.show(&answer, |_| {
             Ok(format!("{asset} is now the host with {fingerprint}; its previous key is refused."))
@@ -282,6 +292,6 @@ mod tests {
     #[test]
     fn tag_changes_become_what_the_api_takes() {
         let changes = ["role=web", "owner-"].map(|text| text.parse().unwrap());
-        assert_eq!(Value::from(tag_changes(changes.into())), json!({"role": "web", "owner": null}));
+        assert_eq!(json!(tag_changes(changes.into())), json!({"role": "web", "owner": null}));
     }
 }

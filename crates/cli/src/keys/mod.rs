@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use xshield_api::Timestamp;
 use xshield_api::access::PlatformInfo;
-use xshield_api::keys::{CreatedKey, ExpiringKey, Host, Key};
+use xshield_api::keys::{CreatedKey, ExpiringKey, Host, Key, Rotation};
 use xshield_policy::names::{Name, TagKey, TagValue};
 
 use crate::client::{Client, Path, parsed, view};
@@ -229,10 +229,10 @@ impl Rotate {
         let action = "rotate the enforcement key";
         let file = self.host_config.map(NewFile::reserve).transpose()?;
         let now = Timestamp::now();
-        let body = json!({
-            "overlap_seconds": self.overlap.seconds(),
-            "expires_at": self.expires.map(|span| span.after(now)),
-        });
+        let body = Rotation {
+            overlap_seconds: Some(self.overlap.seconds()),
+            expires_at: self.expires.map(|span| span.after(now)),
+        };
         let answer = client.post(action, &Path::of(&[KEYS, &self.id, "rotate"]), &body)?;
         show_created(action, "Key", &answer, file, output)?;
         let end = relative(self.overlap.after(now), now);

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use xshield_api::Timestamp;
 use xshield_api::threat_list::{
-    DiffQuery, Difference, Done, Exception, ListQuery, Revision, Validity,
+    DiffQuery, Difference, Done, Exception, ListQuery, NewException, Revision, Validity,
 };
 use xshield_api::words::counted;
 
@@ -162,11 +162,8 @@ impl ExceptionCommand {
         match self.action {
             ExceptionAction::Add { target, reason, expires } => {
                 let action = "add the exception";
-                let body = json!({
-                    "target": target,
-                    "reason": reason,
-                    "expires_at": expires.map(|span| span.after(now)),
-                });
+                let expires_at = expires.map(|span| span.after(now));
+                let body = NewException { target, reason, expires_at };
                 let answer = client.post(action, &Path::of(&EXCEPTIONS), &body)?;
                 output.show(&answer, |_| {
                     let made: Exception = view(action, &answer)?;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use xshield_wire::foreign::one_line;
 
 use xshield_api::impact::ExpectedImpact;
-use xshield_api::threat_modes::{ModePair, Modes, PrivateRangesImpact};
+use xshield_api::threat_modes::{Budget, ModePair, Modes, PrivateRangesImpact};
 use xshield_api::threat_status::{Feeds, Hosts, ListedAsset, Status};
 use xshield_api::words::counted;
 use xshield_threat::ThreatMode;
@@ -137,7 +137,7 @@ pub(super) fn budget(
     output: Output,
 ) -> Result<(), CliError> {
     let path = Path::of_asset(asset, &["threat", "budget"]);
-    let answer = client.put("set the budget", &path, &json!({ "bytes": memory.0 }))?;
+    let answer = client.put("set the budget", &path, &Budget { bytes: memory.0 })?;
     output.show(&answer, |_| {
         Ok(match memory.0 {
             Some(bytes) => {

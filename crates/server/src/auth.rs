@@ -10,7 +10,8 @@ use xshield_operations::By;
 pub use xshield_operations::caller::{Admin, AtLeast, Caller, Operator, Viewer};
 use xshield_operations::tokens;
 
-use crate::door::guest::{Party, vouch};
+use crate::connections::party::Party;
+use crate::connections::registry::identify;
 use crate::problem::Problem;
 use crate::state::App;
 
@@ -35,7 +36,7 @@ impl<R: AtLeast> FromRequestParts<App> for Allowed<R> {
             unauthenticated("send an API token: 'Authorization: Bearer xat1_…' ('xshield login')")
         })?;
         let caller = authenticate(app, token.trim()).await?;
-        vouch(&mut parts.extensions, Party::Account(caller.account.clone()))?;
+        identify(&mut parts.extensions, Party::Account(caller.account.clone()))?;
         Ok(Self(By::new(caller)?))
     }
 }

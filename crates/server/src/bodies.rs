@@ -14,17 +14,17 @@ use axum::body::{Body, Bytes, HttpBody as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::door::guest::Party;
+use crate::connections::party::Party;
 use crate::patience::Patience;
 
 /// The largest body of any sender, in bytes.
 pub(crate) const MAX_BODY: usize = 8 << 20;
 /// The largest body of an unauthenticated sender (a sign-in, or a host that sets up a session), in bytes.
-pub(crate) const MAX_OF_STRANGERS: usize = 16 << 10;
+pub(crate) const MAX_UNAUTHENTICATED: usize = 16 << 10;
 /// Memory for all unauthenticated bodies, in KiB.
-const OF_STRANGERS: u32 = 8 << 10;
+const UNAUTHENTICATED: u32 = 8 << 10;
 /// Of which for one source.
-const OF_ONE_STRANGER: u32 = 1 << 10;
+const ONE_UNAUTHENTICATED: u32 = 1 << 10;
 /// Memory for the first part of all other bodies: many are not larger.
 const BEGINNINGS: u32 = 16 << 10;
 /// The size of that first part.
@@ -85,7 +85,7 @@ impl Default for Bodies {
     fn default() -> Self {
         let room = |kib: u32| Arc::new(Semaphore::new(kib as usize));
         Self {
-            strangers: room(OF_STRANGERS),
+            strangers: room(UNAUTHENTICATED),
             beginnings: room(BEGINNINGS),
             large: room(LARGE),
             times: TIMES,
@@ -162,7 +162,7 @@ impl Bodies {
         let begins = from.min(BEGINNING)..to.min(BEGINNING);
         let goes_on = from.max(BEGINNING)..to.max(BEGINNING);
         let (first, rest) = match party {
-            Party::Stranger(_) => (&self.strangers, &self.strangers),
+            Party::Unauthenticated(_) => (&self.strangers, &self.strangers),
             _ => (&self.beginnings, &self.large),
         };
         let parts = [
@@ -181,7 +181,8 @@ impl Bodies {
     }
 
     fn share(&self, party: &Party) -> Arc<Semaphore> {
-        let kib = if matches!(party, Party::Stranger(_)) { OF_ONE_STRANGER } else { OF_ONE };
+        let kib =
+            if matches!(party, Party::Unauthenticated(_)) { ONE_UNAUTHENTICATED } else { OF_ONE };
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = shares.get(party).and_then(Weak::upgrade) {
             return known;
@@ -275,7 +276,7 @@ mod tests {
     }
 
     fn stranger(number: u8) -> Party {
-        Party::Stranger(Source::from(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number))))
+        Party::Unauthenticated(Source::from(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number))))
     }
 
     fn host(name: &str) -> Party {
@@ -286,7 +287,7 @@ mod tests {
         [&bodies.strangers, &bodies.beginnings, &bodies.large].map(|room| room.available_permits())
     }
 
-    const ALL: [usize; 3] = [OF_STRANGERS as usize, BEGINNINGS as usize, LARGE as usize];
+    const ALL: [usize; 3] = [UNAUTHENTICATED as usize, BEGINNINGS as usize, LARGE as usize];
 
     #[tokio::test]
     async fn a_body_takes_its_room_as_it_comes_and_gives_it_back() {
@@ -300,7 +301,7 @@ mod tests {
         assert!(kib_to_bytes(u32::try_from(ALL[2] - large).unwrap()) >= 3_000_000);
         drop(held);
         assert_eq!(free(&bodies), ALL);
-        let small = bodies.read(&stranger(1), Body::from("{}"), MAX_OF_STRANGERS).await.unwrap();
+        let small = bodies.read(&stranger(1), Body::from("{}"), MAX_UNAUTHENTICATED).await.unwrap();
         assert_eq!(free(&bodies), [ALL[0] - FIRST as usize, ALL[1], ALL[2]]);
         drop(small);
         bodies.forget();
@@ -314,12 +315,12 @@ mod tests {
         let too_large = |error: &BodyError| matches!(error, BodyError::TooLarge { .. });
         let too_slow = |error: &BodyError| matches!(error, BodyError::TooSlow);
         for (body, is_expected) in [
-            (Body::from(vec![0; MAX_OF_STRANGERS + 1]), too_large as fn(&BodyError) -> bool),
-            (slow(&[MAX_OF_STRANGERS, 1], Duration::ZERO), too_large),
+            (Body::from(vec![0; MAX_UNAUTHENTICATED + 1]), too_large as fn(&BodyError) -> bool),
+            (slow(&[MAX_UNAUTHENTICATED, 1], Duration::ZERO), too_large),
             (slow(&[1], a_while * 50), too_slow),
             (slow(&[1; 10_000], a_while), too_slow),
         ] {
-            let refused = bodies.read(&stranger(1), body, MAX_OF_STRANGERS).await.unwrap_err();
+            let refused = bodies.read(&stranger(1), body, MAX_UNAUTHENTICATED).await.unwrap_err();
             assert!(is_expected(&refused), "{refused}");
             assert_eq!(free(&bodies), ALL);
         }
@@ -341,7 +342,7 @@ mod tests {
         assert!(held.len() < 19, "there is an end to it");
         let small = bodies.read(&host("as-99"), Body::from("{}"), MAX_BODY).await;
         assert_eq!(small.unwrap().len(), 2);
-        let small = bodies.read(&stranger(1), Body::from("{}"), MAX_OF_STRANGERS).await;
+        let small = bodies.read(&stranger(1), Body::from("{}"), MAX_UNAUTHENTICATED).await;
         assert_eq!(small.unwrap().len(), 2);
     }
 
@@ -350,13 +351,13 @@ mod tests {
         let bodies = Arc::new(quick());
         let mut held = Vec::new();
         loop {
-            let body = Body::from(vec![0; MAX_OF_STRANGERS]);
-            match bodies.read(&stranger(1), body, MAX_OF_STRANGERS).await {
+            let body = Body::from(vec![0; MAX_UNAUTHENTICATED]);
+            match bodies.read(&stranger(1), body, MAX_UNAUTHENTICATED).await {
                 Ok(taken) => held.push(taken),
                 Err(refused) => break assert!(matches!(refused, BodyError::NoRoom), "{refused}"),
             }
         }
         assert_eq!(held.len(), 64);
-        bodies.read(&stranger(2), Body::from("{}"), MAX_OF_STRANGERS).await.unwrap();
+        bodies.read(&stranger(2), Body::from("{}"), MAX_UNAUTHENTICATED).await.unwrap();
     }
 }

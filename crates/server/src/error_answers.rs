@@ -5,7 +5,7 @@ use xshield_intelligence::error::ThreatError;
 use xshield_intelligence::feed::InvalidSetting;
 
 use crate::bodies::BodyError;
-use crate::door::guest::TooManyConnections;
+use crate::connections::party::TooManyConnections;
 use crate::host_message::HostMessageError;
 use crate::intake::ReportError;
 use crate::json::JsonError;

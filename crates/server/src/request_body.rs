@@ -3,9 +3,9 @@
 use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
 
-use crate::bodies::{Held, MAX_BODY, MAX_OF_STRANGERS};
+use crate::bodies::{Held, MAX_BODY, MAX_UNAUTHENTICATED};
 use crate::client::Client;
-use crate::door::guest::Party;
+use crate::connections::party::Party;
 use crate::json;
 use crate::problem::{Answer, Problem};
 use crate::source::Source;
@@ -22,10 +22,11 @@ pub(crate) async fn take(app: &App, request: Request) -> Answer<Held> {
         Some(party) => party,
         None => {
             let Client(from) = *request.extensions().get::<Client>().ok_or_else(no_client)?;
-            Party::Stranger(Source::from(from.ip()))
+            Party::Unauthenticated(Source::from(from.ip()))
         }
     };
-    let most = if matches!(party, Party::Stranger(_)) { MAX_OF_STRANGERS } else { MAX_BODY };
+    let most =
+        if matches!(party, Party::Unauthenticated(_)) { MAX_UNAUTHENTICATED } else { MAX_BODY };
     Ok(app.limits.bodies.read(&party, request.into_body(), most).await?)
 }
 

@@ -28,7 +28,7 @@ use xshield_store::{Store, StoreError, accounts, audit, commit};
 
 use crate::api;
 use crate::cached_page::CachedPage;
-use crate::door::Door;
+use crate::connections::Connections;
 use crate::endpoints;
 use crate::held_polls::HeldPolls;
 use crate::intake::Intake;
@@ -315,7 +315,8 @@ impl Running {
         let jobs = started(&app);
         // Changes that were not compiled before a crash.
         app.compiler.inventory_changed();
-        let door = Door::new(api::router(app.clone()), acceptor, &app.settings, open_files());
+        let connections =
+            Connections::new(api::router(app.clone()), acceptor, &app.settings, open_files());
         let mut stop = std::pin::pin!(stop);
         loop {
             tokio::select! {
@@ -326,7 +327,7 @@ impl Running {
                         if let Err(error) = stream.set_nodelay(true) {
                             tracing::debug!(%error, "responses on a connection may be late");
                         }
-                        door.open(stream, from);
+                        connections.serve(stream, from);
                     }
                     Err(error) => {
                         // Out of file descriptors, mostly: others must close first.
@@ -340,8 +341,8 @@ impl Running {
         drop(listener);
         app.held_polls.close();
         let grace = Duration::from_secs(app.settings.shutdown_grace);
-        if timeout(grace, door.close()).await.is_err() {
-            tracing::warn!("requests in flight took too long and were aborted");
+        if timeout(grace, connections.shut_down()).await.is_err() {
+            tracing::warn!("requests in flight took too long and were cut");
         }
         jobs.iter().for_each(JoinHandle::abort);
         maintenance::tell_of_refusals(&app.store, &app.limits).await;

@@ -22,7 +22,8 @@ use xshield_store::accounts::Account;
 use xshield_store::{accounts, sign_in_sources};
 
 use crate::client::Client;
-use crate::door::guest::{Guest, Party};
+use crate::connections::party::Party;
+use crate::connections::registry::Connection;
 use crate::failed_sign_ins::{Place, is_here};
 use crate::problem::{Answer, Problem};
 use crate::refusal_batch::Refusal;
@@ -55,7 +56,7 @@ impl FromRequestParts<App> for Knock {
 pub(crate) async fn with_password(
     app: &App,
     knock: Knock,
-    guest: &Guest,
+    connection: &Connection,
     user: &str,
     password: String,
     name: &str,
@@ -67,7 +68,7 @@ pub(crate) async fn with_password(
     let from = From { address: from, place: &place };
     let lasts = app.settings.login_for;
     let admitted = sign_in::admit(&app.store, &account, name, from, lasts, now).await?;
-    guest.vouch(&Party::Account(account.name))?;
+    connection.identify(&Party::Account(account.name))?;
     Ok(admitted)
 }
 

@@ -44,7 +44,7 @@ pub fn router(app: App) -> Router {
         .layer(from_fn_with_state(app.clone(), console::browser::guard))
         .layer(from_fn(measured))
         // Handlers that read bodies without `bodies` get small ones.
-        .layer(DefaultBodyLimit::max(bodies::MAX_OF_STRANGERS))
+        .layer(DefaultBodyLimit::max(bodies::MAX_UNAUTHENTICATED))
         .with_state(app)
 }
 

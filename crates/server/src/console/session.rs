@@ -7,7 +7,8 @@ use xshield_operations::By;
 use xshield_operations::caller::AtLeast;
 
 use crate::auth::authenticate;
-use crate::door::guest::{Party, vouch};
+use crate::connections::party::Party;
+use crate::connections::registry::identify;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 
@@ -24,7 +25,7 @@ impl<R: AtLeast> FromRequestParts<App> for Visitor<R> {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let token = token(&parts.headers).ok_or_else(Problem::unauthenticated_here)?;
         let caller = authenticate(app, token).await?;
-        vouch(&mut parts.extensions, Party::Account(caller.account.clone()))?;
+        identify(&mut parts.extensions, Party::Account(caller.account.clone()))?;
         Ok(Self(By::new(caller)?))
     }
 }

@@ -13,7 +13,7 @@ use super::form::Form;
 use super::page::{SignInPage, answer};
 use super::session::{Visitor, forgotten, kept};
 use crate::auth::Viewer;
-use crate::door::guest::Guest;
+use crate::connections::registry::Connection;
 use crate::problem::Answer;
 use crate::query::QueryOf;
 use crate::sign_in::{Admitted, Knock, WRONG, with_password};
@@ -48,14 +48,15 @@ async fn ask(QueryOf(wish): QueryOf<Wish>) -> Response {
 async fn enter(
     State(app): State<App>,
     knock: Knock,
-    Extension(guest): Extension<Guest>,
+    Extension(connection): Extension<Connection>,
     form: Form,
 ) -> Answer<Response> {
     let (user, password) = (form.one("user"), form.one("password"));
     let to = local(form.one("to").unwrap_or("/"));
     let password = password.unwrap_or_default().to_owned();
     let admitted =
-        with_password(&app, knock, &guest, user.unwrap_or_default(), password, "console").await;
+        with_password(&app, knock, &connection, user.unwrap_or_default(), password, "console")
+            .await;
     let Admitted { text, expires_at, .. } = match admitted {
         Ok(admitted) => admitted,
         Err(problem) if problem.kind.ends_with(WRONG) => {

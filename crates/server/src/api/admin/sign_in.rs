@@ -11,7 +11,7 @@ use xshield_operations::enforcement_keys::expiring;
 use xshield_operations::sign_in;
 
 use crate::auth::{Allowed, Caller, Viewer};
-use crate::door::guest::Guest;
+use crate::connections::registry::Connection;
 use crate::problem::Answer;
 use crate::request_body::JsonBody;
 use crate::sign_in::{Admitted, Knock, change_password, with_password};
@@ -35,12 +35,12 @@ pub(super) fn router() -> OpenApiRouter<App> {
 async fn login(
     State(app): State<App>,
     knock: Knock,
-    Extension(guest): Extension<Guest>,
+    Extension(connection): Extension<Connection>,
     JsonBody(login): JsonBody<Login>,
 ) -> Answer<Json<SignedIn>> {
     let name: String = login.name.as_deref().unwrap_or("sign-in").chars().take(LONGEST).collect();
     let Admitted { token, text, expires_at } =
-        with_password(&app, knock, &guest, &login.user, login.password, &name).await?;
+        with_password(&app, knock, &connection, &login.user, login.password, &name).await?;
     Ok(Json(SignedIn {
         token: text,
         id: token.id,

@@ -19,9 +19,10 @@ use xshield_wire::{Bytes as WireBytes, EnforcementKey};
 use super::newcomer::Newcomer;
 use super::signed::{decommissioned, usable};
 use super::{clock, refused};
-use crate::bodies::MAX_OF_STRANGERS;
+use crate::bodies::MAX_UNAUTHENTICATED;
 use crate::client::Client;
-use crate::door::guest::{Party, vouch};
+use crate::connections::party::Party;
+use crate::connections::registry::identify;
 use crate::host_message::read_message;
 use crate::problem::{Answer, Problem};
 use crate::refusal_batch::Refusal;
@@ -35,8 +36,8 @@ pub(super) async fn set_up(
 ) -> Answer<Json<SessionResponse>> {
     app.limits.session(from.ip())?;
     let mut connection = std::mem::take(request.extensions_mut());
-    let stranger = Party::Stranger(from.ip().into());
-    let body = app.limits.bodies.read(&stranger, request.into_body(), MAX_OF_STRANGERS).await?;
+    let stranger = Party::Unauthenticated(from.ip().into());
+    let body = app.limits.bodies.read(&stranger, request.into_body(), MAX_UNAUTHENTICATED).await?;
     let request: SessionRequest = read_message(&body)?;
     let now = Timestamp::now();
     let stored = enforcement_keys::get(&mut *app.store.read().await?, &request.key_id).await?;
@@ -85,7 +86,7 @@ pub(super) async fn set_up(
     // The other identity is recorded although it is refused.
     commit(tx).await?;
     let (asset, new) = who.inspect_err(|refusal| tell(Some(&stored), refusal))?;
-    vouch(&mut connection, Party::Host(asset.clone()))?;
+    identify(&mut connection, Party::Host(asset.clone()))?;
     if new {
         tracing::info!(%asset, name = request.host_name, "a host registered");
         app.compiler.host_changed();

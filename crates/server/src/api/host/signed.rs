@@ -14,7 +14,8 @@ use xshield_wire::{SessionKey, bounds};
 
 use super::clock;
 use crate::bodies::{Held, MAX_BODY};
-use crate::door::guest::{Party, vouch};
+use crate::connections::party::Party;
+use crate::connections::registry::identify;
 use crate::problem::{Answer, Problem};
 use crate::sealed::{HostSession, SealError};
 use crate::state::App;
@@ -93,7 +94,7 @@ impl FromHost {
         let announced = verified.map_err(|error| refuse_signature(&error))?;
         let asset = known_asset(app, &session).await?;
         let party = Party::Host(asset.id.clone());
-        vouch(&mut parts.extensions, party.clone())?;
+        identify(&mut parts.extensions, party.clone())?;
         let most = if parts.uri.path() == REPORTS { MAX_BODY } else { MAX_OTHERS };
         let body = app.limits.bodies.read(&party, body, most).await?;
         let signed = announced.with_body(&body).map_err(|error| refuse_signature(&error))?;

@@ -20,7 +20,8 @@ use xshield_wire::threat::{ThreatFile, ThreatFileKind, ThreatPath};
 use super::ruleset::has;
 use super::signed::FromHost;
 use crate::client::Client;
-use crate::door::guest::{Party, vouch};
+use crate::connections::party::Party;
+use crate::connections::registry::identify;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::streamed::Streamed;
@@ -108,7 +109,7 @@ pub(super) async fn file(
         Err(error) => return Err(Problem::internal(&error)),
     };
     // Only hosts know the digests, and they download large files on separate connections.
-    vouch(request.extensions_mut(), Party::Reader(client.ip().into()))?;
+    identify(request.extensions_mut(), Party::Reader(client.ip().into()))?;
     // The name is the content's digest, so it can be cached forever.
     let kept = HeaderValue::from_static("public, max-age=31536000, immutable");
     let kept = [(header::ETAG, etag), (header::CACHE_CONTROL, kept)];

@@ -10,10 +10,10 @@ use axum::body::{Bytes, HttpBody};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::timeout;
 
-use super::guest::Guest;
+use super::registry::Connection;
 
-/// Bytes that are let fall of what a stranger sends.
-const OF_STRANGERS: usize = 256 << 10;
+/// Bytes that are discarded of what an unauthenticated client sends.
+const OF_UNAUTHENTICATED: usize = 256 << 10;
 /// And of what others send, who may send a little too much by mistake.
 const OF_OTHERS: usize = 2 * crate::bodies::MAX_BODY;
 /// How long that may take.
@@ -38,11 +38,11 @@ enum Fate {
 
 impl Rest {
     /// Follows a body.
-    pub(super) fn track(&self, body: Incoming, sender: Sender, guest: Guest) -> Tracked {
+    pub(super) fn track(&self, body: Incoming, sender: Sender, connection: Connection) -> Tracked {
         if body.is_end_stream() {
             *self.fate() = Fate::Whole;
         }
-        Tracked { body: Some(body), sender, guest, rest: self.clone() }
+        Tracked { body: Some(body), sender, connection, rest: self.clone() }
     }
 
     /// Whether nothing is left.
@@ -51,9 +51,9 @@ impl Rest {
     }
 
     /// Takes the rest and lets it fall, if it is not too much.
-    pub(super) async fn drain(&self, is_stranger: bool) {
+    pub(super) async fn drain(&self, is_unauthenticated: bool) {
         let Some(mut body) = self.left() else { return };
-        let most = if is_stranger { OF_STRANGERS } else { OF_OTHERS };
+        let most = if is_unauthenticated { OF_UNAUTHENTICATED } else { OF_OTHERS };
         if body.size_hint().lower() > most as u64 {
             return;
         }
@@ -103,7 +103,7 @@ pub(super) enum Sender {
 pub(super) struct Tracked {
     body: Option<Incoming>,
     sender: Sender,
-    guest: Guest,
+    connection: Connection,
     rest: Rest,
 }
 
@@ -116,10 +116,10 @@ impl HttpBody for Tracked {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         self.sender = Sender::Sends;
-        let Self { body, guest, rest, .. } = &mut *self;
+        let Self { body, connection, rest, .. } = &mut *self;
         let Some(body) = body else { return Poll::Ready(None) };
         let frame = Pin::new(&mut *body).poll_frame(context);
-        guest.body_is_awaited(frame.is_pending());
+        connection.set_body_awaited(frame.is_pending());
         if matches!(frame, Poll::Ready(None)) || body.is_end_stream() {
             *rest.fate() = Fate::Whole;
         }

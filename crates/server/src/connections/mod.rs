@@ -1,8 +1,9 @@
 //! Connections: TLS, so many at a time, each with its limits.
 
-pub(crate) mod guest;
-mod hall;
-mod patient;
+mod admission;
+pub(crate) mod party;
+pub(crate) mod registry;
+mod timed_stream;
 mod tracked;
 
 use std::convert::Infallible;
@@ -27,8 +28,8 @@ use tower::ServiceExt as _;
 use crate::client::Client;
 use crate::problem::Problem;
 use crate::settings::Settings;
-use guest::{Guest, Guests, Places};
-use patient::Patient;
+use registry::{Capacity, Connection, Registry};
+use timed_stream::TimedStream;
 use tracked::{Rest, Sender};
 
 /// How long a connection waits for its turn.
@@ -36,29 +37,29 @@ const WAIT: Duration = Duration::from_secs(15);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const READ_HEADERS: Duration = Duration::from_secs(15);
 const ANSWER: Duration = Duration::from_secs(120);
-/// A stranger's connection is not kept for another request from then on.
-const STRANGER_STAYS: Duration = Duration::from_secs(20);
+/// An unauthenticated connection is not kept for another request from then on.
+const UNAUTHENTICATED_KEPT: Duration = Duration::from_secs(20);
 /// Nor after so many requests: who sends thousands and reads no answer would have them all answered,
 /// as far as the kernel's buffers go.
-const STRANGER_ASKS: u32 = 64;
-/// A stranger's connection ends then, whatever goes on.
-const STRANGER_GOES: Duration = Duration::from_secs(60);
+const UNAUTHENTICATED_REQUESTS: u32 = 64;
+/// An unauthenticated connection is closed then, whatever goes on.
+const UNAUTHENTICATED_AT_MOST: Duration = Duration::from_secs(60);
 /// What has to be taken of an answer, in bytes per second, by somebody who is slow.
 const READING: u32 = 4096;
 /// Bytes read ahead, and headers, at most.
 const MAX_BUFFER: usize = 16 << 10;
 
-/// Lets connections in, so many at a time.
-pub(crate) struct Door {
+/// Serves connections, a limited number at a time.
+pub(crate) struct Connections {
     router: Router,
     acceptor: TlsAcceptor,
     graceful: GracefulShutdown,
-    guests: Arc<Guests>,
-    usher: JoinHandle<()>,
+    registry: Arc<Registry>,
+    evictor: JoinHandle<()>,
     not_reading: Duration,
 }
 
-impl Door {
+impl Connections {
     /// Serves `router` under TLS, where so many files may be open.
     pub(crate) fn new(
         router: Router,
@@ -67,39 +68,42 @@ impl Door {
         files: usize,
     ) -> Self {
         let proxies = settings.proxy_networks.clone();
-        let guests = Arc::new(Guests::new(Places::within(files), proxies));
-        let makes_room = guests.clone();
+        let registry = Arc::new(Registry::new(Capacity::for_open_files(files), proxies));
+        let evicting = registry.clone();
         Self {
             router,
             acceptor: TlsAcceptor::from(config),
             graceful: GracefulShutdown::new(),
-            usher: tokio::spawn(async move { makes_room.make_room().await }),
-            guests,
+            evictor: tokio::spawn(async move { evicting.evict_for_waiting().await }),
+            registry,
             not_reading: Duration::from_millis(settings.not_reading_ms),
         }
     }
 
-    /// Done when every connection is.
-    pub(crate) async fn close(self) {
+    /// Done when every connection has ended.
+    pub(crate) async fn shut_down(self) {
         self.graceful.shutdown().await;
-        self.usher.abort();
+        self.evictor.abort();
     }
 
     /// Serves a connection when it is its turn, unless too many wait.
-    pub(crate) fn open(&self, stream: TcpStream, from: SocketAddr) {
-        let Some(guest) = self.guests.arrive(from.ip()) else { return refused("connections") };
+    pub(crate) fn serve(&self, stream: TcpStream, from: SocketAddr) {
+        let Some(connection) = self.registry.register(from.ip()) else {
+            return refused("connections");
+        };
         let acceptor = self.acceptor.clone();
         let router = self.router.clone();
         let watcher = self.graceful.watcher();
-        let listening = guest.clone();
-        let stream = Patient::new(stream, move || listening.heard(), self.not_reading, READING);
+        let receiving = connection.clone();
+        let stream =
+            TimedStream::new(stream, move || receiving.received(), self.not_reading, READING);
         tokio::spawn(async move {
-            if timeout(WAIT, guest.entered()).await.is_err() {
+            if timeout(WAIT, connection.admitted()).await.is_err() {
                 return refused("connections");
             }
             tokio::select! {
-                () = served(stream, from, &guest, acceptor, router, watcher) => {}
-                () = guest.shown_out(STRANGER_GOES) => refused("stranger"),
+                () = served(stream, from, &connection, acceptor, router, watcher) => {}
+                () = connection.evicted(UNAUTHENTICATED_AT_MOST) => refused("stranger"),
             }
         });
     }
@@ -112,7 +116,7 @@ fn refused(reason: &'static str) {
 async fn served(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     from: SocketAddr,
-    guest: &Guest,
+    connection: &Connection,
     acceptor: TlsAcceptor,
     router: Router,
     watcher: Watcher,
@@ -125,26 +129,26 @@ async fn served(
     let asked = AtomicU32::new(0);
     let service = hyper::service::service_fn(|request| {
         let before = asked.fetch_add(1, Ordering::Relaxed);
-        answered(router.clone(), request, from, guest.clone(), before)
+        answered(router.clone(), request, from, connection.clone(), before)
     });
-    let connection = hyper::server::conn::http1::Builder::new()
+    let http = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(READ_HEADERS)
         .max_buf_size(MAX_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection).await {
+    if let Err(error) = watcher.watch(http).await {
         tracing::debug!(%from, %error, "a connection broke off");
     }
 }
 
 /// Answers a request. A client that was answered before all of its body was taken hears that the
-/// connection ends, since the rest of the body is in the way of another request; so does a stranger
-/// who has been here for a while, or has asked often. `before`: requests over this connection until now.
+/// connection ends, since the rest of the body is in the way of another request; so does an
+/// unauthenticated one after a while, or after many requests. `before`: requests over this connection until now.
 async fn answered(
     router: Router,
     request: hyper::Request<Incoming>,
     from: SocketAddr,
-    guest: Guest,
+    connection: Connection,
     before: u32,
 ) -> Result<Response, Infallible> {
     let rest = Rest::default();
@@ -152,19 +156,21 @@ async fn answered(
         Some(_) => Sender::WaitsToBeAsked,
         None => Sender::Sends,
     };
-    let mut request = request.map(|body| rest.track(body, sender, guest.clone()));
+    let mut request = request.map(|body| rest.track(body, sender, connection.clone()));
     request.extensions_mut().insert(Client(SocketAddr::new(from.ip().to_canonical(), from.port())));
-    request.extensions_mut().insert(guest.clone());
-    guest.is_answered(true);
+    request.extensions_mut().insert(connection.clone());
+    connection.set_processed(true);
     let mut response = match timeout(ANSWER, router.oneshot(request)).await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(_) => too_slow(),
     };
-    guest.is_answered(false);
-    rest.drain(guest.is_stranger()).await;
-    let is_new = || guest.since().elapsed() < STRANGER_STAYS && before + 1 < STRANGER_ASKS;
-    let stays = !guest.is_stranger() || is_new();
+    connection.set_processed(false);
+    rest.drain(connection.is_unauthenticated()).await;
+    let is_new = || {
+        connection.since().elapsed() < UNAUTHENTICATED_KEPT && before + 1 < UNAUTHENTICATED_REQUESTS
+    };
+    let stays = !connection.is_unauthenticated() || is_new();
     if !(rest.is_whole() && stays) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

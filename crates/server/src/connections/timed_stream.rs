@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use crate::patience::Patience;
 
 /// A stream that breaks off when the other end does not read.
-pub(super) struct Patient<S, H> {
+pub(super) struct TimedStream<S, H> {
     stream: S,
     /// Called when something arrived.
     heard: H,
@@ -21,7 +21,7 @@ pub(super) struct Patient<S, H> {
     blocked: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
-impl<S, H> Patient<S, H> {
+impl<S, H> TimedStream<S, H> {
     /// Waits so long for the other end, and longer for what it takes at this rate or above.
     pub(super) fn new(stream: S, heard: H, most: Duration, bytes_per_second: u32) -> Self {
         Self { stream, heard, patience: Patience::new(most, bytes_per_second), blocked: None }
@@ -57,7 +57,7 @@ impl<S, H> Patient<S, H> {
     }
 }
 
-impl<S: AsyncRead + Unpin, H: Fn() + Unpin> AsyncRead for Patient<S, H> {
+impl<S: AsyncRead + Unpin, H: Fn() + Unpin> AsyncRead for TimedStream<S, H> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -72,7 +72,7 @@ impl<S: AsyncRead + Unpin, H: Fn() + Unpin> AsyncRead for Patient<S, H> {
     }
 }
 
-impl<S: AsyncWrite + Unpin, H: Unpin> AsyncWrite for Patient<S, H> {
+impl<S: AsyncWrite + Unpin, H: Unpin> AsyncWrite for TimedStream<S, H> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -113,7 +113,7 @@ mod tests {
     #[tokio::test]
     async fn who_does_not_read_is_given_up() {
         let (near, _far) = duplex(1000);
-        let mut near = Patient::new(near, || (), Duration::from_millis(500), 5000);
+        let mut near = TimedStream::new(near, || (), Duration::from_millis(500), 5000);
         near.write_all(&[0; 1000]).await.unwrap();
         let error = near.write_all(b"more").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -122,7 +122,7 @@ mod tests {
     #[tokio::test]
     async fn who_reads_slowly_but_steadily_gets_everything() {
         let (near, mut far) = duplex(1000);
-        let mut near = Patient::new(near, || (), Duration::from_millis(500), 5000);
+        let mut near = TimedStream::new(near, || (), Duration::from_millis(500), 5000);
         let reader = tokio::spawn(async move {
             let mut all = 0;
             let mut piece = [0; 500];
@@ -142,7 +142,7 @@ mod tests {
     #[tokio::test]
     async fn who_reads_a_byte_now_and_then_is_given_up() {
         let (near, mut far) = duplex(1000);
-        let mut near = Patient::new(near, || (), Duration::from_millis(500), 5000);
+        let mut near = TimedStream::new(near, || (), Duration::from_millis(500), 5000);
         let reader = tokio::spawn(async move {
             let mut piece = [0; 1];
             while matches!(far.read(&mut piece).await, Ok(1)) {

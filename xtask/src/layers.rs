@@ -185,9 +185,16 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         package: "xshield-fuzz",
-        may_use: HOST_SIDE,
+        may_use: &[
+            "xshield-policy",
+            "xshield-threat",
+            "xshield-wire",
+            "xshield-firewall",
+            "xshield-host",
+            "xshield-server",
+        ],
         because: "it runs the fuzz targets of crates that parse untrusted bytes; nothing depends \
-             on it",
+                  on it",
     },
     Layer { package: "xtask", may_use: &[], because: "xtask is compiled before everything else" },
 ];

@@ -12,8 +12,8 @@ use crate::{packages, run, tools};
 
 const TARGET: &str = "x86_64-win7-windows-gnu";
 const MINGW: &str = "x86_64-w64-mingw32-gcc";
-/// The crates of host programs that are not of one system, and with them all that these use.
-const PORTABLE: &[&str] = &["xshield-enforce"];
+/// What host programs for Windows are made of.
+const PORTABLE: &[&str] = &["xshield-enforce", "ctspark"];
 /// The double of the filter engine, `fwpuclnt.dll`.
 const DOUBLE: &str = "xshield-wfp-double";
 /// Tests that run under wine, with the double beside them: the package, and what of it.

@@ -1,5 +1,5 @@
 //! Threat lists on a real host: files, downloads, reports of matches. What is done with them, and when, is
-//! decided by [`crate::core::threat`].
+//! decided by `crate::core::threat`.
 //!
 //! | what | where |
 //! |---|---|

@@ -28,7 +28,7 @@ pub enum SendError {
         reason: String,
     },
     /// The receiver is rate limiting or unavailable, and says when to retry.
-    #[error("{reason}, and to wait for {seconds} s")]
+    #[error("{reason}; the service asks to wait for {seconds} s")]
     Later {
         /// The answer.
         reason: String,

@@ -254,7 +254,7 @@ fn outbound_rules_know_their_program_by_its_cgroup() {
     let stranger = Service::start(&Start::of(&other));
     cgroup.take(&stranger);
     let shared = asked(CgroupMatching::Available).unwrap_err();
-    assert!(shared.contains("xshield-test-other runs in its cgroup"), "{shared}");
+    assert!(shared.contains("xshield-test-other also runs in its cgroup"), "{shared}");
     assert!(!inbound([&wanted]).listeners.contains_key(&wanted), "its unit holds others");
 }
 

@@ -147,7 +147,7 @@ impl FetchError {
 }
 
 fn asked_to_wait(retry_after: Option<u64>) -> String {
-    retry_after.map_or_else(String::new, |seconds| format!(", and to wait for {seconds} s"))
+    retry_after.map_or_else(String::new, |seconds| format!("; it asks to wait for {seconds} s"))
 }
 
 /// A server's response: 200, 204 or 304.

@@ -149,7 +149,7 @@ fn an_agent_registers_with_a_token_under_the_name_that_it_is_given() -> Result<(
                 .map_err(|error| anyhow::anyhow!("ctagentcmd status: {error:#}"))
         };
         wait::until("the agent tells why it is refused", LIMIT, || {
-            Ok(told(db).ok().filter(|text| text.contains("registers db-9 alone")))
+            Ok(told(db).ok().filter(|text| text.contains("only registers db-9")))
         })?;
         let change = ["updateConfig", "--param", "configuration.name", "--value", "db-9"];
         db.run(shop.lab.programs().agent_command()?, change)?;

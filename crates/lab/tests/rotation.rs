@@ -82,7 +82,7 @@ fn hosts_follow_the_platform_to_other_keys_while_old_and_new_overlap() -> Result
         shop.platform.rotate_keys(&shop.lab, &["begin"])?;
         // Nobody has heard of them yet.
         let early = shop.platform.rotate_keys(&shop.lab, &["finish"]).unwrap_err().to_string();
-        assert!(early.contains("5 hosts have not heard of the new keys"), "{early}");
+        assert!(early.contains("5 hosts do not know the new keys yet"), "{early}");
         shop.platform.resume(&shop.lab)?;
         assert_eq!(std::fs::read(shop.platform.ca_file())?, ca, "the old CA is in use");
         assert_eq!(rotation(&shop)?["behind"], 5);

@@ -173,7 +173,7 @@ fn wrong_passwords_missing_roles_and_absent_platforms_have_their_exit_codes() {
     let mut platform = TestPlatform::start();
     let operator = Operator::of(&platform);
     operator.write("password", "not the password\n");
-    operator.login(&["--ca", &operator.text("ca.pem")]).refused(3, "password is wrong");
+    operator.login(&["--ca", &operator.text("ca.pem")]).refused(3, "Wrong user or password");
     operator.write("password", "\n");
     operator.login(&["--ca", &operator.text("ca.pem")]).refused(1, "the first line is empty");
 

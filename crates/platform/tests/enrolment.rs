@@ -115,7 +115,11 @@ fn a_second_machine_with_the_same_name_is_not_handed_the_first_one_s_asset() {
     let mut second = TestHost::new("h", &key);
     let answer = second.session_at(&platform, now());
     let detail = answer.json()["detail"].as_str().unwrap().to_owned();
-    for part in ["another machine is registered as h", "set name: in", &second.fingerprint()] {
+    for part in [
+        "another machine is registered as h",
+        "set a name of its own with name: in",
+        &second.fingerprint(),
+    ] {
         assert!(detail.contains(part), "{detail}");
     }
     assert!(!detail.contains("approve-identity"), "{detail}");

@@ -85,7 +85,7 @@ fn a_missing_key_is_made_again_by_command_alone() {
 
     starts(&data);
     let there = program(&["admin", "new-key", "policy"], &data).output().unwrap();
-    assert!(said(&there).contains("policy.key is there"), "{}", said(&there));
+    assert!(said(&there).contains("policy.key exists"), "{}", said(&there));
     for key in ["policy", "ca", "storage"] {
         let file = data.join(format!("{key}.key"));
         let kept = fs::read(&file).unwrap();

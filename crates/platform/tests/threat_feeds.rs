@@ -123,7 +123,7 @@ fn bad_answers_leave_the_last_good_listing_in_force() {
         ("/cut-gzip", "failed"),
         ("/stall", "failed"),
         ("/around", "more than 5 times"),
-        ("/metadata", "secrets"),
+        ("/metadata", "a cloud metadata service"),
         ("/nowhere", "invalid URL"),
         ("/garbage", "could not reach"),
         ("/closed", "could not reach"),
@@ -164,7 +164,11 @@ fn servers_that_can_not_be_trusted_or_reached_are_told_apart() {
         ("decimal", named("https://2130706433/", json!([])), "this machine itself"),
         ("localhost", named("https://localhost/", json!([])), "this machine itself"),
         ("private", named("https://10.0.0.1/", json!([])), "a private address"),
-        ("metadata", named("http://169.254.169.254/", json!(["http", "private"])), "secrets"),
+        (
+            "metadata",
+            named("http://169.254.169.254/", json!(["http", "private"])),
+            "cloud metadata",
+        ),
         ("refused", named("https://127.0.0.1:1/", json!(["private"])), "could not reach"),
     ] {
         let ran = add(&platform, name, &settings);
@@ -307,9 +311,9 @@ fn a_server_that_asks_to_wait_is_left_alone_within_bounds() {
         send(out, status, said, b"no")
     });
     for (path, expected, said) in [
-        ("/seconds", 7200..=7260, "429: too many requests, and to wait for 7200 s"),
+        ("/seconds", 7200..=7260, "429: too many requests; it asks to wait for 7200 s"),
         // The answer comes a moment later.
-        ("/date", 7190..=7260, "503: it is retried later, and to wait for 7"),
+        ("/date", 7190..=7260, "503: it is retried later; it asks to wait for 7"),
         ("/forever", 86_400..=86_460, "to wait for 99999999999 s"),
         // Not earlier than without a word, and with none as before.
         ("/short", 54..=150, "to wait for 1 s"),

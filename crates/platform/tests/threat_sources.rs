@@ -378,9 +378,9 @@ fn a_proxy_opens_no_way_to_what_is_refused() {
         ("mapped", "http://[::ffff:10.0.0.1]/", json!(["http"]), "a private address"),
         ("private", "http://10.0.0.1/", json!(["http"]), "a private address"),
         ("proxy", itself.as_str(), json!(["http"]), "this machine itself"),
-        ("cloud", "http://169.254.169.254/", json!(["http", "private"]), "secrets"),
+        ("cloud", "http://169.254.169.254/", json!(["http", "private"]), "cloud metadata"),
         ("to-inside", "http://203.0.113.10/inside", json!(["http"]), "this machine itself"),
-        ("to-cloud", "http://203.0.113.10/cloud", json!(["http", "private"]), "secrets"),
+        ("to-cloud", "http://203.0.113.10/cloud", json!(["http", "private"]), "cloud metadata"),
     ] {
         let ran = add(&platform, name, &through(&proxy.url(), url, "", allow));
         assert!(told(&ran).contains(reason), "{name}: {reason:?} is not in {ran}");
@@ -503,7 +503,7 @@ fn a_misp_feed_that_breaks_off_goes_on_from_there() {
     });
     let ran = add(&platform, "misp", &settings);
     assert_eq!(ran["state"], "failing", "{ran}");
-    assert!(told(&ran).contains("1 of 3 events are read by now"), "{ran}");
+    assert!(told(&ran).contains("1 of 3 events have been read"), "{ran}");
     assert!(told(&ran).contains("wait for 600 s"), "{ran}");
     assert!(!is_listed(&platform, "198.51.100.1"), "half a feed is none");
 

@@ -132,7 +132,7 @@ fn a_delta_is_applied_whole_or_not_at_all() {
         let (adds, removes) =
             (nets(&["192.0.2.3", "192.0.2.4", "192.0.2.5"]), nets(&["192.0.2.9"]));
         expect(table.apply_delta(base, &name(2, &new), &adds, &removes, &block()), "refused");
-        expect(table.apply_delta(base, &name(2, &new), &[], &[], &block()), "names");
+        expect(table.apply_delta(base, &name(2, &new), &[], &[], &block()), "were announced");
         let wrong = name(7, &old).digest;
         expect(table.apply_delta(wrong, &name(2, &new), &[], &[], &block()), "starts from");
         expect(

@@ -29,6 +29,10 @@ const ELSEWHERE: [(&str, &str); 10] = [
         "builds for minutes; the walk runs what is built for tests",
     ),
     ("cargo xtask dist", "builds for minutes; its packages are installed in packages.rs"),
+    (
+        "cargo xtask dist --windows",
+        "builds for minutes; what it is made of is compiled by `cargo xtask windows`",
+    ),
     ("cargo xtask demo --check", "builds, then does what a test of its own does here"),
     ("cargo xtask ci", "runs all tests, this one too"),
     ("cargo xtask demo", "the same as with --check, until Ctrl-C"),

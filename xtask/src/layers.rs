@@ -2,20 +2,20 @@
 
 use anyhow::{Result, bail};
 
-use crate::circles;
+use crate::cycles;
 use crate::metadata::{self, Kind, Metadata, Package};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct LayersArgs {
     /// Instead: print which files of this package use which others within its cycles.
     #[arg(long, value_name = "PACKAGE")]
-    arrows: Option<String>,
+    cycles: Option<String>,
 }
 
 pub(crate) fn run(args: &LayersArgs) -> Result<()> {
     let metadata = metadata::read()?;
-    match &args.arrows {
-        Some(package) => circles::print_arrows(&metadata, package),
+    match &args.cycles {
+        Some(package) => cycles::print_cycles(&metadata, package),
         None => check(&metadata),
     }
 }
@@ -213,15 +213,15 @@ fn reaches(layer: &Layer, used: &str) -> bool {
 pub(crate) fn check(metadata: &Metadata) -> Result<()> {
     let names: Vec<&str> = metadata.ours().map(|package| package.name.as_str()).collect();
     let wrong: Vec<String> =
-        metadata.ours().flat_map(|package| wrong_arrows(package, &names)).collect();
+        metadata.ours().flat_map(|package| forbidden(package, &names)).collect();
     if !wrong.is_empty() {
         bail!("{}", wrong.join("\n"));
     }
     println!("layers: {} packages, every dependency allowed", names.len());
-    circles::check(metadata)
+    cycles::check(metadata)
 }
 
-fn wrong_arrows(package: &Package, ours: &[&str]) -> Vec<String> {
+fn forbidden(package: &Package, ours: &[&str]) -> Vec<String> {
     let Some(layer) = LAYERS.iter().find(|layer| layer.package == package.name) else {
         return vec![format!(
             "{} has no layer: add to xtask/src/layers.rs what it may use and why",
@@ -252,13 +252,13 @@ mod tests {
     use super::*;
     use crate::metadata::Dependency;
 
-    fn arrows(name: &str, used: &str, kind: Kind) -> Vec<String> {
+    fn check_one(name: &str, used: &str, kind: Kind) -> Vec<String> {
         let package = Package {
             name: name.to_owned(),
             dependencies: vec![Dependency { name: used.to_owned(), kind }],
             roots: Vec::new(),
         };
-        wrong_arrows(&package, &["xshield-firewall", "xshield-policy", "xshield-lab"])
+        forbidden(&package, &["xshield-firewall", "xshield-policy", "xshield-lab"])
     }
 
     #[test]
@@ -274,7 +274,7 @@ mod tests {
             ("xshield", "xshield-policy", Kind::Dev, None),
             ("xshield-new", "serde", Kind::Shipped, Some("has no layer")),
         ] {
-            let found = arrows(from, to, kind);
+            let found = check_one(from, to, kind);
             match complaint {
                 None => assert!(found.is_empty(), "{from} -> {to}: {found:?}"),
                 Some(text) => {

@@ -1,7 +1,7 @@
 //! Project tasks: `cargo xtask demo | quick | test | ci | soak | kernels | bench | layers | windows | docs | dependencies | dist`.
 
 mod ci;
-mod circles;
+mod cycles;
 mod demo;
 mod dependencies;
 mod dist;

@@ -11,17 +11,17 @@ use xshield_enforce::outcome::{Change, Outcome};
 use xshield_enforce::resident::Settings;
 use xshield_enforce::telemetry::{AgentEvent, AgentEventKind};
 use xshield_enforce::{
-    Handover, HostConfiguration, Program, Report, ReportBody, Route, Surroundings, Usage,
+    Handover, HostConfiguration, Program, Report, ReportBody, Route, RunEnvironment, Usage,
 };
 
 use crate::config_file::{self, Loaded};
 use crate::cycles::{Cycles, LastCycle, Task, Wake};
-use crate::health::{Budget, Health, PathTeller, Pulse};
+use crate::health::{ActivePathSource, Budget, Health, WorkerState};
 use crate::held::{PollTerms, Polls};
 use crate::live::shared::Live;
 use crate::log::Log;
 use crate::queue::ReportQueue;
-use crate::schedule::Chance;
+use crate::schedule::RandomFraction;
 use crate::started_by::StartedBy;
 
 /// State that changes while the agent runs.
@@ -45,7 +45,7 @@ pub struct Agent {
     /// This program's name and version.
     pub program: Program,
     /// Clock, randomness, root directory.
-    pub surroundings: Surroundings,
+    pub environment: RunEnvironment,
     /// The log.
     pub log: Log,
     /// When the agent was started, by the host's clock.
@@ -71,7 +71,7 @@ pub struct CycleTerms {
     /// The file for diagnostics.
     pub archive: Option<PathBuf>,
     /// The source of paths.
-    pub paths: PathTeller,
+    pub paths: ActivePathSource,
     /// Holds an open connection to the platform.
     pub connection: Handover,
 }
@@ -95,7 +95,7 @@ pub struct AgentStatus {
     /// The number of reports that wait for a cycle.
     pub waiting_reports: usize,
     /// The source of paths.
-    pub paths: PathTeller,
+    pub paths: ActivePathSource,
 }
 
 impl Agent {
@@ -108,8 +108,8 @@ impl Agent {
         started_by: StartedBy,
         log: Log,
     ) -> Self {
-        let surroundings = linux::this_host(path.clone());
-        let (started, now) = (surroundings.now(), Instant::now());
+        let environment = linux::this_host(path.clone());
+        let (started, now) = (environment.now(), Instant::now());
         let state = State {
             loaded: Arc::new(loaded),
             configured: 0,
@@ -122,7 +122,7 @@ impl Agent {
         };
         let (state, changed) = (Mutex::new(state), Condvar::new());
         let live = Live::default();
-        Self { path, program, surroundings, log, started, started_by, live, state, changed }
+        Self { path, program, environment, log, started, started_by, live, state, changed }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -172,7 +172,7 @@ impl Agent {
         let loaded = loaded.and_then(|loaded| self.same_place(loaded)).inspect_err(|reason| {
             let text = format!("{reason}; the previous configuration stays in use");
             self.log.error(&text);
-            self.tell(AgentEventKind::ConfigurationRefused, text);
+            self.report_event(AgentEventKind::ConfigurationRefused, text);
         })?;
         self.say_unknown(&loaded);
         {
@@ -182,7 +182,7 @@ impl Agent {
             state.polls.reconfigured();
         }
         self.log.info("the configuration was read again");
-        self.tell(
+        self.report_event(
             AgentEventKind::ConfigurationChanged,
             format!("{} was read again", self.path.display()),
         );
@@ -231,14 +231,14 @@ impl Agent {
     pub fn next_task(&self, longest: Option<Duration>) -> Task {
         let deadline = longest.map(|longest| Instant::now() + longest);
         let mut state = self.state();
-        state.health.beat(Pulse::Waits(Instant::now()));
+        state.health.set_worker_state(WorkerState::Idle(Instant::now()));
         loop {
             if state.stopping {
                 return Task::Stop;
             }
             let now = Instant::now();
             if let Some(wakes) = state.cycles.begin(now) {
-                state.health.beat(Pulse::Works(now));
+                state.health.set_worker_state(WorkerState::Busy(now));
                 return Task::Cycle(wakes);
             }
             if deadline.is_some_and(|deadline| now >= deadline) {
@@ -373,16 +373,16 @@ impl Agent {
 /// Reports.
 impl Agent {
     /// Adds an event to the next cycle's reports.
-    pub fn tell(&self, kind: AgentEventKind, text: String) {
-        let at = self.surroundings.now();
+    pub fn report_event(&self, kind: AgentEventKind, text: String) {
+        let at = self.environment.now();
         let event = AgentEvent { at, kind, text, revision: None, seconds: None };
         self.report(ReportBody::Agent { events: vec![event] });
     }
 
     /// Adds a report to the next cycle's. Returns its batch id.
     pub fn report(&self, body: ReportBody) -> [u8; 16] {
-        let batch = self.surroundings.random();
-        let report = Report::new(batch, self.surroundings.now(), body);
+        let batch = self.environment.random();
+        let report = Report::new(batch, self.environment.now(), body);
         if self.state().queue.push(report) > 0 {
             self.log.warn("no cycle has saved reports for a long time: the oldest one was dropped");
         }
@@ -405,8 +405,8 @@ impl Agent {
 impl Agent {
     /// When the worker thread was last active.
     #[must_use]
-    pub fn pulse(&self) -> Pulse {
-        self.state().health.pulse()
+    pub fn worker_state(&self) -> WorkerState {
+        self.state().health.worker_state()
     }
 
     /// Whether the agent exceeds its budget: optional work is paused.
@@ -421,8 +421,8 @@ impl Agent {
     }
 
     /// Sets the source of paths; returns whether it has changed.
-    pub fn set_path_teller(&self, teller: PathTeller) -> bool {
-        self.state().health.set_paths(teller)
+    pub fn set_path_source(&self, path_source: ActivePathSource) -> bool {
+        self.state().health.set_paths(path_source)
     }
 
     /// The agent's status, for `ctagentcmd`.
@@ -447,8 +447,8 @@ impl Agent {
 impl Agent {
     /// A random number.
     #[must_use]
-    pub fn chance(&self) -> Chance {
-        Chance::new(u32::from_ne_bytes(self.surroundings.random()))
+    pub fn random_fraction(&self) -> RandomFraction {
+        RandomFraction::new(u32::from_ne_bytes(self.environment.random()))
     }
 
     /// Waits for a while, or until the agent stops.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use xshield_enforce::outcome::Change;
 use xshield_enforce::problems::chain;
-use xshield_enforce::resident::host::watch::{Fate, Look, Watch};
+use xshield_enforce::resident::host::watch::{TableChange, Watch, WatchResult};
 
 use crate::agent::Agent;
 use crate::cycles::Wake;
@@ -32,13 +32,13 @@ pub fn run(agent: &Agent) {
             return;
         }
     };
-    let mut doubt = Doubt::default();
+    let mut delay = RecheckDelay::default();
     while !agent.is_stopping() {
         match watch.wait(SPAN) {
-            Ok(Look::Unchanged) => {}
-            Ok(Look::Changed { generation, tables }) => {
-                let shape = tables.values().copied().max_by_key(|fate| fate_rank(*fate));
-                follow_up(agent, generation, shape.unwrap_or(Fate::Present), &mut doubt);
+            Ok(WatchResult::Unchanged) => {}
+            Ok(WatchResult::Changed { generation, tables }) => {
+                let shape = tables.values().copied().max_by_key(|change| change_rank(*change));
+                follow_up(agent, generation, shape.unwrap_or(TableChange::Present), &mut delay);
             }
             Err(error) => {
                 agent.log.debug(&chain(&error));
@@ -48,13 +48,13 @@ pub fn run(agent: &Agent) {
     }
 }
 
-fn follow_up(agent: &Agent, generation: u32, shape: Fate, doubt: &mut Doubt) {
+fn follow_up(agent: &Agent, generation: u32, shape: TableChange, delay: &mut RecheckDelay) {
     let Some(cycles) = agent.wait_for_idle() else { return };
     if last_generation(agent) == Some(generation) {
         return;
     }
-    if fate_rank(shape) == 0 {
-        agent.rest(doubt.wait());
+    if change_rank(shape) == 0 {
+        agent.rest(delay.wait());
         // A heartbeat may have checked them meanwhile.
         if last_generation(agent).is_some_and(|known| known >= generation) {
             return;
@@ -62,7 +62,7 @@ fn follow_up(agent: &Agent, generation: u32, shape: Fate, doubt: &mut Doubt) {
     }
     agent.wake(Wake::Tampered);
     let found = agent.wait_for_cycle_after(cycles);
-    doubt.settle(found == Some(Change::Repaired));
+    delay.settle(found == Some(Change::Repaired));
 }
 
 /// The kernel's ruleset generation after the last cycle.
@@ -71,27 +71,30 @@ fn last_generation(agent: &Agent) -> Option<u32> {
 }
 
 /// How much a table has changed, as far as known without reading it.
-fn fate_rank(fate: Fate) -> u8 {
-    match fate {
-        Fate::Present | Fate::Absent => 0,
-        Fate::Appeared | Fate::Reshaped | Fate::Replaced | Fate::Gone => 1,
+fn change_rank(change: TableChange) -> u8 {
+    match change {
+        TableChange::Present | TableChange::Absent => 0,
+        TableChange::Appeared
+        | TableChange::Reshaped
+        | TableChange::Replaced
+        | TableChange::Gone => 1,
     }
 }
 
 /// The delay of checks that have found no change so far.
 #[derive(Debug, Clone, Copy)]
-struct Doubt {
+struct RecheckDelay {
     wait: Duration,
     last: Option<Instant>,
 }
 
-impl Default for Doubt {
+impl Default for RecheckDelay {
     fn default() -> Self {
         Self { wait: SOONEST, last: None }
     }
 }
 
-impl Doubt {
+impl RecheckDelay {
     /// The time until the next check is allowed.
     fn wait(&self) -> Duration {
         let since = self.last.map_or(Duration::MAX, |last| last.elapsed());
@@ -110,14 +113,14 @@ mod tests {
 
     #[test]
     fn what_turns_out_to_be_nothing_is_looked_at_more_and_more_rarely() {
-        let mut doubt = Doubt::default();
-        assert_eq!(doubt.wait(), Duration::ZERO);
+        let mut delay = RecheckDelay::default();
+        assert_eq!(delay.wait(), Duration::ZERO);
         for _ in 0..10 {
-            doubt.settle(false);
+            delay.settle(false);
         }
-        assert_eq!(doubt.wait, LATEST);
-        assert!(doubt.wait() > Duration::ZERO);
-        doubt.settle(true);
-        assert_eq!(doubt.wait, SOONEST);
+        assert_eq!(delay.wait, LATEST);
+        assert!(delay.wait() > Duration::ZERO);
+        delay.settle(true);
+        assert_eq!(delay.wait, SOONEST);
     }
 }

@@ -11,20 +11,20 @@ const LONGEST_CYCLE: Duration = Duration::from_secs(3_600);
 
 /// The state of the worker thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pulse {
+pub enum WorkerState {
     /// Waiting for work since this time.
-    Waits(Instant),
+    Idle(Instant),
     /// In a cycle since this time.
-    Works(Instant),
+    Busy(Instant),
 }
 
-impl Pulse {
+impl WorkerState {
     /// Whether the thread is responsive. A waiting thread reports every `interval`.
     #[must_use]
     pub fn is_good(self, now: Instant, interval: Duration) -> bool {
         match self {
-            Self::Waits(since) => now.saturating_duration_since(since) < interval * 2,
-            Self::Works(since) => now.saturating_duration_since(since) < LONGEST_CYCLE,
+            Self::Idle(since) => now.saturating_duration_since(since) < interval * 2,
+            Self::Busy(since) => now.saturating_duration_since(since) < LONGEST_CYCLE,
         }
     }
 }
@@ -40,10 +40,10 @@ pub enum Budget {
 
 /// The source of paths.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum PathTeller {
+pub enum ActivePathSource {
     /// None: not started yet, or over the budget.
     #[default]
-    Nobody,
+    None,
     /// The kernel's connection tracking.
     Conntrack,
     /// The flow recorder, if connection tracking is not available.
@@ -53,10 +53,10 @@ pub enum PathTeller {
     },
 }
 
-impl std::fmt::Display for PathTeller {
+impl std::fmt::Display for ActivePathSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Nobody => f.write_str("not told"),
+            Self::None => f.write_str("not told"),
             Self::Conntrack => f.write_str("from connection tracking"),
             Self::Recorder { why } => write!(f, "from the flow recorder: {why}"),
         }
@@ -68,8 +68,8 @@ impl std::fmt::Display for PathTeller {
 pub struct Health {
     meter: Meter,
     budget: Budget,
-    pulse: Pulse,
-    paths: PathTeller,
+    worker_state: WorkerState,
+    paths: ActivePathSource,
 }
 
 impl Health {
@@ -79,8 +79,8 @@ impl Health {
         Self {
             meter: Meter::new(started),
             budget: Budget::Kept,
-            pulse: Pulse::Waits(now),
-            paths: PathTeller::default(),
+            worker_state: WorkerState::Idle(now),
+            paths: ActivePathSource::default(),
         }
     }
 
@@ -102,25 +102,25 @@ impl Health {
 
     /// The last reported state of the worker thread.
     #[must_use]
-    pub fn pulse(&self) -> Pulse {
-        self.pulse
+    pub fn worker_state(&self) -> WorkerState {
+        self.worker_state
     }
 
     /// The worker thread reports its state.
-    pub fn beat(&mut self, pulse: Pulse) {
-        self.pulse = pulse;
+    pub fn set_worker_state(&mut self, worker_state: WorkerState) {
+        self.worker_state = worker_state;
     }
 
     /// The source of paths.
     #[must_use]
-    pub fn paths(&self) -> &PathTeller {
+    pub fn paths(&self) -> &ActivePathSource {
         &self.paths
     }
 
     /// Sets the source of paths; returns whether it has changed.
-    pub fn set_paths(&mut self, teller: PathTeller) -> bool {
-        let is_new = self.paths != teller;
-        self.paths = teller;
+    pub fn set_paths(&mut self, path_source: ActivePathSource) -> bool {
+        let is_new = self.paths != path_source;
+        self.paths = path_source;
         is_new
     }
 }
@@ -136,8 +136,16 @@ mod tests {
         for (seconds, waits, works) in
             [(0, true, true), (599, true, true), (601, false, true), (3_601, false, false)]
         {
-            assert_eq!(Pulse::Waits(began).is_good(after(seconds), interval), waits, "{seconds}");
-            assert_eq!(Pulse::Works(began).is_good(after(seconds), interval), works, "{seconds}");
+            assert_eq!(
+                WorkerState::Idle(began).is_good(after(seconds), interval),
+                waits,
+                "{seconds}"
+            );
+            assert_eq!(
+                WorkerState::Busy(began).is_good(after(seconds), interval),
+                works,
+                "{seconds}"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The poll that the platform holds open, and whether its route is outdated.
 
-use xshield_enforce::{Handover, Line, Route};
+use xshield_enforce::{CancelHandle, Handover, Route};
 
 use crate::cycles::LastCycle;
 
@@ -13,7 +13,7 @@ pub struct PollTerms {
     /// The route by which the platform was last reached.
     pub route: Option<Route>,
     /// Is cut when another route is used.
-    pub line: Line,
+    pub cancel: CancelHandle,
     /// Connections from and for the cycles with that configuration.
     pub connection: Handover,
 }
@@ -22,7 +22,7 @@ pub struct PollTerms {
 pub struct HeldPoll {
     configured: u64,
     route: Option<Route>,
-    line: Line,
+    cancel: CancelHandle,
 }
 
 impl HeldPoll {
@@ -35,7 +35,7 @@ impl HeldPoll {
 
     /// Cancels the poll.
     pub fn cut(self) {
-        self.line.cut();
+        self.cancel.cancel();
     }
 }
 
@@ -64,10 +64,10 @@ impl Polls {
             Some(route) => format!("waiting, by {route}"),
             None => "waiting".to_owned(),
         };
-        let line = Line::default();
-        self.held = Some(HeldPoll { configured, route: route.clone(), line: line.clone() });
+        let cancel = CancelHandle::default();
+        self.held = Some(HeldPoll { configured, route: route.clone(), cancel: cancel.clone() });
         let (seen, connection) = (self.seen.clone(), self.connection.clone());
-        PollTerms { configured, seen, route, line, connection }
+        PollTerms { configured, seen, route, cancel, connection }
     }
 
     /// The poll has ended.

@@ -10,7 +10,7 @@ use xshield_enforce::state::StateDirectory;
 use crate::agent::Agent;
 use crate::cycles::Wake;
 use crate::held::PollTerms;
-use crate::schedule::{Break, PollLimit, Schedule};
+use crate::schedule::{PollFailure, PollLimit, Schedule};
 
 /// A platform that ends a poll earlier than this is about to stop.
 const EARLY: Duration = Duration::from_secs(20);
@@ -55,7 +55,7 @@ impl Listener<'_> {
                 Ok(Polled::Nothing) if began.elapsed() >= EARLY => {}
                 // A cycle has just found another route to use instead.
                 Err(PollError::Cut) if self.agent.route().is_some() => {}
-                Ok(Polled::Nothing) => return self.after_break(Break::Elsewhere),
+                Ok(Polled::Nothing) => return self.after_failure(PollFailure::Elsewhere),
                 Ok(Polled::Pending { seen }) => return self.notified(seen),
                 Err(error) => return self.failed(&error),
             }
@@ -64,13 +64,13 @@ impl Listener<'_> {
     }
 
     fn poll(&mut self) -> Result<Polled, PollError> {
-        let PollTerms { configured, seen, route, line, connection } = self.agent.begin_poll();
+        let PollTerms { configured, seen, route, cancel, connection } = self.agent.begin_poll();
         let current = self.poller.take().filter(|(made_for, _)| *made_for == configured);
         let (_, poller) = match current {
             Some(poller) => self.poller.insert(poller),
             None => self.poller.insert((configured, self.new_poller()?)),
         };
-        poller.poll(seen.as_deref(), route.as_ref(), &line, &connection)
+        poller.poll(seen.as_deref(), route.as_ref(), &cancel, &connection)
     }
 
     fn notified(&self, seen: String) -> u64 {
@@ -83,8 +83,8 @@ impl Listener<'_> {
     fn new_poller(&self) -> Result<Poller, PollError> {
         let loaded = self.agent.loaded();
         let state = StateDirectory::open(&loaded.config.state_directory)?;
-        let (program, surroundings) = (&self.agent.program, self.agent.surroundings.clone());
-        Ok(Poller::new(&loaded.config, program, state, surroundings)?)
+        let (program, environment) = (&self.agent.program, self.agent.environment.clone());
+        Ok(Poller::new(&loaded.config, program, state, environment)?)
     }
 
     /// A failed notification only causes a delay: heartbeats continue.
@@ -98,7 +98,7 @@ impl Listener<'_> {
             // A cycle sets up a new session, or learns why it can't. Possibly all hosts lost theirs at the
             // same time.
             PollError::NoSession | PollError::Refused { status: 401 | 403, .. } => {
-                return self.after_break(Break::Elsewhere);
+                return self.after_failure(PollFailure::Elsewhere);
             }
             PollError::Refused { retry_after, .. } => {
                 let wait = retry_after.map(|seconds| seconds.min(LONGEST_BUSY));
@@ -108,7 +108,11 @@ impl Listener<'_> {
                 let route = self.agent.route();
                 let dead = route.is_some_and(|route| Poller::is_dead_proxy(&route));
                 self.poller = None;
-                return self.after_break(if dead { Break::Proxy } else { Break::Elsewhere });
+                return self.after_failure(if dead {
+                    PollFailure::Proxy
+                } else {
+                    PollFailure::Elsewhere
+                });
             }
             // The next cycle reports the problem.
             PollError::Garbled | PollError::Cut => {}
@@ -117,10 +121,10 @@ impl Listener<'_> {
         known
     }
 
-    fn after_break(&self, broke: Break) -> u64 {
+    fn after_failure(&self, failure: PollFailure) -> u64 {
         self.agent.poll_says("broken; a cycle will look for a route".to_owned());
         let before = self.agent.contacts();
-        self.agent.rest(Schedule::after_break(broke, self.agent.chance()));
+        self.agent.rest(Schedule::after_failure(failure, self.agent.random_fraction()));
         // Otherwise a heartbeat has found a route meanwhile.
         if self.agent.contacts() == before {
             self.agent.wake(Wake::RouteBroke);

@@ -39,10 +39,10 @@ pub fn run(agent: &Agent) {
         resends: agent.resends_before(),
         owed: false,
         meter: Meter::new(agent.started),
-        over: Over::default(),
+        over: OverBudget::default(),
     };
     while !agent.is_stopping() {
-        observer.look();
+        observer.check();
         agent.rest(STEP);
     }
 }
@@ -61,12 +61,12 @@ struct Observer<'a> {
     owed: bool,
     /// Its own meter: other threads measure over other periods.
     meter: Meter,
-    over: Over,
+    over: OverBudget,
 }
 
 /// Whether the budget is exceeded, ignoring short peaks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Over {
+struct OverBudget {
     /// The number of consecutive checks that contradict the current state.
     other: u32,
     said: bool,
@@ -75,7 +75,7 @@ struct Over {
 /// The number of consecutive checks that change the state.
 const PERSISTENT: u32 = 3;
 
-impl Over {
+impl OverBudget {
     /// Adds a check; `true` if the state changes.
     fn turns(&mut self, exceeded: bool) -> bool {
         self.other = if exceeded == self.said { 0 } else { self.other + 1 };
@@ -88,7 +88,7 @@ impl Over {
 }
 
 impl Observer<'_> {
-    fn look(&mut self) {
+    fn check(&mut self) {
         let again = self.wanted_again();
         self.settle_inventory();
         self.describe(again);
@@ -109,9 +109,9 @@ impl Observer<'_> {
             return;
         }
         self.looked = Some(Instant::now());
-        let mut now = machine::telemetry(self.agent.surroundings.now());
+        let mut now = machine::telemetry(self.agent.environment.now());
         if self.agent.settings().cloud_metadata == Asking::Ask
-            && let Some(provider) = cloud::provider(&self.agent.surroundings.root)
+            && let Some(provider) = cloud::provider(&self.agent.environment.root)
         {
             now.cloud = cloud::instance(provider, metadata::send);
         }
@@ -134,7 +134,7 @@ impl Observer<'_> {
             return;
         }
         self.inventoried = Some(Instant::now());
-        let root = self.agent.surroundings.root.clone();
+        let root = self.agent.environment.root.clone();
         let stamp = software::stamp(&root);
         if stamp == self.stamp && !again {
             return;
@@ -146,7 +146,7 @@ impl Observer<'_> {
         self.owed = false;
         self.stamp = stamp;
         let before = if again { None } else { self.told_inventory() };
-        let taken = self.agent.surroundings.now();
+        let taken = self.agent.environment.now();
         if let Some(report) = software::report(before.as_ref(), &now, taken) {
             let batch = self.agent.report(ReportBody::Software(report));
             self.pending = Some((batch, now));
@@ -196,7 +196,7 @@ impl Observer<'_> {
         };
         self.agent.log.warn(&text);
         self.agent.set_budget(if over { Budget::Exceeded } else { Budget::Kept });
-        self.agent.tell(AgentEventKind::Throttled, text);
+        self.agent.report_event(AgentEventKind::Throttled, text);
     }
 }
 
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn one_busy_moment_is_not_over_the_budget() {
-        let mut over = Over::default();
+        let mut over = OverBudget::default();
         let turns: Vec<bool> = [true, true, false, true, true, true, true, false, false, false]
             .into_iter()
             .map(|exceeded| over.turns(exceeded))

@@ -4,12 +4,14 @@
 use std::time::{Duration, Instant};
 
 use xshield_enforce::problems::chain;
-use xshield_enforce::resident::host::conntrack::{Monitor, Path, Report, Settings, Way};
+use xshield_enforce::resident::host::conntrack::{
+    ConnectionDirection, Monitor, Path, Report, Settings,
+};
 use xshield_enforce::telemetry::{ActivePath, PathReport, PathSource};
 use xshield_enforce::{ReportBody, align_connection_tracking};
 
 use crate::agent::Agent;
-use crate::health::PathTeller;
+use crate::health::ActivePathSource;
 
 /// The longest wait of one read.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -29,15 +31,15 @@ const WITHOUT: &str = "XSHIELD_WITHOUT";
 pub fn run(agent: &Agent) {
     while !agent.is_stopping() {
         if agent.is_throttled() {
-            agent.set_path_teller(PathTeller::Nobody);
+            agent.set_path_source(ActivePathSource::None);
             agent.rest(AGAIN);
             continue;
         }
         if let Err(Failure { why, rest }) = follow(agent) {
-            let teller = PathTeller::Recorder { why };
-            let said = format!("paths come {teller}");
+            let path_source = ActivePathSource::Recorder { why };
+            let said = format!("paths come {path_source}");
             // On a kernel without connection events this does not change.
-            if agent.set_path_teller(teller) {
+            if agent.set_path_source(path_source) {
                 agent.log.warn(&said);
             }
             agent.rest(rest);
@@ -61,25 +63,25 @@ fn follow(agent: &Agent) -> Result<(), Failure> {
     if cfg!(debug_assertions) && std::env::var_os(WITHOUT).is_some_and(|it| it == "conntrack") {
         return Err(Failure { why: "connection tracking is switched off".to_owned(), rest: AGAIN });
     }
-    let now = || agent.surroundings.now();
+    let now = || agent.environment.now();
     let mut monitor = Monitor::open(Settings::default(), now())?;
-    agent.set_path_teller(PathTeller::Conntrack);
+    agent.set_path_source(ActivePathSource::Conntrack);
     let (mut since, mut began) = (now(), Instant::now());
-    let mut losing = Losing::default();
-    let mut cut_off = CutOff::default();
+    let mut loss = MessageLoss::default();
+    let mut lost_connections = LostConnections::default();
     let opened = Instant::now();
     loop {
         let activity = monitor.read(TIMEOUT, now())?;
-        if cut_off.is_due(activity.cut_off > 0, opened.elapsed()) {
+        if lost_connections.is_due(activity.cut_off > 0, opened.elapsed()) {
             told_again(agent);
         }
         agent.rest(BREATH);
         let is_hopeless =
-            losing.turns(activity.began + activity.ended, activity.lost, opened.elapsed());
+            loss.turns(activity.began + activity.ended, activity.lost, opened.elapsed());
         let stopping = agent.is_stopping() || agent.is_throttled() || is_hopeless;
         if stopping || began.elapsed() >= agent.settings().telemetry {
             let report = monitor.drain(now())?;
-            tell(agent, report, (since, now()));
+            report_paths(agent, report, (since, now()));
             (since, began) = (now(), Instant::now());
         }
         if is_hopeless {
@@ -107,7 +109,7 @@ fn told_again(agent: &Agent) {
 
 /// Open connections that connection tracking lost, and when it was last informed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct CutOff {
+struct LostConnections {
     waits: bool,
     told: Option<Duration>,
 }
@@ -115,7 +117,7 @@ struct CutOff {
 /// The least time between two updates, for programs that remove connections one by one.
 const TOLD_AGAIN: Duration = Duration::from_secs(2);
 
-impl CutOff {
+impl LostConnections {
     /// Whether connection tracking is to be informed now; `now` is on any monotonic clock.
     fn is_due(&mut self, lost: bool, now: Duration) -> bool {
         self.waits |= lost;
@@ -130,7 +132,7 @@ impl CutOff {
 
 /// Whether so many messages are lost for so long that the recorder is more complete.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Losing {
+struct MessageLoss {
     heard: u64,
     lost: u64,
     looked: Duration,
@@ -143,7 +145,7 @@ const LOOK: Duration = Duration::from_secs(60);
 /// The number of consecutive checks after which the losses count as permanent.
 const PERSISTENT: u32 = 3;
 
-impl Losing {
+impl MessageLoss {
     /// Adds a read at `now`, on any monotonic clock; `true` if the losses are permanent.
     fn turns(&mut self, heard: u64, lost: u64, now: Duration) -> bool {
         self.heard += heard;
@@ -158,7 +160,7 @@ impl Losing {
 }
 
 /// Splits paths into several reports, of which the spool delivers the smallest first.
-fn tell(agent: &Agent, report: Report, (since, until): (u64, u64)) {
+fn report_paths(agent: &Agent, report: Report, (since, until): (u64, u64)) {
     let mut lost = report.drained.overflow_connections + report.lost_events;
     let paths: Vec<ActivePath> = report.drained.paths.into_iter().filter_map(active).collect();
     if paths.is_empty() && lost == 0 {
@@ -178,9 +180,9 @@ fn tell(agent: &Agent, report: Report, (since, until): (u64, u64)) {
 /// Forwarded traffic does not count as this host's.
 fn active(path: Path) -> Option<ActivePath> {
     let direction = match path.key.way {
-        Way::Inbound => xshield_enforce::Direction::Inbound,
-        Way::Outbound => xshield_enforce::Direction::Outbound,
-        Way::Forwarded => return None,
+        ConnectionDirection::Inbound => xshield_enforce::Direction::Inbound,
+        ConnectionDirection::Outbound => xshield_enforce::Direction::Outbound,
+        ConnectionDirection::Forwarded => return None,
     };
     let program = path.key.program.as_deref();
     let user = program.and_then(|program| {
@@ -209,7 +211,7 @@ mod tests {
 
     #[test]
     fn what_was_lost_is_told_at_once_and_then_every_other_second() {
-        let mut cut_off = CutOff::default();
+        let mut lost_connections = LostConnections::default();
         let looks = [
             (false, 0, false),
             (true, 500, true),
@@ -221,7 +223,7 @@ mod tests {
             (true, 9_100, true),
         ];
         for (lost, at, due) in looks {
-            assert_eq!(cut_off.is_due(lost, Duration::from_millis(at)), due, "at {at}");
+            assert_eq!(lost_connections.is_due(lost, Duration::from_millis(at)), due, "at {at}");
         }
     }
 
@@ -236,13 +238,13 @@ mod tests {
             (&[(9, 1), (0, 1), (5, 6), (0, 2)], true),
         ];
         for (looks, hopeless) in table {
-            let mut losing = Losing::default();
+            let mut loss = MessageLoss::default();
             let mut last = false;
             for (at, (heard, lost)) in (1..).zip(looks) {
                 // Between two checks nothing is decided.
                 let before = minute(at) - Duration::from_secs(1);
-                assert!(!losing.turns(0, 0, before.saturating_sub(Duration::from_secs(30))));
-                last = losing.turns(*heard, *lost, minute(at));
+                assert!(!loss.turns(0, 0, before.saturating_sub(Duration::from_secs(30))));
+                last = loss.turns(*heard, *lost, minute(at));
             }
             assert_eq!(last, hopeless, "{looks:?}");
         }

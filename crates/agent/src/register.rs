@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use xshield_enforce::config::{Config, ConfigError, Layout};
-use xshield_enforce::discover::{DiscoverError, Whereabouts, discover};
+use xshield_enforce::discover::{DiscoverError, PlatformLocation, discover};
 use xshield_enforce::files::{self, Access, FileError};
 use xshield_enforce::linux;
 use xshield_enforce::prove::{ProveError, prove};
 use xshield_enforce::{
     DeploymentKey, EndpointError, EnforcementKey, KeyError, PlatformUrl, PolicyPublicKey, Problem,
-    ProxyList, ProxyListError, Surroundings,
+    ProxyList, ProxyListError, RunEnvironment,
 };
 
 use crate::config_file::{self, ChangeError, Edit, SECTION};
@@ -187,8 +187,8 @@ pub fn register(path: &Path, given: &Registration, root: &Path) -> Result<(), Re
 /// Checks whether the platform accepts the key, if the host ran before.
 fn holds(path: &Path, config: &Config, root: &Path) -> Result<(), ProveError> {
     let os = Arc::new(linux::Linux::new(root.to_owned()));
-    let surroundings = Surroundings::new(os, root.to_owned(), path.to_owned());
-    prove(config, &this_program(), &surroundings)
+    let environment = RunEnvironment::new(os, root.to_owned(), path.to_owned());
+    prove(config, &this_program(), &environment)
 }
 
 /// Refuses arguments that do not determine the platform of a new host.
@@ -214,7 +214,7 @@ fn trust(path: &Path, given: &Registration, root: &Path) -> Result<Vec<Edit>, Re
     if let Some(GivenKey::Deployment(key)) = &given.key {
         let (platform, proxies) = whereabouts(path, given)?;
         let program = this_program();
-        let place = Whereabouts { platform: &platform, proxies: &proxies, program: &program };
+        let place = PlatformLocation { platform: &platform, proxies: &proxies, program: &program };
         let trust = discover(&place, key, &linux::Linux::new(root.to_owned()))?;
         stays_with_its_platform(path, trust.policy_keys())?;
         changes.extend(Edit::ca(&trust.ca_pem()));

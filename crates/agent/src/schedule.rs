@@ -28,7 +28,7 @@ pub enum Reach {
 
 /// What made a poll fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Break {
+pub enum PollFailure {
     /// The proxy failed.
     Proxy,
     /// Something else, possibly the platform.
@@ -37,9 +37,9 @@ pub enum Break {
 
 /// A random number from 0 up to, but not including, 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Chance(f64);
+pub struct RandomFraction(f64);
 
-impl Chance {
+impl RandomFraction {
     /// From random bits.
     #[must_use]
     pub fn new(bits: u32) -> Self {
@@ -59,17 +59,22 @@ pub struct Schedule {
 
 impl Schedule {
     /// The wait after a cycle.
-    pub fn after(&mut self, reach: Reach, heartbeat: Duration, chance: Chance) -> Duration {
+    pub fn after(
+        &mut self,
+        reach: Reach,
+        heartbeat: Duration,
+        random_fraction: RandomFraction,
+    ) -> Duration {
         match reach {
             Reach::Reached => {
                 self.failures = 0;
-                heartbeat.mul_f64(0.9) + chance.of(heartbeat.mul_f64(0.2))
+                heartbeat.mul_f64(0.9) + random_fraction.of(heartbeat.mul_f64(0.2))
             }
             Reach::Unreachable => {
                 let doubled = FIRST_WAIT.saturating_mul(1 << self.failures.min(16));
                 self.failures = self.failures.saturating_add(1);
                 let wait = doubled.min(LONGEST_WAIT);
-                wait / 2 + chance.of(wait / 2)
+                wait / 2 + random_fraction.of(wait / 2)
             }
         }
     }
@@ -82,10 +87,10 @@ impl Schedule {
 
     /// The wait after a failed poll.
     #[must_use]
-    pub fn after_break(broke: Break, chance: Chance) -> Duration {
-        match broke {
-            Break::Proxy => chance.of(FAILOVER),
-            Break::Elsewhere => chance.of(SPREAD),
+    pub fn after_failure(failure: PollFailure, random_fraction: RandomFraction) -> Duration {
+        match failure {
+            PollFailure::Proxy => random_fraction.of(FAILOVER),
+            PollFailure::Elsewhere => random_fraction.of(SPREAD),
         }
     }
 }

@@ -96,9 +96,9 @@ fn note_start(agent: &Agent, state: &StateDirectory) -> io::Result<()> {
     let marker = state.path(RUNNING);
     if marker.exists() {
         let text = format!("ctagent {version} is back; it had ended without being stopped");
-        agent.tell(AgentEventKind::Restarted, text);
+        agent.report_event(AgentEventKind::Restarted, text);
     } else {
-        agent.tell(AgentEventKind::Started, format!("ctagent {version} was started"));
+        agent.report_event(AgentEventKind::Started, format!("ctagent {version} was started"));
     }
     let progress = state.progress(&mut Vec::new()).unwrap_or_default();
     agent.resume(progress.configuration, progress.resends);
@@ -107,7 +107,7 @@ fn note_start(agent: &Agent, state: &StateDirectory) -> io::Result<()> {
 
 /// Puts the last policy in force before anything is requested from the network.
 fn restore(agent: &Agent) {
-    match agent.config(|config| verbs::restore_after_boot(config, &agent.surroundings)) {
+    match agent.config(|config| verbs::restore_after_boot(config, &agent.environment)) {
         Ok(Some(restored)) => {
             if let Some(policy) = restored.policy {
                 agent.log.info(&format!("revision {} is in force again", policy.revision));

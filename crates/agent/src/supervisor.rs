@@ -12,7 +12,7 @@ use crate::agent::Agent;
 pub fn run(agent: &Agent, supervisor: &Supervisor) {
     let Some(interval) = supervisor.interval() else { return };
     while !agent.is_stopping() {
-        if agent.pulse().is_good(Instant::now(), interval) {
+        if agent.worker_state().is_good(Instant::now(), interval) {
             supervisor.alive();
         }
         agent.rest(interval);
@@ -41,7 +41,7 @@ impl Supervisor {
     /// How often [`Supervisor::alive`] must be called: half of its timeout.
     #[must_use]
     pub fn interval(&self) -> Option<Duration> {
-        self.watchdog.map(|patience| patience / 2)
+        self.watchdog.map(|timeout| timeout / 2)
     }
 
     /// The service has started.

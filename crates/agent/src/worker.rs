@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use xshield_enforce::options::{Contacting, RunOptions};
+use xshield_enforce::options::{PlatformContact, RunOptions};
 use xshield_enforce::outcome::{Change, Outcome};
 use xshield_enforce::paths::RecordedPaths;
 use xshield_enforce::problems::chain;
@@ -12,7 +12,7 @@ use xshield_enforce::{Cycle, Problem};
 
 use crate::agent::{Agent, CycleTerms};
 use crate::cycles::{LastCycle, Task, Wake};
-use crate::health::PathTeller;
+use crate::health::ActivePathSource;
 use crate::schedule::{Reach, Schedule};
 use crate::supervisor::Supervisor;
 
@@ -32,23 +32,23 @@ pub fn run(agent: &Agent, supervisor: &Supervisor) {
         match agent.next_task(supervisor.interval()) {
             Task::Stop => break,
             Task::StillWaiting => {}
-            Task::Cycle(wakes) => supervisor.status(&worker.cycle(wakes, Ending::GoesOn)),
+            Task::Cycle(wakes) => supervisor.status(&worker.cycle(wakes, AfterCycle::Continue)),
         }
     }
     supervisor.stopping();
-    agent.tell(
+    agent.report_event(
         AgentEventKind::Stopped,
         "the agent was stopped; the policy stays in force".to_owned(),
     );
     // Reports in memory are saved for the next start; the platform is not contacted.
-    worker.cycle(BTreeSet::from([Wake::Asked]), Ending::Stops);
+    worker.cycle(BTreeSet::from([Wake::Asked]), AfterCycle::Stop);
 }
 
 /// Whether another cycle follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    GoesOn,
-    Stops,
+enum AfterCycle {
+    Continue,
+    Stop,
 }
 
 struct Worker<'a> {
@@ -59,29 +59,29 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    fn cycle(&mut self, wakes: BTreeSet<Wake>, ending: Ending) -> String {
+    fn cycle(&mut self, wakes: BTreeSet<Wake>, after_cycle: AfterCycle) -> String {
         let agent = self.agent;
         let terms = agent.cycle_terms();
         let CycleTerms { loaded, configured, reports, usage, archive, paths, connection } = terms;
         let settings = agent.settings();
         let paths = match paths {
-            PathTeller::Recorder { .. } => RecordedPaths::Told,
-            PathTeller::Conntrack | PathTeller::Nobody => RecordedPaths::Left,
+            ActivePathSource::Recorder { .. } => RecordedPaths::Told,
+            ActivePathSource::Conntrack | ActivePathSource::None => RecordedPaths::Left,
         };
         let sent: Vec<_> = reports.iter().map(|report| report.batch.0).collect();
         // A change of the firewall is repaired before the platform is contacted.
         let local = wakes.iter().all(|why| *why == Wake::Tampered);
-        let spare = ending == Ending::Stops || local;
+        let spare = after_cycle == AfterCycle::Stop || local;
         let options = RunOptions {
             interval: u32::try_from(settings.heartbeat.as_secs()).ok(),
             usage: Some(usage),
             reports,
-            contact: if spare { Contacting::Spare } else { Contacting::Ask },
-            patience: Some(TIMEOUT),
+            contact: if spare { PlatformContact::Skipped } else { PlatformContact::Allowed },
+            delivery_timeout: Some(TIMEOUT),
             archive,
             paths,
             recent_log: agent.log.recent(),
-            live: agent.live.handing(),
+            live: agent.live.logging(),
             connection,
         };
         agent.log.debug(&format!("a cycle begins: {wakes:?}"));
@@ -89,14 +89,14 @@ impl Worker<'_> {
         let cycle = Cycle {
             config: &loaded.config,
             program: agent.program.clone(),
-            surroundings: &agent.surroundings,
+            environment: &agent.environment,
             options,
         };
         let result = cycle.run().map_err(|error| chain(&error));
         if result.is_ok() {
             agent.written_down(&sent);
         }
-        let ended = agent.surroundings.now();
+        let ended = agent.environment.now();
         let last = LastCycle { ended, took: began.elapsed(), wakes, configured, result };
         let status = self.say(&last);
         let due = self.due(&last, spare, settings.heartbeat);
@@ -113,7 +113,7 @@ impl Worker<'_> {
             return self.agent.due();
         }
         let reach = last.reach();
-        let wait = self.schedule.after(reach, heartbeat, self.agent.chance());
+        let wait = self.schedule.after(reach, heartbeat, self.agent.random_fraction());
         let waiting = last.result.as_ref().is_ok_and(|outcome| outcome.waiting > 0);
         let unfinished = waiting && reach == Reach::Reached && last.took >= TIMEOUT;
         Instant::now() + if unfinished { SOON } else { wait }

@@ -20,7 +20,7 @@ use xshield_store::ids::{new_id, random};
 use xshield_store::{Store, StoreError, StoreResult, commit, deliveries};
 
 use crate::outgoing::{Outgoing, Secret, SendError};
-use crate::payload::{self, About};
+use crate::payload::{self, DeliveryInfo};
 use crate::send::{send, shortened};
 use crate::wake::Wake;
 
@@ -151,8 +151,8 @@ async fn form(by: &Delivery, channel: &StoredChannel) -> StoreResult<Option<Stor
     }
     let kind = if due.len() == 1 { DeliveryKind::Alert } else { DeliveryKind::Digest };
     let id = delivery_id()?;
-    let about = About { id: &id, kind, at: now, platform: &by.platform };
-    let payload = payload::of(&due, &channel.settings, about);
+    let info = DeliveryInfo { id: &id, kind, at: now, platform: &by.platform };
+    let payload = payload::of(&due, &channel.settings, info);
     let alerts = due.len() as u64;
     let new = NewDelivery { id: &id, channel: &channel.id, kind, alerts, payload: &payload };
     deliveries::insert(&mut tx, &new, DeliveryState::Waiting, now).await?;
@@ -273,9 +273,9 @@ fn test_alert(channel: &str, now: Timestamp) -> Alert {
 pub async fn test(by: &Delivery, channel: &StoredChannel) -> StoreResult<StoredDelivery> {
     let now = Timestamp::now();
     let id = delivery_id()?;
-    let about = About { id: &id, kind: DeliveryKind::Test, at: now, platform: &by.platform };
+    let info = DeliveryInfo { id: &id, kind: DeliveryKind::Test, at: now, platform: &by.platform };
     let alert = StoredAlert { id: 0, alert: test_alert(&channel.name, now) };
-    let payload = payload::of(&[alert], &channel.settings, about);
+    let payload = payload::of(&[alert], &channel.settings, info);
     let kind = DeliveryKind::Test;
     let new = NewDelivery { id: &id, channel: &channel.id, kind, alerts: 0, payload: &payload };
     let mut tx = by.store.write().await?;

@@ -12,7 +12,7 @@ use xshield_model::alert_rule::{AlertRule, Condition, Delivery, RuleState};
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Asset;
 use xshield_store::alerts::StoredRule;
-use xshield_store::threat_events::Fresh;
+use xshield_store::threat_events::UnevaluatedMatch;
 use xshield_store::threat_feeds::StoredFeed;
 use xshield_store::{
     Store, StoreResult, Tx, alerts, assets, commit, deliveries, threat_events, threat_feeds,
@@ -48,7 +48,7 @@ pub async fn run(judge: Judge) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = judge.wake.fresh.notified() => {}
+            () = judge.wake.unevaluated.notified() => {}
             _ = tick.tick() => {
                 if let Err(error) = alarms(&judge).await {
                     tracing::error!(%error, "could not evaluate the alert rules about the platform");
@@ -57,8 +57,8 @@ pub async fn run(judge: Judge) {
         }
         loop {
             match judged(&judge).await {
-                Ok(Left::More) => {}
-                Ok(Left::Nothing) => break,
+                Ok(Remaining::More) => {}
+                Ok(Remaining::Nothing) => break,
                 Err(error) => {
                     tracing::error!(%error, "could not evaluate matches; they stay in the queue");
                     break;
@@ -70,18 +70,18 @@ pub async fn run(judge: Judge) {
 
 /// Whether there is more to evaluate.
 #[derive(Debug, PartialEq, Eq)]
-enum Left {
+enum Remaining {
     More,
     Nothing,
 }
 
-async fn judged(judge: &Judge) -> StoreResult<Left> {
-    if threat_events::fresh(&mut *judge.store.read().await?, 1).await?.1.is_none() {
-        return Ok(Left::Nothing);
+async fn judged(judge: &Judge) -> StoreResult<Remaining> {
+    if threat_events::unevaluated(&mut *judge.store.read().await?, 1).await?.1.is_none() {
+        return Ok(Remaining::Nothing);
     }
     let mut tx = judge.store.write().await?;
-    let (fresh, last) = threat_events::fresh(&mut tx, BATCH).await?;
-    let Some(last) = last else { return Ok(Left::Nothing) };
+    let (unevaluated, last) = threat_events::unevaluated(&mut tx, BATCH).await?;
+    let Some(last) = last else { return Ok(Remaining::Nothing) };
     let mut round = Round::begin(&mut tx).await?;
     round.rules.retain(|stored| stored.rule.when.is_about_matches());
     let inventory = if round.rules.iter().any(|stored| stored.rule.criteria.is_some()) {
@@ -91,7 +91,7 @@ async fn judged(judge: &Judge) -> StoreResult<Left> {
     };
     let inventory: HashMap<AssetId, Asset> =
         inventory.into_iter().map(|asset| (asset.id.clone(), asset)).collect();
-    for one in &fresh {
+    for one in &unevaluated {
         for stored in std::mem::take(&mut round.rules) {
             if concerns(&stored.rule, one, inventory.get(&one.flow.asset_id)) {
                 round.consider(&mut tx, &stored, one).await?;
@@ -103,13 +103,13 @@ async fn judged(judge: &Judge) -> StoreResult<Left> {
     round.end(&mut tx).await?;
     threat_events::looked_at(&mut tx, last).await?;
     // What was in the queue could not be pruned before.
-    let assets: BTreeSet<&AssetId> = fresh.iter().map(|one| &one.flow.asset_id).collect();
+    let assets: BTreeSet<&AssetId> = unevaluated.iter().map(|one| &one.flow.asset_id).collect();
     for asset in assets {
         matches::make_room(judge.keep, &mut tx, asset).await?;
     }
     commit(tx).await?;
     judge.wake.due.notify_one();
-    Ok(Left::More)
+    Ok(Remaining::More)
 }
 
 /// What one transaction reads and changes.
@@ -155,14 +155,14 @@ impl Round {
         &mut self,
         tx: &mut Tx,
         stored: &StoredRule,
-        fresh: &Fresh,
+        unevaluated: &UnevaluatedMatch,
     ) -> StoreResult<()> {
         let (rule, now) = (&stored.rule, self.now);
-        let subject = subject_of(rule, fresh);
+        let subject = subject_of(rule, unevaluated);
         let memory = self.memory(tx, &stored.name, &subject).await?;
         let mut counted = None;
         if let Condition::Threshold { at_least, window_seconds, .. } = rule.when {
-            let sum = memory.counts.add(weight(rule.when, fresh), window_seconds, now);
+            let sum = memory.counts.add(weight(rule.when, unevaluated), window_seconds, now);
             if sum < at_least {
                 return Ok(());
             }
@@ -177,7 +177,7 @@ impl Round {
             memory.withheld = withheld.saturating_add(1);
             return Ok(());
         }
-        let event = EventView::from(fresh.flow.clone());
+        let event = EventView::from(unevaluated.flow.clone());
         let mut summary = event.summary();
         if let (Some(counted), Condition::Threshold { window_seconds, .. }) = (counted, rule.when) {
             summary.push_str(&format!("; {counted} counted within {window_seconds} s"));
@@ -193,7 +193,7 @@ impl Round {
             counted,
             event: Some(event),
         };
-        self.tell(tx, rule, &alert, &subject).await
+        self.notify(tx, rule, &alert, &subject).await
     }
 
     async fn is_over_the_hour(&mut self, tx: &mut Tx, rule: &str) -> StoreResult<bool> {
@@ -207,7 +207,7 @@ impl Round {
         Ok(false)
     }
 
-    async fn tell(
+    async fn notify(
         &mut self,
         tx: &mut Tx,
         rule: &AlertRule,
@@ -366,6 +366,6 @@ impl Round {
             counted: None,
             event: None,
         };
-        self.tell(tx, &stored.rule, &alert, &alarm.subject).await
+        self.notify(tx, &stored.rule, &alert, &alarm.subject).await
     }
 }

@@ -12,6 +12,7 @@
 pub mod cef;
 pub mod channel;
 pub mod deliver;
+mod destination;
 pub mod judge;
 mod mail;
 pub mod mail_text;
@@ -19,7 +20,6 @@ pub mod matches;
 pub mod ocsf;
 pub mod outgoing;
 pub mod payload;
-mod place;
 pub mod rule;
 pub mod send;
 mod syslog;

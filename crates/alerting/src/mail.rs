@@ -11,8 +11,8 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 use xshield_model::channel::{MailSecurity, MailSettings};
 
+use crate::destination::Destination;
 use crate::outgoing::{Outgoing, Secret, SendError, reach};
-use crate::place::Place;
 
 /// The timeout for each command.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
@@ -61,11 +61,11 @@ fn mailbox(text: &str) -> Result<Mailbox, SendError> {
 /// The address of the server: one that is allowed, and that answers if there are several.
 async fn server(settings: &MailSettings) -> Result<IpAddr, SendError> {
     let reach = reach(settings.allow_private);
-    let place = Place { host: &settings.host, port: settings.port(), reach };
-    match place.addresses().await?.as_slice() {
+    let destination = Destination { host: &settings.host, port: settings.port(), reach };
+    match destination.addresses().await?.as_slice() {
         [only] => Ok(only.ip()),
         _ => {
-            let peer = place.connect().await?.peer_addr();
+            let peer = destination.connect().await?.peer_addr();
             Ok(peer.map_err(|error| SendError::of("reach the receiver", &error))?.ip())
         }
     }

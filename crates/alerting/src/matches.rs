@@ -3,7 +3,7 @@
 use xshield_model::Timestamp;
 use xshield_model::threat_match::ReadFrom;
 use xshield_policy::AssetId;
-use xshield_store::threat_events::{Judging, ThreatEvent};
+use xshield_store::threat_events::{AlertEvaluation, ThreatEvent};
 use xshield_store::{StoreResult, Tx, threat_events};
 use xshield_wire::bounds;
 
@@ -22,7 +22,7 @@ pub async fn take(
     now: Timestamp,
 ) -> StoreResult<()> {
     for event in events {
-        threat_events::add(tx, asset, &event, Judging::Wanted, now).await?;
+        threat_events::add(tx, asset, &event, AlertEvaluation::Wanted, now).await?;
         let counted = u64::from(event.read_from != ReadFrom::Live);
         metrics::counter!("xshield_threat_events_total").increment(counted);
     }

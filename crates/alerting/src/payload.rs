@@ -13,7 +13,7 @@ use crate::{cef, mail_text, ocsf};
 
 /// Properties of a delivery.
 #[derive(Debug, Clone, Copy)]
-pub struct About<'a> {
+pub struct DeliveryInfo<'a> {
     /// Its id.
     pub id: &'a str,
     /// The reason.
@@ -29,30 +29,30 @@ const MAX_MESSAGE: usize = 8192;
 
 /// The payload for these alerts.
 #[must_use]
-pub fn of(alerts: &[StoredAlert], channel: &ChannelSettings, about: About<'_>) -> Payload {
+pub fn of(alerts: &[StoredAlert], channel: &ChannelSettings, info: DeliveryInfo<'_>) -> Payload {
     match channel {
         ChannelSettings::Mail(_) => {
             let (subject, text) = match alerts {
-                [one] => mail_text::one(&one.alert, about.platform),
-                many => mail_text::digest(many, about.platform),
+                [one] => mail_text::one(&one.alert, info.platform),
+                many => mail_text::digest(many, info.platform),
             };
             Payload::Mail { subject, text }
         }
         ChannelSettings::Webhook(settings) => {
-            Payload::Webhook { body: webhook_body(alerts, settings.format, about) }
+            Payload::Webhook { body: webhook_body(alerts, settings.format, info) }
         }
         ChannelSettings::Syslog(settings) => {
-            let host = about.platform;
+            let host = info.platform;
             let message = |one: &StoredAlert| syslog_message(one, settings, host);
             Payload::Syslog { messages: alerts.iter().map(message).collect() }
         }
     }
 }
-fn webhook_body(alerts: &[StoredAlert], format: WebhookFormat, about: About<'_>) -> String {
+fn webhook_body(alerts: &[StoredAlert], format: WebhookFormat, info: DeliveryInfo<'_>) -> String {
     let body = match format {
         WebhookFormat::Ocsf => alerts.iter().map(|one| ocsf::finding(&one.alert, one.id)).collect(),
         WebhookFormat::Json => {
-            let kind = match about.kind {
+            let kind = match info.kind {
                 DeliveryKind::Alert => "alert.given",
                 DeliveryKind::Digest => "alert.digest",
                 DeliveryKind::Test => "channel.test",
@@ -61,8 +61,8 @@ fn webhook_body(alerts: &[StoredAlert], format: WebhookFormat, about: About<'_>)
             let alerts: Vec<_> = alerts.iter().map(shown).collect();
             json!({
                 "type": kind,
-                "timestamp": about.at,
-                "data": { "delivery": about.id, "platform": about.platform, "alerts": alerts },
+                "timestamp": info.at,
+                "data": { "delivery": info.id, "platform": info.platform, "alerts": alerts },
             })
         }
     };

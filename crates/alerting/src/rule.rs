@@ -3,16 +3,16 @@
 use xshield_model::alert_rule::{AlertRule, Condition, Counted, Per, Scope};
 use xshield_model::threat_match::ViaProxy;
 use xshield_policy::inventory::Asset;
-use xshield_store::threat_events::{Fresh, Novelty};
+use xshield_store::threat_events::{Novelty, UnevaluatedMatch};
 use xshield_threat::FeedId;
 
 /// Whether the rule applies to this match.
 #[must_use]
-pub fn concerns(rule: &AlertRule, fresh: &Fresh, asset: Option<&Asset>) -> bool {
-    let event = &fresh.flow.event;
+pub fn concerns(rule: &AlertRule, unevaluated: &UnevaluatedMatch, asset: Option<&Asset>) -> bool {
+    let event = &unevaluated.flow.event;
     let intelligence = &event.intelligence;
     let listed = |feed: &FeedId| intelligence.feeds.iter().any(|by| by.feed == *feed);
-    may_hold(rule.when, fresh)
+    may_hold(rule.when, unevaluated)
         && rule.action.is_none_or(|action| action == event.action)
         && rule.direction.is_none_or(|direction| direction == event.direction)
         && intelligence.confidence.is_none_or(|confidence| confidence >= rule.least_confidence)
@@ -29,20 +29,22 @@ pub fn concerns(rule: &AlertRule, fresh: &Fresh, asset: Option<&Asset>) -> bool 
 }
 
 /// Whether its condition may hold for this match; thresholds are checked elsewhere.
-fn may_hold(condition: Condition, fresh: &Fresh) -> bool {
+fn may_hold(condition: Condition, unevaluated: &UnevaluatedMatch) -> bool {
     match condition {
-        Condition::AnyMatch => fresh.novelty > Novelty::Told,
+        Condition::AnyMatch => unevaluated.novelty > Novelty::Told,
         Condition::Threshold { .. } => true,
-        Condition::FirstTime { scope: Scope::Asset } => fresh.novelty > Novelty::Known,
-        Condition::FirstTime { scope: Scope::Platform } => fresh.novelty == Novelty::NewForPlatform,
+        Condition::FirstTime { scope: Scope::Asset } => unevaluated.novelty > Novelty::Known,
+        Condition::FirstTime { scope: Scope::Platform } => {
+            unevaluated.novelty == Novelty::NewForPlatform
+        }
         Condition::FeedStale | Condition::FeedHeld | Condition::RecorderLosses => false,
     }
 }
 
 /// The key of a match for throttling and thresholds.
 #[must_use]
-pub fn subject_of(rule: &AlertRule, fresh: &Fresh) -> String {
-    let (asset, remote) = (&fresh.flow.asset_id, fresh.flow.event.remote);
+pub fn subject_of(rule: &AlertRule, unevaluated: &UnevaluatedMatch) -> String {
+    let (asset, remote) = (&unevaluated.flow.asset_id, unevaluated.flow.event.remote);
     match rule.per {
         Per::AssetAndAddress => format!("{asset} {remote}"),
         Per::Asset => asset.to_string(),
@@ -53,10 +55,10 @@ pub fn subject_of(rule: &AlertRule, fresh: &Fresh) -> String {
 
 /// How much a match counts for a threshold. Live events of agents are counted later.
 #[must_use]
-pub fn weight(condition: Condition, fresh: &Fresh) -> u64 {
+pub fn weight(condition: Condition, unevaluated: &UnevaluatedMatch) -> u64 {
     match condition {
-        Condition::Threshold { count: Counted::Packets, .. } => fresh.packets,
-        _ if fresh.packets == 0 => 0,
+        Condition::Threshold { count: Counted::Packets, .. } => unevaluated.packets,
+        _ if unevaluated.packets == 0 => 0,
         _ => 1,
     }
 }

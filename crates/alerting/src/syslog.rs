@@ -9,8 +9,8 @@ use tokio::net::UdpSocket;
 use tokio_rustls::TlsConnector;
 use xshield_model::channel::{SyslogSettings, SyslogTransport};
 
+use crate::destination::Destination;
 use crate::outgoing::{SendError, reach, tls};
-use crate::place::Place;
 
 /// Most receivers close the connection after the end is signaled; they need not.
 const CLOSES_WITHIN: Duration = Duration::from_secs(5);
@@ -21,21 +21,21 @@ pub(crate) async fn send(
     messages: &[String],
 ) -> Result<String, SendError> {
     let reach = reach(settings.allow_private);
-    let place = Place { host: &settings.host, port: settings.port(), reach };
+    let destination = Destination { host: &settings.host, port: settings.port(), reach };
     let io = |error: std::io::Error| SendError::of("send syslog messages", &error);
     match settings.transport {
         SyslogTransport::Udp => {
-            let socket = bind_for(&place.addresses().await?).await.map_err(io)?;
+            let socket = bind_for(&destination.addresses().await?).await.map_err(io)?;
             for message in messages {
                 socket.send(message.as_bytes()).await.map_err(io)?;
             }
         }
         SyslogTransport::Tcp => {
-            let stream = place.connect().await?;
+            let stream = destination.connect().await?;
             write(stream, messages).await.map_err(io)?;
         }
         SyslogTransport::Tls => {
-            let stream = place.connect().await?;
+            let stream = destination.connect().await?;
             let name = ServerName::try_from(settings.host.clone())
                 .map_err(|error| SendError::of("name the syslog receiver", &error))?;
             let connector = TlsConnector::from(tls(settings.ca.as_deref())?);

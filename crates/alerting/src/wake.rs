@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub struct Wake {
     /// There are matches to be evaluated.
-    pub fresh: Notify,
+    pub unevaluated: Notify,
     /// There is something to be delivered.
     pub due: Notify,
 }

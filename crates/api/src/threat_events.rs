@@ -29,14 +29,14 @@ pub struct AddressView {
     /// The feeds that list it now.
     pub feeds: Vec<ListedBy>,
     /// Assets that communicated with it, latest first.
-    pub assets: Vec<MetBy>,
+    pub assets: Vec<AssetContact>,
     /// Whether there are more assets than these.
     pub more_assets: bool,
 }
 
 /// An asset that communicated with an address.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct MetBy {
+pub struct AssetContact {
     pub asset: String,
     pub flows: u64,
     pub packets: u64,
@@ -49,7 +49,7 @@ pub struct MetBy {
 
 /// Matched packets for which a host's recorder had no space.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct LostBy {
+pub struct AssetLosses {
     pub asset: String,
     /// In total.
     pub lost: u64,
@@ -59,12 +59,12 @@ pub struct LostBy {
 /// Whether events may be missing.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Losses {
-    pub items: Vec<LostBy>,
+    pub items: Vec<AssetLosses>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct LookUp {
+pub struct LookupRequest {
     /// At most 10,000.
     #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpAddr>,
@@ -83,7 +83,7 @@ pub struct Listed {
 
 /// Those of the addresses that are on the list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct LookedUp {
+pub struct LookupResult {
     pub items: Vec<Listed>,
 }
 

@@ -32,13 +32,13 @@ pub struct Revision {
 pub struct Difference {
     pub from: u64,
     pub to: u64,
-    pub added: Half,
-    pub removed: Half,
+    pub added: EntryDifference,
+    pub removed: EntryDifference,
 }
 
 /// The added or the removed entries.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Half {
+pub struct EntryDifference {
     /// The number of prefixes.
     pub entries: u64,
     /// The number of IPv4 addresses in them.

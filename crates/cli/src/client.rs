@@ -14,7 +14,7 @@ use xshield_api::page::{Page, PageQuery};
 use xshield_wire::foreign::tamed;
 
 use crate::error::{CliError, Refusal};
-use crate::progress::{Left, Shown, Waiting, received};
+use crate::progress::{AfterInterrupt, Shown, Waiting, received};
 use crate::session::{Session, Token};
 
 /// The maximum size of a response, in bytes.
@@ -67,7 +67,7 @@ impl Client {
 
     /// GET. `action` completes "could not …".
     pub(crate) fn get(&self, action: &str, path: &Path) -> Result<Value, CliError> {
-        self.call(action, Method::GET, path, None, Left::Nothing)
+        self.call(action, Method::GET, path, None, AfterInterrupt::Nothing)
     }
 
     /// Streams a response of any length to a writer. The current [`Waiting`](crate::progress) reports what an
@@ -78,13 +78,13 @@ impl Client {
         path: &Path,
         to: &mut dyn Write,
     ) -> Result<u64, CliError> {
-        let mut answer = self.ask(action, Method::GET, path, None, &Left::Nothing)?;
+        let mut answer = self.ask(action, Method::GET, path, None, &AfterInterrupt::Nothing)?;
         let mut body = answer.body_mut().with_config().limit(u64::MAX).reader();
         let mut piece = vec![0; 64 << 10];
         let mut bytes = 0;
         loop {
             let read = body.read(&mut piece).map_err(|error| {
-                self.unreachable(action, &Left::Nothing, ureq::Error::from(error))
+                self.unreachable(action, &AfterInterrupt::Nothing, ureq::Error::from(error))
             })?;
             match piece.get(..read) {
                 None | Some([]) => break,
@@ -105,7 +105,7 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<Value, CliError> {
         let body = Some(to_json(action, body)?);
-        self.call(action, Method::POST, path, body, Left::Nothing)
+        self.call(action, Method::POST, path, body, AfterInterrupt::Nothing)
     }
 
     /// POST that may take long; `see` is the command that shows the result.
@@ -116,7 +116,7 @@ impl Client {
         body: &impl Serialize,
         see: &str,
     ) -> Result<Value, CliError> {
-        let left = Left::Asked { see: Some(see.to_owned()) };
+        let left = AfterInterrupt::Asked { see: Some(see.to_owned()) };
         self.call(action, Method::POST, path, Some(to_json(action, body)?), left)
     }
 
@@ -162,7 +162,7 @@ impl Client {
         path: &Path,
         limit: Option<usize>,
     ) -> Result<Value, CliError> {
-        let _waiting = Waiting::begin(action, Left::Nothing, Shown::WhenLong);
+        let _waiting = Waiting::begin(action, AfterInterrupt::Nothing, Shown::WhenLong);
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
@@ -186,7 +186,7 @@ impl Client {
         path: &Path,
         body: Option<Vec<u8>>,
     ) -> Result<Value, CliError> {
-        self.call(action, method, path, body, Left::Asked { see: None })
+        self.call(action, method, path, body, AfterInterrupt::Asked { see: None })
     }
 
     fn call(
@@ -195,7 +195,7 @@ impl Client {
         method: Method,
         path: &Path,
         body: Option<Vec<u8>>,
-        left: Left,
+        left: AfterInterrupt,
     ) -> Result<Value, CliError> {
         let _waiting = Waiting::begin(action, left.clone(), Shown::WhenLong);
         let mut answer = self.ask(action, method, path, body, &left)?;
@@ -215,7 +215,7 @@ impl Client {
         method: Method,
         path: &Path,
         body: Option<Vec<u8>>,
-        left: &Left,
+        left: &AfterInterrupt,
     ) -> Result<Response<Body>, CliError> {
         let mut request = Request::builder().method(method).uri(format!("{}{}", self.url, path.0));
         request = request.header("accept", "application/json");
@@ -244,8 +244,9 @@ impl Client {
         Err(CliError::Refused { action: action.to_owned(), refusal })
     }
 
-    fn unreachable(&self, action: &str, left: &Left, source: ureq::Error) -> CliError {
-        let may_be_done = matches!(left, Left::Asked { .. }) && may_have_been_sent(&source);
+    fn unreachable(&self, action: &str, left: &AfterInterrupt, source: ureq::Error) -> CliError {
+        let may_be_done =
+            matches!(left, AfterInterrupt::Asked { .. }) && may_have_been_sent(&source);
         let left = left.in_words().filter(|_| may_be_done).map(String::into_boxed_str);
         CliError::Unreachable {
             action: action.to_owned(),

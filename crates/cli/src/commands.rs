@@ -16,8 +16,10 @@ use crate::assets::standing;
 use crate::choice::words_of;
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
-use crate::progress::{Left, Shown, Waiting};
-use crate::terminal::{Output, Screen, Sheet, Table, bad, cell, good, note, number, warning};
+use crate::progress::{AfterInterrupt, Shown, Waiting};
+use crate::terminal::{
+    KeyValueList, Output, Screen, Table, bad, cell, good, note, number, warning,
+};
 use crate::times::{Span, relative, relative_or_dash};
 use crate::words::word;
 
@@ -33,21 +35,21 @@ pub struct CommandCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Run a full cycle now: check in, enforce, report.
-    RunNow(Give),
+    RunNow(CommandTargets),
     /// Send again all reports that are otherwise sent only when they change.
-    Resend(Give),
+    Resend(CommandTargets),
     /// Collect diagnostics and upload them (then: xshield diagnostics get ASSET).
-    Diagnostics(Give),
+    Diagnostics(CommandTargets),
     /// Log in detail for a limited time (then: xshield debug-log ASSET --follow).
     DebugOn {
         #[command(flatten)]
-        give: Give,
+        give: CommandTargets,
         /// For how long; then it ends automatically.
         #[arg(long = "for", value_name = "SPAN", default_value = "1h")]
         duration: Span,
     },
     /// Stop logging in detail.
-    DebugOff(Give),
+    DebugOff(CommandTargets),
     /// List commands, the newest first.
     List {
         /// Only commands for this asset, by name or id.
@@ -96,7 +98,7 @@ fn source(source: &Source) -> Option<&'static str> {
 
 /// Which hosts, and for how long the command is valid. Choices are combined: all of them must match.
 #[derive(Debug, Args)]
-struct Give {
+struct CommandTargets {
     /// This asset, by name or id; may be repeated.
     #[arg(long = "asset", value_name = "ASSET")]
     assets: Vec<String>,
@@ -164,7 +166,7 @@ impl CommandCommand {
     }
 }
 
-impl Give {
+impl CommandTargets {
     fn run(
         self,
         kind: CommandKind,
@@ -215,7 +217,7 @@ impl Give {
 fn wait(client: &Client, mut command: Command, output: Output) -> Result<(), CliError> {
     let action = "read the command";
     let id = &command.id;
-    let left = Left::Said(format!(
+    let left = AfterInterrupt::Said(format!(
         "hosts are still carrying out the command; see: xshield command show \
              {id}"
     ));
@@ -295,7 +297,7 @@ fn show(
 }
 
 fn text(command: &Command, outcomes: Vec<Outcome>, now: Timestamp, screen: &Screen) -> String {
-    let mut sheet = Sheet::new();
+    let mut sheet = KeyValueList::new();
     sheet.line("id", &command.id);
     let duration = command.duration_seconds.map(|seconds| format!(" for {} min", seconds / 60));
     sheet.line("kind", format!("{}{}", word(&command.kind), duration.unwrap_or_default()));

@@ -8,7 +8,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::client::{self, Client};
 use crate::error::CliError;
-use crate::progress::{Left, Shown, Waiting};
+use crate::progress::{AfterInterrupt, Shown, Waiting};
 use crate::session::failed;
 use crate::terminal::{data, output_is_at_terminal};
 
@@ -35,7 +35,7 @@ pub(crate) fn download(
     let mut beside = to.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
-    let left = Left::PartOf { beside: beside.clone(), file: to.to_owned() };
+    let left = AfterInterrupt::PartOf { beside: beside.clone(), file: to.to_owned() };
     let waiting = Waiting::begin(action, left, Shown::WhenLong);
     let mut file = File::create(&beside).map_err(failed("write", &beside))?;
     let flags = match before {
@@ -65,6 +65,6 @@ pub(crate) fn download(
 pub(crate) fn print(client: &Client, action: &str, from: &client::Path) -> Result<(), CliError> {
     // Progress and data on one terminal would both be unreadable.
     let shown = if output_is_at_terminal() { Shown::Never } else { Shown::WhenLong };
-    let _waiting = Waiting::begin(action, Left::PartOfOutput, shown);
+    let _waiting = Waiting::begin(action, AfterInterrupt::PartOfOutput, shown);
     client.stream(action, from, &mut data()).map(|_| ())
 }

@@ -7,7 +7,7 @@ use xshield_api::host_configuration::{Configured, Effective, HostSettings};
 
 use crate::client::{Client, Path, parsed, view};
 use crate::error::CliError;
-use crate::terminal::{Output, Sheet, Table, cell};
+use crate::terminal::{KeyValueList, Output, Table, cell};
 use crate::times::relative;
 use crate::words::word;
 
@@ -138,7 +138,7 @@ fn show_one(client: &Client, asset: &str, output: Output) -> Result<(), CliError
     let answer = client.get(SHOW, &path)?;
     output.show(&answer, |_| {
         let Effective { version, settings } = view(SHOW, &answer)?;
-        let mut sheet = Sheet::new();
+        let mut sheet = KeyValueList::new();
         sheet.line("version", version.to_string());
         sheet.line("settings", settings_text(&settings).replace(' ', "\n"));
         Ok(sheet.render())

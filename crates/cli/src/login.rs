@@ -13,7 +13,7 @@ use crate::error::CliError;
 use crate::keys::warn_of_expiring_keys;
 use crate::questions;
 use crate::session::{Session, Stored, Token, exposed, failed, platform_url};
-use crate::terminal::{self, Output, Sheet, note, print};
+use crate::terminal::{self, KeyValueList, Output, note, print};
 use crate::times::relative;
 use crate::trust::{Fingerprint, ShownCa};
 use crate::words::word;
@@ -183,7 +183,7 @@ impl Whoami {
             return terminal::json(&answer);
         }
         let me: Me = view(action, &answer)?;
-        let mut sheet = Sheet::new();
+        let mut sheet = KeyValueList::new();
         sheet.line("user", me.user);
         sheet.line("role", word(&me.role));
         sheet.line("token", me.token);

@@ -20,7 +20,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// The state that an interruption leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Left {
+pub(crate) enum AfterInterrupt {
     /// Unchanged.
     Nothing,
     /// The platform was asked to change something, and does so independently.
@@ -45,7 +45,7 @@ pub(crate) enum Left {
     Unsaid,
 }
 
-impl Left {
+impl AfterInterrupt {
     /// In words; `None` when there is nothing to report.
     pub(super) fn in_words(&self) -> Option<String> {
         Some(match self {
@@ -81,18 +81,18 @@ pub(crate) enum Shown {
 }
 
 /// Cleanup when a process is interrupted.
-type PutBack = Box<dyn FnOnce() + Send>;
+type Cleanup = Box<dyn FnOnce() + Send>;
 
-struct UnderWay {
+struct OngoingWork {
     action: String,
-    left: Left,
-    put_back: Option<PutBack>,
+    left: AfterInterrupt,
+    put_back: Option<Cleanup>,
     bar: Option<ProgressBar>,
     began: Instant,
     bytes: Option<u64>,
 }
 
-impl UnderWay {
+impl OngoingWork {
     /// As in "still waiting to export the list: 15 s, 3.2 MiB".
     fn line(&self) -> String {
         let seconds = self.began.elapsed().as_secs();
@@ -102,9 +102,9 @@ impl UnderWay {
 }
 
 /// The work in progress in this process: there is one terminal and one Ctrl-C.
-static UNDER_WAY: Mutex<Option<UnderWay>> = Mutex::new(None);
+static UNDER_WAY: Mutex<Option<OngoingWork>> = Mutex::new(None);
 
-fn under_way() -> MutexGuard<'static, Option<UnderWay>> {
+fn under_way() -> MutexGuard<'static, Option<OngoingWork>> {
     UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -116,13 +116,13 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     /// `action` completes "still waiting to …".
-    pub(crate) fn begin(action: &str, left: Left, shown: Shown) -> Self {
+    pub(crate) fn begin(action: &str, left: AfterInterrupt, shown: Shown) -> Self {
         end_by_signals();
         let mut now = under_way();
         if now.is_some() {
             return Self { is_outermost: false, ended: None };
         }
-        *now = Some(UnderWay {
+        *now = Some(OngoingWork {
             action: action.to_owned(),
             left,
             put_back: None,
@@ -142,12 +142,12 @@ impl Waiting {
 
     /// Waits for a person's answer; nothing is changed before.
     pub(crate) fn for_an_answer() -> Self {
-        Self::begin("ask", Left::Nothing, Shown::Never)
+        Self::begin("ask", AfterInterrupt::Nothing, Shown::Never)
     }
 
     /// Runs until interrupted, with nothing to report then.
     pub(crate) fn until_stopped() -> Self {
-        Self::begin("follow", Left::Unsaid, Shown::Never)
+        Self::begin("follow", AfterInterrupt::Unsaid, Shown::Never)
     }
 
     /// Cleanup when the process is interrupted before this is dropped.
@@ -168,7 +168,7 @@ impl Waiting {
         let mut now = under_way();
         finish()?;
         if let Some(now) = now.as_mut().filter(|_| self.is_outermost) {
-            now.left = Left::Whole(file.to_owned());
+            now.left = AfterInterrupt::Whole(file.to_owned());
             now.put_back = None;
         }
         Ok(())
@@ -267,7 +267,7 @@ fn stop(signal: i32) -> ! {
         if let Some(put_back) = now.put_back.take() {
             put_back();
         }
-        if let Left::PartOf { beside, .. } = &now.left
+        if let AfterInterrupt::PartOf { beside, .. } = &now.left
             && let Err(error) = fs::remove_file(beside)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -287,13 +287,14 @@ mod tests {
     #[test]
     fn what_is_left_is_said() {
         let there = tempfile::NamedTempFile::new().unwrap();
-        let part_of = |file: &str| Left::PartOf { beside: "x.new".into(), file: file.into() };
+        let part_of =
+            |file: &str| AfterInterrupt::PartOf { beside: "x.new".into(), file: file.into() };
         let there = there.path().display().to_string();
         let see = Some("xshield policy revisions".to_owned());
         for (left, told) in [
-            (Left::Nothing, Some("nothing was changed".to_owned())),
+            (AfterInterrupt::Nothing, Some("nothing was changed".to_owned())),
             (
-                Left::Asked { see },
+                AfterInterrupt::Asked { see },
                 Some(
                     "once the platform has received the whole request, it carries it out. Check \
                      the result: xshield policy revisions"
@@ -301,7 +302,7 @@ mod tests {
                 ),
             ),
             (
-                Left::Asked { see: None },
+                AfterInterrupt::Asked { see: None },
                 Some(
                     "once the platform has received the whole request, it carries it out; check \
                      the result before you try again"
@@ -313,9 +314,9 @@ mod tests {
                 Some("the partial file was removed; there is no /nowhere/x".to_owned()),
             ),
             (part_of(&there), Some(format!("the partial file was removed; {there} is as it was"))),
-            (Left::Whole("x".into()), Some("x is complete".to_owned())),
-            (Left::PartOfOutput, Some("the output is not complete".to_owned())),
-            (Left::Unsaid, None),
+            (AfterInterrupt::Whole("x".into()), Some("x is complete".to_owned())),
+            (AfterInterrupt::PartOfOutput, Some("the output is not complete".to_owned())),
+            (AfterInterrupt::Unsaid, None),
         ] {
             assert_eq!(left.in_words(), told, "{left:?}");
         }

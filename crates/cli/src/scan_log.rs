@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xshield_api::Timestamp;
 use xshield_api::access_log::{AccessLog, Entry};
-use xshield_api::threat_events::{Listed, LookUp};
+use xshield_api::threat_events::{Listed, LookupRequest};
 use xshield_api::words::counted;
 use xshield_threat::Prefix;
 use xshield_threat::access_log::{self, Header, LogFormat, MAX_LINE, Reading};
@@ -22,7 +22,7 @@ use xshield_wire::Bytes;
 
 use crate::client::{Client, Path, parsed};
 use crate::error::CliError;
-use crate::progress::{Left, Shown, Waiting, received};
+use crate::progress::{AfterInterrupt, Shown, Waiting, received};
 use crate::session::failed;
 use crate::terminal::{Output, Table, cell, note, number};
 use crate::times::relative;
@@ -205,13 +205,13 @@ impl ScanLog {
         Ok(())
     }
 
-    fn left(&self) -> Left {
-        Left::Said(match (&self.state, self.report) {
+    fn left(&self) -> AfterInterrupt {
+        AfterInterrupt::Said(match (&self.state, self.report) {
             (Some(state), _) => {
                 format!("the next scan with {} continues where this one stopped", state.display())
             }
             (None, true) => "matches that were already reported stay on the platform".to_owned(),
-            (None, false) => return Left::Nothing,
+            (None, false) => return AfterInterrupt::Nothing,
         })
     }
 
@@ -352,7 +352,7 @@ fn look_up(
     let mut listed = HashMap::new();
     for some in addresses.chunks(MOST_ADDRESSES) {
         let path = Path::of(&["threat", "look-up"]);
-        let answer = client.try_out(action, &path, &LookUp { addresses: some.to_vec() })?;
+        let answer = client.try_out(action, &path, &LookupRequest { addresses: some.to_vec() })?;
         for item in parsed::<Vec<Value>>(action, &answer["items"])? {
             let Listed { address, .. } = parsed(action, &item)?;
             let address = address.parse().map_err(|_| {

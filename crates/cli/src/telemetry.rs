@@ -11,7 +11,7 @@ use xshield_wire::message::DirectionState;
 
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
-use crate::terminal::{Output, Screen, Sheet, Table, cell, good, number, warning};
+use crate::terminal::{KeyValueList, Output, Screen, Table, cell, good, number, warning};
 use crate::times::relative;
 
 /// Compiled rulesets.
@@ -51,7 +51,7 @@ impl RulesetCommand {
 }
 
 fn ruleset_text(ruleset: &Ruleset, screen: &Screen) -> String {
-    let mut sheet = Sheet::new();
+    let mut sheet = KeyValueList::new();
     let mut table = Table::new(
         &["DIRECTION", "MODE", "VERDICT", "RULE", "PEERS", "SERVICES", "PROCESS"],
         "No rule applies to this asset.",
@@ -175,7 +175,7 @@ impl ProgrammedCommand {
 
 fn programmed_text(programmed: &Programmed, now: Timestamp, screen: &Screen) -> String {
     let report = &programmed.report;
-    let mut sheet = Sheet::new();
+    let mut sheet = KeyValueList::new();
     sheet.line("revision", report.in_force.revision.to_string());
     sheet.line("read back", relative(programmed.read_at, now));
     sheet.line("inbound", state_text("inbound", report.inbound));

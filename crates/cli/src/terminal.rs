@@ -99,11 +99,11 @@ pub(crate) fn note(text: &str) {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Screen {
     width: Option<u16>,
-    ink: Ink,
+    colors: Colors,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ink {
+enum Colors {
     Plain,
     Coloured,
 }
@@ -116,13 +116,14 @@ impl Screen {
         }
         let width = termios::tcgetwinsize(&stdout).ok().map(|size| size.ws_col);
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let ink = if set("NO_COLOR") || is_plain_terminal() { Ink::Plain } else { Ink::Coloured };
-        Self { width: width.filter(|columns| *columns >= 40), ink }
+        let colors =
+            if set("NO_COLOR") || is_plain_terminal() { Colors::Plain } else { Colors::Coloured };
+        Self { width: width.filter(|columns| *columns >= 40), colors }
     }
 
     /// Unlimited width, without colors: for pipes and tests.
     pub(crate) fn plain() -> Self {
-        Self { width: None, ink: Ink::Plain }
+        Self { width: None, colors: Colors::Plain }
     }
 }
 
@@ -178,9 +179,9 @@ impl Table {
                 table.set_content_arrangement(ContentArrangement::Disabled);
             }
         }
-        match screen.ink {
-            Ink::Coloured => table.enforce_styling(),
-            Ink::Plain => table.force_no_tty(),
+        match screen.colors {
+            Colors::Coloured => table.enforce_styling(),
+            Colors::Plain => table.force_no_tty(),
         };
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
@@ -190,9 +191,9 @@ impl Table {
 }
 
 /// Names and values, one per line.
-pub(crate) struct Sheet(Vec<(&'static str, String)>);
+pub(crate) struct KeyValueList(Vec<(&'static str, String)>);
 
-impl Sheet {
+impl KeyValueList {
     /// Without lines.
     pub(crate) fn new() -> Self {
         Self(Vec::new())
@@ -271,9 +272,9 @@ mod tests {
 
     #[test]
     fn tables_for_terminals_fit_and_have_colours() {
-        let text = table().render(&Screen { width: Some(40), ink: Ink::Coloured });
+        let text = table().render(&Screen { width: Some(40), colors: Colors::Coloured });
         assert!(text.contains("\u{1b}["), "{text:?}");
-        let plain = table().render(&Screen { width: Some(40), ink: Ink::Plain });
+        let plain = table().render(&Screen { width: Some(40), colors: Colors::Plain });
         assert!(!plain.contains('\u{1b}'), "{plain:?}");
         assert!(plain.lines().all(|line| line.chars().count() <= 40), "{plain}");
     }
@@ -310,7 +311,7 @@ mod tests {
 
     #[test]
     fn sheets_line_up() {
-        let mut sheet = Sheet::new();
+        let mut sheet = KeyValueList::new();
         sheet.line("name", "web");
         sheet.line("addresses", "10.0.0.1\n10.0.0.2");
         assert_eq!(sheet.render(), "name       web\naddresses  10.0.0.1\n           10.0.0.2\n");

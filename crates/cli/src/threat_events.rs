@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use xshield_api::Timestamp;
 use xshield_api::threat_events::{
-    AddressView, EventView, ListedBy, Losses, MetBy, ThreatEventQuery, ViaProxy,
+    AddressView, AssetContact, EventView, ListedBy, Losses, ThreatEventQuery, ViaProxy,
 };
 use xshield_api::words::counted;
 use xshield_policy::Direction;
@@ -17,7 +17,7 @@ use crate::choice::{direction, words_of};
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
 use crate::protocols::protocol;
-use crate::terminal::{Output, Sheet, Table, bad, cell, note, number, warning};
+use crate::terminal::{KeyValueList, Output, Table, bad, cell, note, number, warning};
 use crate::times::{Since, relative, relative_or_dash};
 
 /// Show traffic with listed addresses ("Malicious IP Match"), the last seen first.
@@ -192,7 +192,7 @@ pub(crate) fn address(address: IpAddr, client: &Client, output: Output) -> Resul
     output.show(&answer, |screen| {
         let now = Timestamp::now();
         let shown: AddressView = view(action, &answer)?;
-        let mut sheet = Sheet::new();
+        let mut sheet = KeyValueList::new();
         sheet.line("address", &shown.address);
         sheet.line(
             "on the list",
@@ -214,7 +214,7 @@ pub(crate) fn address(address: IpAddr, client: &Client, output: Output) -> Resul
     })
 }
 
-fn met_table(assets: Vec<MetBy>, now: Timestamp) -> Table {
+fn met_table(assets: Vec<AssetContact>, now: Timestamp) -> Table {
     let header = &["ASSET", "SEEN SINCE", "LAST SEEN", "FLOWS", "PACKETS", "DROPPED"];
     let mut table = Table::new(header, "No asset had traffic with it.");
     for met in assets {

@@ -113,7 +113,7 @@ fn shown_chain(url: &str) -> io::Result<Vec<CertificateDer<'static>>> {
     let uri: ureq::http::Uri = url.parse().map_err(io::Error::other)?;
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let port = uri.port_u16().unwrap_or(443);
-    let taken_down = Arc::new(TakesDown::default());
+    let taken_down = Arc::new(ChainRecorder::default());
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(io::Error::other)?
@@ -150,18 +150,18 @@ fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
 
 /// Accepts any chain in order to record it. The connection is used for nothing else.
 #[derive(Debug)]
-struct TakesDown {
+struct ChainRecorder {
     provider: CryptoProvider,
     chain: Mutex<Vec<CertificateDer<'static>>>,
 }
 
-impl Default for TakesDown {
+impl Default for ChainRecorder {
     fn default() -> Self {
         Self { provider: default_provider(), chain: Mutex::default() }
     }
 }
 
-impl ServerCertVerifier for TakesDown {
+impl ServerCertVerifier for ChainRecorder {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -35,7 +35,7 @@ fn in_short(texts: &[String]) -> String {
 }
 
 /// The results of a run that become events.
-pub(crate) struct Happened<'a> {
+pub(crate) struct RunFindings<'a> {
     pub(crate) before: &'a Before,
     pub(crate) contact: Contact,
     pub(crate) in_force: Option<InForce>,
@@ -60,15 +60,15 @@ fn note_reachability(run: &mut Run<'_>, contact: Contact) -> Option<UnixSeconds>
 }
 
 /// Adds the events of this run to its reports.
-pub(crate) fn tell(run: &mut Run<'_>, happened: &Happened<'_>) {
-    let unreachable_since = note_reachability(run, happened.contact);
+pub(crate) fn report(run: &mut Run<'_>, findings: &RunFindings<'_>) {
+    let unreachable_since = note_reachability(run, findings.contact);
     if run.program.kind != ProgramKind::Agent {
         return;
     }
-    let Happened { before, routes, .. } = happened;
-    let mut events = policy_events(run, happened);
+    let RunFindings { before, routes, .. } = findings;
+    let mut events = policy_events(run, findings);
     let now = run.now();
-    let mut tell = |kind, text: String, seconds| {
+    let mut report = |kind, text: String, seconds| {
         events.push(AgentEvent { at: now, kind, text, revision: None, seconds });
     };
     let used = routes.iter().find(|report| report.in_use).map(|report| &report.route);
@@ -76,58 +76,58 @@ pub(crate) fn tell(run: &mut Run<'_>, happened: &Happened<'_>) {
         let seconds = now.saturating_sub(since);
         let by = used.map_or_else(String::new, |route| format!(", by {route}"));
         let text = format!("the platform is reachable again after {seconds} s{by}");
-        tell(AgentEventKind::ReachableAgain, text, Some(seconds));
+        report(AgentEventKind::ReachableAgain, text, Some(seconds));
     }
     if let (Some(used), Some(before)) = (used, &before.route)
         && used != before
     {
         let text = format!("the route to the platform is now {used}; it was {before}");
-        tell(AgentEventKind::RouteChanged, text, None);
+        report(AgentEventKind::RouteChanged, text, None);
     }
     let configuration = run.progress.configuration.as_ref().map(|set| set.version);
     if let Some(version) = configuration
         && before.configuration != configuration
     {
         let text = format!("the platform's configuration {version} is in use");
-        tell(AgentEventKind::ConfigurationChanged, text, None);
+        report(AgentEventKind::ConfigurationChanged, text, None);
     }
     if !run.left.is_empty() {
-        tell(AgentEventKind::AddressesLeft, in_short(&run.left), None);
+        report(AgentEventKind::AddressesLeft, in_short(&run.left), None);
     }
-    let losses = happened.spool_losses;
+    let losses = findings.spool_losses;
     if losses.records > 0 {
         let text = format!(
             "{} waiting reports with {} flows were discarded: damaged, or the spool was full",
             losses.records, losses.items
         );
-        tell(AgentEventKind::SpoolDamaged, text, None);
+        report(AgentEventKind::SpoolDamaged, text, None);
     }
     if !events.is_empty() {
         run.put(ReportBody::Agent { events });
     }
 }
 
-fn policy_events(run: &Run<'_>, happened: &Happened<'_>) -> Vec<AgentEvent> {
+fn policy_events(run: &Run<'_>, findings: &RunFindings<'_>) -> Vec<AgentEvent> {
     let mut events = Vec::new();
     let at = run.now();
-    let revision = happened.in_force.map(|in_force| in_force.revision);
-    let mut tell = |kind, text: String| {
+    let revision = findings.in_force.map(|in_force| in_force.revision);
+    let mut report = |kind, text: String| {
         events.push(AgentEvent { at, kind, text, revision, seconds: None });
     };
     let found = |code: &str| run.problems.iter().find(|problem| problem.code == code);
     if let Some(drift) = found("drift") {
-        tell(AgentEventKind::Tampered, drift.text.clone());
-        if happened.change == Change::Repaired || happened.threat == ThreatChange::Repaired {
-            tell(AgentEventKind::Repaired, "the programmed rules are in force again".to_owned());
+        report(AgentEventKind::Tampered, drift.text.clone());
+        if findings.change == Change::Repaired || findings.threat == ThreatChange::Repaired {
+            report(AgentEventKind::Repaired, "the programmed rules are in force again".to_owned());
         }
     }
-    match (happened.change, revision) {
+    match (findings.change, revision) {
         (Change::Reverted, _) => {
             let text = found("ruleset-reverted").map(|problem| problem.text.clone());
-            tell(AgentEventKind::PolicyReverted, text.unwrap_or_default());
+            report(AgentEventKind::PolicyReverted, text.unwrap_or_default());
         }
-        (_, Some(revision)) if happened.in_force != happened.before.in_force => {
-            tell(AgentEventKind::PolicyApplied, format!("revision {revision} is in force"));
+        (_, Some(revision)) if findings.in_force != findings.before.in_force => {
+            report(AgentEventKind::PolicyApplied, format!("revision {revision} is in force"));
         }
         _ => {}
     }

@@ -17,7 +17,7 @@ use xshield_wire::telemetry::DebugArea;
 use xshield_wire::threat::{ThreatFile, ThreatPath};
 use xshield_wire::{Bytes, EnforcementKey, IdentityKey};
 
-use crate::surroundings::Surroundings;
+use crate::environment::RunEnvironment;
 use crate::trace;
 
 /// A token is renewed when it has less than this left, in seconds: a run must not outlive it.
@@ -137,7 +137,7 @@ pub(crate) struct Client<'a> {
     enforcement: &'a EnforcementKey,
     identity: &'a IdentityKey,
     host_name: &'a str,
-    surroundings: &'a Surroundings,
+    environment: &'a RunEnvironment,
     session: Option<Session>,
     session_is_new: bool,
 }
@@ -150,11 +150,11 @@ impl<'a> Client<'a> {
         enforcement: &'a EnforcementKey,
         identity: &'a IdentityKey,
         host_name: &'a str,
-        surroundings: &'a Surroundings,
+        environment: &'a RunEnvironment,
         session: Option<Session>,
     ) -> Self {
         let session_is_new = false;
-        Self { transport, enforcement, identity, host_name, surroundings, session, session_is_new }
+        Self { transport, enforcement, identity, host_name, environment, session, session_is_new }
     }
 
     /// This host's asset id on the platform, once there is a session.
@@ -360,22 +360,22 @@ impl<'a> Client<'a> {
         };
         let signer = Signer { key: &session.key, asset: &session.asset, token: &session.token };
         let parts = RequestParts::new(method.as_str(), path, body);
-        let nonce = Bytes(self.surroundings.random());
-        let mut all = signature::sign(signer, &parts, self.surroundings.now(), nonce).to_vec();
+        let nonce = Bytes(self.environment.random());
+        let mut all = signature::sign(signer, &parts, self.environment.now(), nonce).to_vec();
         all.extend_from_slice(headers);
         self.answered(what, method, path, all, body)
     }
 
     fn usable_session(&self) -> Option<&Session> {
-        let now = self.surroundings.now();
+        let now = self.environment.now();
         self.session.as_ref().filter(|session| session.expires > now + RENEW_BEFORE)
     }
 
     fn handshake(&mut self) -> Result<Session, ContactError> {
         const WHAT: &str = "a session";
         let random =
-            Randomness { ephemeral: self.surroundings.random(), nonce: self.surroundings.random() };
-        let now = self.surroundings.now();
+            Randomness { ephemeral: self.environment.random(), nonce: self.environment.random() };
+        let now = self.environment.now();
         let (request, pending) =
             session::start(self.enforcement, self.identity, self.host_name, now, random);
         let body = to_json(&request);

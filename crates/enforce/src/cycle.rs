@@ -5,7 +5,7 @@
 
 use xshield_host::identity::Identity;
 use xshield_host::lock;
-use xshield_host::resolver::Patience;
+use xshield_host::resolver::ResolverTimeouts;
 use xshield_host::spool::Spool;
 use xshield_transport::Timeouts;
 use xshield_wire::fingerprint::IdentityFingerprint;
@@ -18,6 +18,7 @@ use crate::core::policy::{PolicyPart, Terms};
 use crate::core::result::{Ownership, RunStatus};
 pub use crate::cycle_error::CycleError;
 use crate::ending::Ending;
+use crate::environment::RunEnvironment;
 use crate::exchange::Exchange;
 use crate::options::RunOptions;
 use crate::os::{self, open_threat_table, preflight};
@@ -28,7 +29,6 @@ use crate::routes;
 use crate::run::Run;
 use crate::state::StateDirectory;
 use crate::step::Step;
-use crate::surroundings::Surroundings;
 use crate::{connect, reached, threat};
 
 /// The size limit of the spool, in bytes.
@@ -41,7 +41,7 @@ pub struct Cycle<'a> {
     /// The program that runs it.
     pub program: Program,
     /// Clock, randomness, root directory.
-    pub surroundings: &'a Surroundings,
+    pub environment: &'a RunEnvironment,
     /// The options of the run.
     pub options: RunOptions,
 }
@@ -52,11 +52,11 @@ impl Cycle<'_> {
     /// # Errors
     /// When it could not start, see [`CycleError`].
     pub fn run(&self) -> Result<Outcome, CycleError> {
-        let preflight = preflight::check(&self.surroundings.root)?;
+        let preflight = preflight::check(&self.environment.root)?;
         let directory = &self.config.state_directory;
         let state = StateDirectory::open(directory)
             .map_err(|source| CycleError::StateDirectory { path: directory.clone(), source })?;
-        self.surroundings.os.ours_alone(directory)?;
+        self.environment.os.ours_alone(directory)?;
         let Some(_lock) = lock::try_lock(&state.path("lock"))? else {
             return Ok(Outcome::new(RunStatus::AnotherRun));
         };
@@ -66,12 +66,12 @@ impl Cycle<'_> {
         reached::step(Step::Locked);
         let mut problems = Vec::new();
         let identity =
-            Identity::load_or_make(&state.path("identity.key"), || Ok(self.surroundings.random()))?;
+            Identity::load_or_make(&state.path("identity.key"), || Ok(self.environment.random()))?;
         problems.extend(identity.problem);
         problems.extend(
-            self.surroundings
+            self.environment
                 .os
-                .exposed(&self.surroundings.config, "the enforcement key and proxies' passwords"),
+                .exposed(&self.environment.config, "the enforcement key and proxies' passwords"),
         );
         let identity_key = identity.identity.key();
         problems.extend(self.config.trust.problem.clone());
@@ -81,10 +81,10 @@ impl Cycle<'_> {
         let threat =
             threat::shell::read(&state, &stored_keys, &mut problems, Box::new(open_threat_table))?;
         let host = HostFacts {
-            name: self.config.host_name(self.surroundings.os.as_ref()),
+            name: self.config.host_name(self.environment.os.as_ref()),
             ..os::host_facts(&preflight)?
         };
-        let resolver = self.surroundings.os.resolver(Patience::default());
+        let resolver = self.environment.os.resolver(ResolverTimeouts::default());
         let last_route =
             routes::remembered(&progress.routes, progress.proxies.as_ref(), &self.config.proxies);
         let mark = progress.proxies.as_ref();
@@ -103,7 +103,7 @@ impl Cycle<'_> {
             &self.config.enforcement_key,
             identity_key,
             &host.name,
-            self.surroundings,
+            self.environment,
             session,
         );
         let terms =
@@ -112,11 +112,11 @@ impl Cycle<'_> {
             run: Run {
                 config: self.config,
                 program: &self.program,
-                surroundings: self.surroundings,
+                environment: self.environment,
                 options: &self.options,
                 state: &state,
                 host: &host,
-                memory: threat::shell::memory(&self.surroundings.root),
+                memory: threat::shell::memory(&self.environment.root),
                 resolver: &resolver,
                 progress,
                 problems,

@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use xshield_host::files::FileError;
-use xshield_host::spool::{Lane, Losses, RecordId, Spool, SpoolError};
+use xshield_host::spool::{DeliveryOrder, Losses, RecordId, Spool, SpoolError};
 use xshield_wire::message::{Problem, Report, UnixSeconds};
 
 use crate::client::{pack, to_json};
-use crate::core::delivery::{Delivery, Mail, Undelivered};
+use crate::core::delivery::{Delivery, DeliveryIo, Undelivered};
 use crate::exchange::Exchange;
 use crate::problems::problem;
 use crate::progress::Progress;
@@ -27,7 +27,7 @@ pub enum DeliveryError {
 }
 
 /// Disk and platform of a run.
-pub(crate) struct HostMail<'r, 'a> {
+pub(crate) struct HostDelivery<'r, 'a> {
     pub(crate) run: &'r mut Run<'a>,
     pub(crate) exchange: &'r mut Exchange<'a>,
     pub(crate) spool: &'r mut Spool,
@@ -35,13 +35,13 @@ pub(crate) struct HostMail<'r, 'a> {
     until: Option<Instant>,
 }
 
-impl<'r, 'a> HostMail<'r, 'a> {
+impl<'r, 'a> HostDelivery<'r, 'a> {
     pub(crate) fn new(
         run: &'r mut Run<'a>,
         exchange: &'r mut Exchange<'a>,
         spool: &'r mut Spool,
     ) -> Self {
-        let until = run.options.patience.map(|patience| Instant::now() + patience);
+        let until = run.options.delivery_timeout.map(|timeout| Instant::now() + timeout);
         Self { run, exchange, spool, until }
     }
 
@@ -53,7 +53,7 @@ impl<'r, 'a> HostMail<'r, 'a> {
     }
 }
 
-impl Mail for HostMail<'_, '_> {
+impl DeliveryIo for HostDelivery<'_, '_> {
     type Record = RecordId;
     type Error = DeliveryError;
 
@@ -65,8 +65,13 @@ impl Mail for HostMail<'_, '_> {
         Ok(self.run.state.save_progress(&self.run.progress)?)
     }
 
-    fn append(&mut self, report: &Report, items: u64, lane: Lane) -> Result<(), DeliveryError> {
-        self.spool.append(&pack(&to_json(report)), items, lane)?;
+    fn append(
+        &mut self,
+        report: &Report,
+        items: u64,
+        order: DeliveryOrder,
+    ) -> Result<(), DeliveryError> {
+        self.spool.append(&pack(&to_json(report)), items, order)?;
         Ok(())
     }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use xshield_host::operating_system::OperatingSystem;
-use xshield_host::resolver::Patience;
+use xshield_host::resolver::ResolverTimeouts;
 use xshield_transport::{
-    ConfigError, Method, PlatformUrl, ProxyList, Request, Stranger, Timeouts, Transport,
-    TransportConfig, TransportError,
+    ConfigError, Method, PlatformUrl, ProxyList, Request, Timeouts, Transport, TransportConfig,
+    TransportError, UnverifiedServer,
 };
 use xshield_wire::DeploymentKey;
 use xshield_wire::message::{Message as _, MessageError, Program};
@@ -68,7 +68,7 @@ pub enum DiscoverError {
 
 /// How to reach the platform.
 #[derive(Debug)]
-pub struct Whereabouts<'a> {
+pub struct PlatformLocation<'a> {
     /// Its URL.
     pub platform: &'a PlatformUrl,
     /// The proxies, in the order in which they are tried before a direct connection.
@@ -83,11 +83,11 @@ pub struct Whereabouts<'a> {
 /// # Errors
 /// See [`DiscoverError`].
 pub fn discover(
-    place: &Whereabouts<'_>,
+    place: &PlatformLocation<'_>,
     key: &DeploymentKey,
     os: &dyn OperatingSystem,
 ) -> Result<VouchedTrust, DiscoverError> {
-    let resolver = Arc::new(HostResolver::of_a_run(&os.resolver(Patience::default())));
+    let resolver = Arc::new(HostResolver::of_a_run(&os.resolver(ResolverTimeouts::default())));
     let config = |ca_pem: String| TransportConfig {
         platform: place.platform.clone(),
         ca_pem,
@@ -99,9 +99,9 @@ pub fn discover(
     };
     // No platform is trusted yet, so nothing secret is sent: the key stays here, and its digest identifies
     // the right answer.
-    let mut stranger =
-        Stranger::new(config(String::new()), resolver.clone()).map_err(DiscoverError::Setup)?;
-    let shown = ask(&mut stranger, place.platform)?;
+    let mut server = UnverifiedServer::new(config(String::new()), resolver.clone())
+        .map_err(DiscoverError::Setup)?;
+    let shown = ask(&mut server, place.platform)?;
     let trust = key.vouch(shown)?;
     let mut platform =
         Transport::new(config(trust.ca_pem()), resolver).map_err(DiscoverError::Certificate)?;
@@ -116,8 +116,11 @@ pub fn discover(
     }
 }
 
-fn ask(stranger: &mut Stranger, platform: &PlatformUrl) -> Result<PublicTrust, DiscoverError> {
-    let answer = stranger.ask("/host/v1/trust").map_err(DiscoverError::Unreachable)?;
+fn ask(
+    server: &mut UnverifiedServer,
+    platform: &PlatformUrl,
+) -> Result<PublicTrust, DiscoverError> {
+    let answer = server.ask("/host/v1/trust").map_err(DiscoverError::Unreachable)?;
     let platform = || platform.clone();
     if answer.status != 200 {
         return Err(DiscoverError::Refused { platform: platform(), status: answer.status });

@@ -3,16 +3,16 @@
 use xshield_wire::message::UnixSeconds;
 use xshield_wire::telemetry::LogEnd;
 
-use crate::agent_events::{self, Before, Happened};
+use crate::agent_events::{self, Before, RunFindings};
 use crate::core::cycle::{Conclusion, conclude};
 use crate::core::delivery::Delivery;
 use crate::cycle_error::CycleError;
-use crate::delivery::HostMail;
+use crate::delivery::HostDelivery;
 use crate::diagnostics::Diagnosing;
 use crate::os;
 use crate::outcome::Outcome;
 use crate::parts::Parts;
-use crate::routes::{self, ProxiesMark};
+use crate::routes::{self, ProxyListDigest};
 use crate::step::Step;
 use crate::{commands, reached};
 
@@ -49,10 +49,10 @@ impl<'a> Ending<'_, 'a> {
         run.progress.routes = parts.exchange.routes(run);
         let proxies = &run.config.proxies;
         if !run.progress.proxies.as_ref().is_some_and(|mark| mark.is_of(proxies)) {
-            run.progress.proxies = Some(ProxiesMark::new(proxies, run.surroundings.random()));
+            run.progress.proxies = Some(ProxyListDigest::new(proxies, run.environment.random()));
         }
         let routes = run.progress.routes.clone();
-        let happened = Happened {
+        let findings = RunFindings {
             before,
             contact: parts.exchange.contact(),
             in_force: parts.policy.in_force(),
@@ -61,13 +61,13 @@ impl<'a> Ending<'_, 'a> {
             routes: &routes,
             spool_losses: parts.delivery.losses(),
         };
-        agent_events::tell(run, &happened);
+        agent_events::report(run, &findings);
         run.progress.problems = run.problems.clone();
     }
 
-    fn mail(&mut self) -> (&mut Delivery, HostMail<'_, 'a>) {
+    fn mail(&mut self) -> (&mut Delivery, HostDelivery<'_, 'a>) {
         let Parts { run, exchange, spool, delivery, .. } = &mut *self.parts;
-        (delivery, HostMail::new(run, exchange, spool))
+        (delivery, HostDelivery::new(run, exchange, spool))
     }
 }
 
@@ -77,8 +77,8 @@ impl Conclusion for Ending<'_, '_> {
     fn report_the_rest(&mut self) {
         let parts = &mut *self.parts;
         parts.run.problems.extend(routes::problems(&parts.exchange.client.routes()));
-        let says = parts.says();
-        parts.exchange.tell_the_rest(&mut parts.run, says);
+        let state_to_report = parts.state_to_report();
+        parts.exchange.tell_the_rest(&mut parts.run, state_to_report);
         parts.run.problems.append(&mut parts.exchange.take_findings());
         parts.run.tell_once();
     }
@@ -108,7 +108,7 @@ impl Conclusion for Ending<'_, '_> {
     }
 
     fn serve_diagnostics(&mut self) -> Result<(), CycleError> {
-        let standing = self.parts.says().policy;
+        let standing = self.parts.state_to_report().policy;
         let last_known_good = self.parts.policy.proven().map(|known| known.ruleset.in_force());
         let Parts { run, exchange, spool, delivery, .. } = &mut *self.parts;
         let system = os::diagnostic_facts;

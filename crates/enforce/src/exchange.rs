@@ -10,7 +10,7 @@ use crate::client::{Client, Connection, ContactError};
 use crate::commands;
 use crate::core::ports::PolicyStatus;
 use crate::core::result::{Contact, ContactFailure};
-use crate::options::{Contacting, Heard};
+use crate::options::{AnswerRest, PlatformContact};
 use crate::problems::{once, problem};
 use crate::routes::{self, RouteReport};
 use crate::run::Run;
@@ -21,7 +21,7 @@ const UNTOLD_KEPT: usize = 50;
 
 /// The host's state when it checks in.
 #[derive(Debug, Clone)]
-pub(crate) struct Says {
+pub(crate) struct CheckInState {
     /// The policy's state.
     pub(crate) policy: PolicyStatus,
     /// The threat list's state.
@@ -29,15 +29,15 @@ pub(crate) struct Says {
 }
 
 /// What was last reported to the platform in this run.
-struct Told {
+struct LastReported {
     problems: Vec<Problem>,
-    says: Says,
+    state_to_report: CheckInState,
     route: Option<Route>,
 }
 
 /// What is sent to a platform that wants something older than this host has.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-enum Showing {
+enum RollbackEvidence {
     /// Nothing: as far as known, the platform is up to date.
     #[default]
     Nothing,
@@ -47,7 +47,7 @@ enum Showing {
     Done,
 }
 
-impl Showing {
+impl RollbackEvidence {
     /// What to send with the next check-in.
     fn take(&mut self) -> Option<Held> {
         match std::mem::take(self) {
@@ -68,14 +68,14 @@ pub(crate) struct Exchange<'a> {
     pub(crate) client: Client<'a>,
     contact: Contact,
     failure: Option<ContactFailure>,
-    told: Option<Told>,
+    told: Option<LastReported>,
     /// Whether the last check-in was refused, and another one would be, too.
     turned_away: bool,
-    showing: Showing,
+    evidence: RollbackEvidence,
     /// Problems that the platform found with this host: shown here, not reported back.
     found: Vec<Problem>,
     wanted: Option<Revision>,
-    heard: Heard,
+    heard: AnswerRest,
 }
 
 impl<'a> Exchange<'a> {
@@ -86,10 +86,10 @@ impl<'a> Exchange<'a> {
             failure: None,
             told: None,
             turned_away: false,
-            showing: Showing::default(),
+            evidence: RollbackEvidence::default(),
             found: Vec::new(),
             wanted: None,
-            heard: Heard::default(),
+            heard: AnswerRest::default(),
         }
     }
 
@@ -113,7 +113,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// The parts of its answers that do not concern the policy.
-    pub(crate) fn heard(&self) -> &Heard {
+    pub(crate) fn heard(&self) -> &AnswerRest {
         &self.heard
     }
 
@@ -126,14 +126,14 @@ impl<'a> Exchange<'a> {
     pub(crate) fn check_in(
         &mut self,
         run: &mut Run<'_>,
-        says: Says,
+        state_to_report: CheckInState,
         connection: Connection,
     ) -> Option<CheckInAnswer> {
-        if run.options.contact == Contacting::Spare {
+        if run.options.contact == PlatformContact::Skipped {
             return None;
         }
         let route = self.client.current_route().cloned();
-        let mut check_in = self.words(run, &says);
+        let mut check_in = self.words(run, &state_to_report);
         note_cuts(run, &check_in.fit());
         let mut answer = self.client.check_in(&check_in, connection);
         // The transport sent the request twice because a route broke after it had arrived.
@@ -149,7 +149,8 @@ impl<'a> Exchange<'a> {
                 run.progress.answered = Some(check_in.sequence);
                 run.progress.untold.clear();
                 run.progress.last_contact = Some(run.now());
-                self.told = Some(Told { problems: run.problems.clone(), says, route });
+                self.told =
+                    Some(LastReported { problems: run.problems.clone(), state_to_report, route });
                 self.notice_another_asset(run);
                 self.hear(run, &answer);
                 commands::obey(run, &answer);
@@ -163,22 +164,22 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn words(&mut self, run: &mut Run<'_>, says: &Says) -> CheckIn {
+    fn words(&mut self, run: &mut Run<'_>, state_to_report: &CheckInState) -> CheckIn {
         CheckIn {
             version: VERSION,
             sequence: next_sequence(run),
             program: run.program.clone(),
             host: run.host.clone(),
-            status: says.policy.status.clone(),
-            in_force: says.policy.in_force,
+            status: state_to_report.policy.status.clone(),
+            in_force: state_to_report.policy.in_force,
             problems: once([&run.progress.untold[..], &run.problems[..]].concat()),
-            threat: Some(says.threat.clone()),
+            threat: Some(state_to_report.threat.clone()),
             routes: self.routes(run).into_iter().map(Into::into).collect(),
             interval: run.options.interval,
             configuration: run.progress.configuration.as_ref().map(|set| set.version),
             usage: run.options.usage,
             previous: run.progress.answered,
-            held: self.showing.take(),
+            held: self.evidence.take(),
             trust: run.config.trust.sequence.max(self.heard.followed),
         }
     }
@@ -190,7 +191,7 @@ impl<'a> Exchange<'a> {
         if let Some(configuration) = &answer.configuration {
             run.progress.configuration = Some(configuration.clone());
         }
-        self.heard = Heard {
+        self.heard = AnswerRest {
             next_check_in: Some(answer.next_check_in),
             seen: answer.seen.clone(),
             configuration: run.progress.configuration.clone(),
@@ -245,27 +246,27 @@ impl<'a> Exchange<'a> {
     pub(crate) fn show(
         &mut self,
         run: &mut Run<'_>,
-        says: Says,
+        state_to_report: CheckInState,
         held: Held,
     ) -> Option<CheckInAnswer> {
-        if self.showing != Showing::Nothing || held == Held::default() {
+        if self.evidence != RollbackEvidence::Nothing || held == Held::default() {
             return None;
         }
-        self.showing = Showing::Next(Box::new(held));
-        self.check_in(run, says, Connection::Any)
+        self.evidence = RollbackEvidence::Next(Box::new(held));
+        self.check_in(run, state_to_report, Connection::Any)
     }
 
     /// Reports what was found after the check-in; what can't be reported now is reported by the next run.
     /// After a refusal nothing is sent: it would be refused again.
-    pub(crate) fn tell_the_rest(&mut self, run: &mut Run<'_>, says: Says) {
+    pub(crate) fn tell_the_rest(&mut self, run: &mut Run<'_>, state_to_report: CheckInState) {
         let is_told = self.told.as_ref().is_some_and(|told| {
             told.problems == run.problems
-                && told.says.threat == says.threat
-                && told.says.policy.in_force == says.policy.in_force
+                && told.state_to_report.threat == state_to_report.threat
+                && told.state_to_report.policy.in_force == state_to_report.policy.in_force
                 && told.route.as_ref() == self.client.current_route()
         });
         if self.was_reached() && !is_told && !self.turned_away {
-            self.check_in(run, says, Connection::Any);
+            self.check_in(run, state_to_report, Connection::Any);
         }
         let told = self.told.as_ref().map_or(&[][..], |told| &told.problems);
         let untold = &mut run.progress.untold;
@@ -297,7 +298,7 @@ fn note_cuts(run: &mut Run<'_>, cuts: &[Cut]) {
 
 /// Increases from run to run, even if the state was lost: no run checks in more than once per millisecond.
 fn next_sequence(run: &mut Run<'_>) -> u64 {
-    let now = run.surroundings.now_millis();
+    let now = run.environment.now_millis();
     run.progress.sequence = (run.progress.sequence + 1).max(now);
     run.progress.sequence
 }
@@ -308,11 +309,11 @@ mod tests {
 
     #[test]
     fn what_is_held_goes_with_one_check_in() {
-        let mut showing = Showing::Nothing;
-        assert_eq!(showing.take(), None);
-        assert_eq!(showing, Showing::Nothing);
-        showing = Showing::Next(Box::default());
-        assert_eq!(showing.take(), Some(Held::default()));
-        assert_eq!((showing.take(), showing), (None, Showing::Done));
+        let mut evidence = RollbackEvidence::Nothing;
+        assert_eq!(evidence.take(), None);
+        assert_eq!(evidence, RollbackEvidence::Nothing);
+        evidence = RollbackEvidence::Next(Box::default());
+        assert_eq!(evidence.take(), Some(Held::default()));
+        assert_eq!((evidence.take(), evidence), (None, RollbackEvidence::Done));
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct Sources<'a> {
 
 /// What is to be reported about the facts.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct FactReport {
     /// Addresses that left the rules.
     pub(crate) left: Vec<Left>,
     /// The problems.
@@ -43,7 +43,7 @@ pub(crate) struct Told {
 }
 
 /// Collects the facts that `ruleset` needs, and no others.
-pub(crate) fn facts(ruleset: &Ruleset, sources: Sources<'_>) -> (Facts, Told) {
+pub(crate) fn facts(ruleset: &Ruleset, sources: Sources<'_>) -> (Facts, FactReport) {
     let names = ruleset.domains().into_iter().map(|domain| (domain, ruleset.grace_of(domain)));
     let moment =
         Moment { now: sources.now, stale: sources.stale_answers, connected: &os::connected_peers };
@@ -75,7 +75,7 @@ pub(crate) fn facts(ruleset: &Ruleset, sources: Sources<'_>) -> (Facts, Told) {
     };
     problems.extend(found.problems);
     problems.extend(ineffective::rules(ruleset, &facts, &found.absent));
-    (facts, Told { left: answered.left, problems })
+    (facts, FactReport { left: answered.left, problems })
 }
 
 fn programs(rules: &DirectionRules) -> BTreeSet<LocalProgram> {

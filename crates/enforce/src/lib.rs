@@ -25,6 +25,7 @@ pub mod diagnostics;
 pub mod discover;
 mod ending;
 mod endpoints;
+pub mod environment;
 mod exchange;
 pub mod explain;
 mod facts;
@@ -55,7 +56,6 @@ pub mod state;
 pub mod step;
 mod succession;
 pub mod summary;
-pub mod surroundings;
 
 pub mod threat;
 mod time_answers;
@@ -78,6 +78,7 @@ use windows as os;
 pub use config::Config;
 pub use cycle::Cycle;
 pub use cycle_error::CycleError;
+pub use environment::{Downloaded, RunEnvironment};
 #[cfg(target_os = "linux")]
 pub use linux::boot_unit;
 #[cfg(target_os = "linux")]
@@ -85,7 +86,6 @@ pub use linux::connection_tracking::{AlignError, align_connection_tracking};
 pub use options::RunOptions;
 pub use os::preflight;
 pub use outcome::{Outcome, RunStatus};
-pub use surroundings::{Downloaded, Surroundings};
 
 // Types that a program which runs the cycle passes in and shows.
 #[cfg(target_os = "linux")]
@@ -94,7 +94,7 @@ pub use xshield_firewall::{FlowCount, FlowKind, LiveGroup};
 pub use xshield_host::{files, lock};
 pub use xshield_policy::Direction;
 pub use xshield_transport::{
-    EndpointError, Handover, Line, PlatformUrl, ProxyList, ProxyListError, ProxyText, Route,
+    CancelHandle, EndpointError, Handover, PlatformUrl, ProxyList, ProxyListError, ProxyText, Route,
 };
 pub use xshield_wire::control::{HostConfiguration, Usage};
 pub use xshield_wire::foreign;

@@ -21,9 +21,9 @@ pub struct RunOptions {
     /// run keeps its batch id, so that it counts once.
     pub reports: Vec<Report>,
     /// Whether the platform is contacted.
-    pub contact: Contacting,
+    pub contact: PlatformContact,
     /// The time limit for delivering reports; the rest waits for the next run. `None`: no limit.
-    pub patience: Option<Duration>,
+    pub delivery_timeout: Option<Duration>,
     /// The file for diagnostics that an administrator of this host requested.
     pub archive: Option<PathBuf>,
     /// Whether the run reports the paths in the flow recorder.
@@ -31,36 +31,36 @@ pub struct RunOptions {
     /// The last lines of the program's log, for diagnostics.
     pub recent_log: Vec<String>,
     /// Which log group receives denied packets and matches as they occur.
-    pub live: Handing,
+    pub live: LiveLogging,
     /// Holds an open connection to the platform between runs.
     pub connection: Handover,
 }
 
 /// Which log group receives packets as they are denied or match the threat list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Handing {
+pub enum LiveLogging {
     /// None: no resident program receives them.
     #[default]
-    Nobody,
+    Off,
     /// The same as before.
-    AsBefore,
+    Unchanged,
     /// This log group.
     To(LiveGroup),
 }
 
 /// Whether a run contacts the platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Contacting {
+pub enum PlatformContact {
     /// It does.
     #[default]
-    Ask,
+    Allowed,
     /// It does not: the platform was just found unreachable, and the run only concerns this host.
-    Spare,
+    Skipped,
 }
 
 /// The parts of the platform's last answer that do not concern the policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Heard {
+pub struct AnswerRest {
     /// Seconds until the next check-in, as the platform wants it.
     pub next_check_in: Option<u32>,
     /// The token for the next poll, see [`xshield_wire::control`].

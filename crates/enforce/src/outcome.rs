@@ -9,9 +9,9 @@ use xshield_wire::message::{InForce, Problem};
 use xshield_wire::threat::ListName;
 
 pub use crate::core::result::{Change, Contact, RunStatus, ThreatChange};
-use crate::options::Heard;
+use crate::options::AnswerRest;
 use crate::routes::RouteReport;
-use crate::summary::PolicyInShort;
+use crate::summary::PolicySummary;
 
 /// The result of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -22,7 +22,7 @@ pub struct Outcome {
     pub in_force: Option<InForce>,
     /// A summary of that ruleset; `None` if nothing is in the kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub policy: Option<PolicyInShort>,
+    pub policy: Option<PolicySummary>,
     /// The revision that the platform wants; `None` if it was not asked or has no policy.
     pub wanted: Option<Revision>,
     /// What was done to the kernel.
@@ -55,7 +55,7 @@ pub struct Outcome {
     pub generation: Option<u32>,
     /// The parts of the platform's answers that do not concern the policy.
     #[serde(skip)]
-    pub heard: Heard,
+    pub heard: AnswerRest,
 }
 
 /// The result of a run for the threat list.
@@ -94,7 +94,7 @@ impl Outcome {
             left: Vec::new(),
             problems: Vec::new(),
             generation: None,
-            heard: Heard::default(),
+            heard: AnswerRest::default(),
         }
     }
 }

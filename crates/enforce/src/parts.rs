@@ -9,26 +9,26 @@ use crate::client::Connection;
 use crate::config::Provisioning;
 use crate::core::cycle::enforce;
 use crate::core::delivery::Delivery;
-use crate::core::policy::{Failed, LastSeen, PolicyPart};
+use crate::core::policy::{Failed, LastReadBack, PolicyPart};
 use crate::core::ports::PolicyStatus;
 use crate::core::result::{OtherManager, Ownership, PartResults, RunStatus};
 use crate::core::threat::{ThreatPart, ThreatWork};
-use crate::delivery::HostMail;
-use crate::exchange::{Exchange, Says};
-use crate::options::Handing;
+use crate::delivery::HostDelivery;
+use crate::exchange::{CheckInState, Exchange};
+use crate::options::LiveLogging;
 use crate::os::{self, Firewall, ListeningSocket, Recorded, RecordedMatches, SocketsError};
 use crate::outcome::Outcome;
 use crate::run::Run;
 use crate::shell::Shell;
 use crate::step::Step;
-use crate::summary::PolicyInShort;
+use crate::summary::PolicySummary;
 use crate::threat::shell::{self, ThreatShell};
 use crate::threat::{report, store::Store};
 use crate::{commands, programmed_report, reached, rollback};
 
 /// Why the kernel and the host could not be read.
 #[derive(Debug, thiserror::Error)]
-enum LookError {
+enum InspectionError {
     #[error(transparent)]
     Firewall(#[from] FirewallError),
     #[error(transparent)]
@@ -36,7 +36,7 @@ enum LookError {
 }
 
 /// What a run reads from the kernel at its beginning.
-pub(super) struct Look {
+pub(super) struct Inspection {
     firewall: Firewall,
     recorded: Recorded,
 }
@@ -100,7 +100,7 @@ impl<'a> Parts<'a> {
     }
 
     /// Opens the kernel's firewall, and lists the listening sockets of this host.
-    fn listen(&mut self) -> Result<Firewall, LookError> {
+    fn listen(&mut self) -> Result<Firewall, InspectionError> {
         let mut firewall = os::open_firewall()?;
         os::follow_connections(&mut self.run, &mut firewall, self.threat.has_list());
         self.settle_live(&mut firewall);
@@ -114,11 +114,11 @@ impl<'a> Parts<'a> {
     fn settle_live(&mut self, firewall: &mut Firewall) {
         let before = self.policy.live();
         let group = match self.run.options.live {
-            Handing::Nobody => None,
-            Handing::AsBefore => before,
-            Handing::To(group) if before == Some(group) => Some(group),
-            Handing::To(group) if os::can_hand_over(firewall) => Some(group),
-            Handing::To(_) => {
+            LiveLogging::Off => None,
+            LiveLogging::Unchanged => before,
+            LiveLogging::To(group) if before == Some(group) => Some(group),
+            LiveLogging::To(group) if os::can_hand_over(firewall) => Some(group),
+            LiveLogging::To(_) => {
                 let text = "this kernel can't send packets to a log group (nfnetlink_log, named \
                             counters): denials and matches are reported only at heartbeats";
                 self.run.note("live-unavailable", text.to_owned());
@@ -128,13 +128,13 @@ impl<'a> Parts<'a> {
         self.policy.hand_to(group);
     }
 
-    fn last_seen(&self) -> LastSeen {
+    fn last_seen(&self) -> LastReadBack {
         match &self.run.progress.generation {
-            None => LastSeen::Never,
+            None => LastReadBack::Never,
             Some((boot, generation)) if *boot == self.run.host.boot_id => {
-                LastSeen::At(Generation(*generation))
+                LastReadBack::At(Generation(*generation))
             }
-            Some(_) => LastSeen::BeforeThisBoot,
+            Some(_) => LastReadBack::BeforeThisBoot,
         }
     }
 
@@ -147,27 +147,27 @@ impl<'a> Parts<'a> {
     }
 
     /// How the host stands, in the words of a check-in.
-    pub(super) fn says(&self) -> Says {
+    pub(super) fn state_to_report(&self) -> CheckInState {
         let PolicyStatus { status, in_force } = self.policy.standing();
         let status = match self.ownership {
             Ownership::Ours => status,
             Ownership::Foreign(by) => Status::Blocked { by: by.to_owned() },
         };
-        Says {
+        CheckInState {
             policy: PolicyStatus { status, in_force },
             threat: shell::standing(&self.threat, &self.run),
         }
     }
 
     fn say_how_it_stands(&mut self) -> Option<CheckInAnswer> {
-        let says = self.says();
-        self.exchange.check_in(&mut self.run, says, Connection::Any)
+        let state_to_report = self.state_to_report();
+        self.exchange.check_in(&mut self.run, state_to_report, Connection::Any)
     }
 
     fn let_catch_up(&mut self, answer: CheckInAnswer) -> CheckInAnswer {
-        let says = self.says();
+        let state_to_report = self.state_to_report();
         let Self { run, exchange, policy, threat, .. } = self;
-        rollback::let_catch_up(answer, run, exchange, says, policy, threat)
+        rollback::let_catch_up(answer, run, exchange, state_to_report, policy, threat)
     }
 
     /// Another program manages this host's firewall: nothing is changed, and the platform is informed.
@@ -200,7 +200,7 @@ impl<'a> Parts<'a> {
         Outcome {
             status,
             in_force,
-            policy: known.map(|known| PolicyInShort::of(&known.ruleset)),
+            policy: known.map(|known| PolicySummary::of(&known.ruleset)),
             wanted: self.exchange.wanted(),
             change: self.policy.change(),
             platform: self.exchange.contact(),
@@ -220,31 +220,31 @@ impl<'a> Parts<'a> {
 }
 
 impl crate::core::cycle::Cycle for Parts<'_> {
-    type Look = Look;
+    type Inspection = Inspection;
 
     /// If the userland tool can't be installed, enforcement continues.
     fn provision(&mut self) {
         os::provision(&mut self.run);
     }
 
-    fn look(&mut self) -> Result<Look, Failed> {
+    fn inspect(&mut self) -> Result<Inspection, Failed> {
         let mut firewall = match self.listen() {
             Ok(firewall) => firewall,
             Err(error) => return self.policy.checked(Err(error), shell!(self)),
         };
         let last = self.last_seen();
-        let looked = self.policy.look(&mut firewall, shell!(self), last);
+        let looked = self.policy.inspect(&mut firewall, shell!(self), last);
         self.policy.checked(looked, shell!(self))?;
         let recorded = os::read_flows(&mut self.run, &mut firewall, &self.policy);
         let mut recorded = self.policy.checked(recorded, shell!(self))?;
         recorded.matches = report::read_matches(&mut self.threat, &mut self.run);
         reached::step(Step::Collected);
-        Ok(Look { firewall, recorded })
+        Ok(Inspection { firewall, recorded })
     }
 
-    fn mend(&mut self, seen: &mut Look) -> Result<(), Failed> {
-        let mended = self.policy.mend(&mut seen.firewall, shell!(self));
-        self.policy.checked(mended, shell!(self))
+    fn repair(&mut self, seen: &mut Inspection) -> Result<(), Failed> {
+        let repaired = self.policy.repair(&mut seen.firewall, shell!(self));
+        self.policy.checked(repaired, shell!(self))
     }
 
     fn settle_threats(&mut self) {
@@ -257,23 +257,23 @@ impl crate::core::cycle::Cycle for Parts<'_> {
         answer
     }
 
-    fn follow_policy(&mut self, seen: &mut Look, answer: Option<&CheckInAnswer>) {
+    fn follow_policy(&mut self, seen: &mut Inspection, answer: Option<&CheckInAnswer>) {
         let contact = self.exchange.contact();
         let followed = self.policy.follow(&mut seen.firewall, shell!(self), answer, contact);
         // The reason is kept as the part's result.
         let _ = self.policy.checked(followed, shell!(self));
-        programmed_report::tell(&mut self.run, &self.policy);
+        programmed_report::report(&mut self.run, &self.policy);
     }
 
     fn follow_threats(&mut self, answer: Option<&CheckInAnswer>) {
         self.with_threats(|threats| threats.follow(answer));
     }
 
-    fn tell(&mut self, seen: Option<Look>) {
-        let Some(Look { firewall, recorded }) = seen else { return };
+    fn report_observations(&mut self, seen: Option<Inspection>) {
+        let Some(Inspection { firewall, recorded }) = seen else { return };
         let losses = {
             let Self { run, exchange, spool, delivery, .. } = self;
-            delivery.look_at_losses(&HostMail::new(run, exchange, spool))
+            delivery.look_at_losses(&HostDelivery::new(run, exchange, spool))
         };
         let (events, RecordedMatches { matches, logged, bound }) =
             os::tell_flows(&mut self.run, recorded, &self.policy, &firewall, losses.items);

@@ -20,7 +20,7 @@ fn count_recorder_losses(run: &mut Run<'_>, losses: Losses) {
 }
 
 /// Reports what was read back from the kernel if it has changed, and remembers when it was read.
-pub(crate) fn tell(run: &mut Run<'_>, policy: &PolicyPart) {
+pub(crate) fn report(run: &mut Run<'_>, policy: &PolicyPart) {
     let (Some(programmed), Some(known)) = (policy.programmed(), policy.proven()) else { return };
     count_recorder_losses(run, programmed.losses);
     if let Some(Generation(generation)) = policy.seen_at() {

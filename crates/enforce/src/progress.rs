@@ -14,7 +14,7 @@ use xshield_wire::message::{Digest, Problem, Report, UnixSeconds};
 use xshield_wire::{RulesetVersion, Verified};
 
 use crate::platform_addresses::PlatformAddresses;
-use crate::routes::{ProxiesMark, RouteReport};
+use crate::routes::{ProxyListDigest, RouteReport};
 use crate::threat::progress::ThreatProgress;
 use crate::time_answers::TimeAnswers;
 
@@ -33,7 +33,7 @@ pub struct Progress {
     /// The routes to the platform, in the configured order, and which of them the last run used.
     pub routes: Vec<RouteReport>,
     /// The proxies that the last run was configured with.
-    pub proxies: Option<ProxiesMark>,
+    pub proxies: Option<ProxyListDigest>,
     /// The problems of the last run.
     pub problems: Vec<Problem>,
     /// Problems that were not reported to the platform yet.

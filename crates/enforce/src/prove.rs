@@ -1,16 +1,16 @@
 //! Checks whether the platform accepts a key for a host that it already knows.
 
 use xshield_host::identity::{Identity, IdentityError};
-use xshield_host::resolver::Patience;
+use xshield_host::resolver::ResolverTimeouts;
 use xshield_transport::{ConfigError, PlatformUrl, Timeouts};
 use xshield_wire::message::Program;
 
 use crate::client::{Client, ContactError};
 use crate::config::Config;
 use crate::connect;
+use crate::environment::RunEnvironment;
 use crate::problems::chain;
 use crate::resolve::HostResolver;
-use crate::surroundings::Surroundings;
 
 /// Why a key could not be checked or was refused.
 #[derive(Debug, thiserror::Error)]
@@ -41,11 +41,11 @@ pub enum ProveError {
 pub fn prove(
     config: &Config,
     program: &Program,
-    surroundings: &Surroundings,
+    environment: &RunEnvironment,
 ) -> Result<(), ProveError> {
     let path = config.state_directory.join("identity.key");
     let Some(identity) = Identity::load(&path)? else { return Ok(()) };
-    let resolver = surroundings.os.resolver(Patience::default());
+    let resolver = environment.os.resolver(ResolverTimeouts::default());
     let transport = connect::transport(
         config,
         program,
@@ -54,8 +54,8 @@ pub fn prove(
         Timeouts::default(),
     )
     .map_err(ProveError::Setup)?;
-    let (key, name) = (&config.enforcement_key, config.host_name(surroundings.os.as_ref()));
-    let mut client = Client::new(transport, key, identity.key(), &name, surroundings, None);
+    let (key, name) = (&config.enforcement_key, config.host_name(environment.os.as_ref()));
+    let mut client = Client::new(transport, key, identity.key(), &name, environment, None);
     match client.session() {
         Err(error @ ContactError::Refused { .. }) if !error.is_temporary() => {
             Err(ProveError::Refused { platform: config.platform.clone(), reason: chain(&error) })

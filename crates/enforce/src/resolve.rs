@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use xshield_host::operating_system::OperatingSystem;
-use xshield_host::resolver::{Patience, Resolver};
+use xshield_host::resolver::{Resolver, ResolverTimeouts};
 use xshield_transport::Resolve;
 
 /// The host's resolver.
@@ -53,7 +53,7 @@ impl Resolve for HostResolver {
                 Ok(found)
             }
             Self::OfAResident { os } => {
-                let resolver = os.resolver(Patience::default());
+                let resolver = os.resolver(ResolverTimeouts::default());
                 resolver.resolve_host(host).map_err(io::Error::other)
             }
         }
@@ -80,7 +80,7 @@ mod tests {
         says("10.0.0.1");
         let os: Arc<dyn OperatingSystem> = Arc::new(Linux::new(root.path().to_owned()));
         let resident = HostResolver::of_a_resident(&os);
-        let run = HostResolver::of_a_run(&os.resolver(Patience::default()));
+        let run = HostResolver::of_a_run(&os.resolver(ResolverTimeouts::default()));
         assert_eq!((asked(&run), asked(&resident)), ("10.0.0.1".into(), "10.0.0.1".into()));
         says("10.0.0.2");
         assert_eq!((asked(&run), asked(&resident)), ("10.0.0.1".into(), "10.0.0.2".into()));

@@ -9,18 +9,18 @@ use xshield_wire::threat::ThreatOrder;
 use crate::core::known_good::LastKnownGood;
 use crate::core::policy::PolicyPart;
 use crate::core::threat::ThreatPart;
-use crate::exchange::{Exchange, Says};
+use crate::exchange::{CheckInState, Exchange};
 use crate::progress::Progress;
 use crate::run::Run;
 
 /// What this host holds that the platform signed.
 #[derive(Clone, Copy)]
-pub(crate) struct Holds<'a> {
+pub(crate) struct SignedState<'a> {
     pub(crate) ruleset: Option<&'a LastKnownGood>,
     pub(crate) order: Option<&'a Verified<ThreatOrder>>,
 }
 
-impl Holds<'_> {
+impl SignedState<'_> {
     /// The newest that the platform signed for this host, as evidence.
     pub(crate) fn evidence(&self, progress: &Progress) -> Held {
         let read = |bytes: &[u8]| Envelope::from_bytes(bytes).ok();
@@ -40,11 +40,11 @@ pub(crate) fn let_catch_up(
     answer: CheckInAnswer,
     run: &mut Run<'_>,
     exchange: &mut Exchange<'_>,
-    says: Says,
+    state_to_report: CheckInState,
     policy: &PolicyPart,
     threat: &ThreatPart,
 ) -> CheckInAnswer {
-    let holds = Holds { ruleset: policy.proven(), order: threat.order() };
+    let signed = SignedState { ruleset: policy.proven(), order: threat.order() };
     let is_behind = |answer: &CheckInAnswer, progress: &Progress| {
         let ruleset = answer.wanted.map(|wanted| wanted.revision);
         let sequence = answer.threat.map(|wanted| wanted.sequence);
@@ -55,8 +55,8 @@ pub(crate) fn let_catch_up(
     if !is_behind(&answer, &run.progress) {
         return answer;
     }
-    let evidence = holds.evidence(&run.progress);
-    let Some(later) = exchange.show(run, says, evidence) else { return answer };
+    let evidence = signed.evidence(&run.progress);
+    let Some(later) = exchange.show(run, state_to_report, evidence) else { return answer };
     if !is_behind(&later, &run.progress) {
         let text = "the platform had forgotten what this host was told: it was restored from a \
                     backup. It has assigned higher numbers than this host has had, and continues";

@@ -32,12 +32,12 @@ impl From<RouteReport> for RouteStanding {
 
 /// Identifies a list of proxies without containing its passwords.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProxiesMark {
+pub struct ProxyListDigest {
     salt: Bytes<16>,
     sum: Bytes<32>,
 }
 
-impl ProxiesMark {
+impl ProxyListDigest {
     /// `salt`: random.
     #[must_use]
     pub(crate) fn new(proxies: &ProxyList, salt: [u8; 16]) -> Self {
@@ -52,14 +52,14 @@ impl ProxiesMark {
 }
 
 /// The route with which the last run ended, to be tried first. `None` if the list has changed since, even if
-/// only a password did: whoever configures a proxy wants it tried, even if another route still works. `mark`:
+/// only a password did: whoever configures a proxy wants it tried, even if another route still works. `digest`:
 /// the list of the last run; `None` if that run did not keep one.
 pub(crate) fn remembered(
     reports: &[RouteReport],
-    mark: Option<&ProxiesMark>,
+    digest: Option<&ProxyListDigest>,
     proxies: &ProxyList,
 ) -> Option<Route> {
-    if mark.is_some_and(|mark| !mark.is_of(proxies)) {
+    if digest.is_some_and(|digest| !digest.is_of(proxies)) {
         return None;
     }
     let then = reports.iter().map(|report| &report.route);
@@ -75,10 +75,10 @@ pub(crate) fn remembered(
 /// yet. When each last worked is kept.
 pub(crate) fn begin_anew(
     reports: &mut [RouteReport],
-    mark: Option<&ProxiesMark>,
+    digest: Option<&ProxyListDigest>,
     proxies: &ProxyList,
 ) {
-    if mark.is_some_and(|mark| !mark.is_of(proxies)) {
+    if digest.is_some_and(|digest| !digest.is_of(proxies)) {
         reports.iter_mut().for_each(|report| report.last_failure = None);
     }
 }
@@ -204,19 +204,19 @@ mod tests {
         assert_eq!(remembered(&[], None, &two), None);
         // Only a new password: the proxy that refused the old one is tried again.
         let with = |password: &str| ProxyList::parse("10.0.0.1:1,10.0.0.2:1", "u", password);
-        let mark = ProxiesMark::new(&with("b2xk").unwrap(), [1; 16]);
+        let digest = ProxyListDigest::new(&with("b2xk").unwrap(), [1; 16]);
         assert_eq!(
-            remembered(&known, Some(&mark), &with("b2xk").unwrap()),
+            remembered(&known, Some(&digest), &with("b2xk").unwrap()),
             remembered(&known, None, &two)
         );
-        assert_eq!(remembered(&known, Some(&mark), &with("bmV3").unwrap()), None);
+        assert_eq!(remembered(&known, Some(&digest), &with("bmV3").unwrap()), None);
     }
 
     #[test]
     fn a_failure_is_forgotten_when_the_list_it_happened_under_is_changed() {
         let with = |password: &str| ProxyList::parse("10.0.0.1:1,10.0.0.2:1", "u,u", password);
         let (old, corrected) = (with("b2xk,b2xk").unwrap(), with("b2xk,bmV3").unwrap());
-        let mark = ProxiesMark::new(&old, [1; 16]);
+        let digest = ProxyListDigest::new(&old, [1; 16]);
         let states = vec![
             state(FIRST, true, None),
             state(SECOND, false, Some(wants_password("10.0.0.2:1"))),
@@ -227,7 +227,7 @@ mod tests {
         };
         for (list, failed) in [(&old, true), (&corrected, false)] {
             let mut known = reports(states.clone(), &[], Contact::Reached, 100);
-            begin_anew(&mut known, Some(&mark), list);
+            begin_anew(&mut known, Some(&digest), list);
             // The first works: the corrected one is not tried.
             let after = reports(untried(FIRST), &known, Contact::Reached, 200);
             assert_eq!(after[1].last_failure.is_some(), failed);

@@ -6,17 +6,17 @@ use xshield_wire::message::UnixSeconds;
 use xshield_wire::message::{HostFacts, ListeningPort, Problem, Program, Report, ReportBody};
 
 use crate::config::Config;
+use crate::environment::RunEnvironment;
 use crate::options::RunOptions;
 use crate::problems::once;
 use crate::progress::Progress;
 use crate::state::StateDirectory;
-use crate::surroundings::Surroundings;
 
 /// The current run.
 pub(crate) struct Run<'a> {
     pub(crate) config: &'a Config,
     pub(crate) program: &'a Program,
-    pub(crate) surroundings: &'a Surroundings,
+    pub(crate) environment: &'a RunEnvironment,
     pub(crate) options: &'a RunOptions,
     pub(crate) state: &'a StateDirectory,
     pub(crate) host: &'a HostFacts,
@@ -38,7 +38,7 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     /// The current time.
     pub(crate) fn now(&self) -> UnixSeconds {
-        self.surroundings.now()
+        self.environment.now()
     }
 
     /// Adds a problem.
@@ -54,7 +54,7 @@ impl Run<'_> {
 
     /// Adds a report.
     pub(crate) fn put(&mut self, body: ReportBody) {
-        let report = Report::new(self.surroundings.random(), self.now(), body);
+        let report = Report::new(self.environment.random(), self.now(), body);
         self.put_report(report);
     }
 

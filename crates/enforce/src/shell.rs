@@ -10,13 +10,13 @@ use xshield_wire::{RulesetVersion, Verified};
 use crate::client::{self, Connection};
 use crate::core::known_good::LastKnownGood;
 use crate::core::ports::{
-    Fetched, Host, Log, NotWritten, Platform, PolicyStatus, Records, WaysOut,
+    FailsafeAddresses, Fetched, Host, Log, Platform, PolicyStatus, Records, SaveError,
 };
 use crate::core::threat::ThreatPart;
-use crate::exchange::{Exchange, Says};
+use crate::exchange::{CheckInState, Exchange};
 use crate::os::{self, Capabilities, ListeningSocket};
 use crate::problems::chain;
-use crate::rollback::{self, Holds};
+use crate::rollback::{self, SignedState};
 use crate::run::Run;
 use crate::step::Step;
 use crate::{endpoints, facts, reached, threat, trace};
@@ -31,15 +31,15 @@ pub(crate) struct Shell<'r, 'a> {
 }
 
 impl Shell<'_, '_> {
-    fn says(&self, policy: PolicyStatus) -> Says {
-        Says { policy, threat: threat::shell::standing(self.threat, self.run) }
+    fn state_to_report(&self, policy: PolicyStatus) -> CheckInState {
+        CheckInState { policy, threat: threat::shell::standing(self.threat, self.run) }
     }
 }
 
 impl Records for Shell<'_, '_> {
-    fn write_down(&mut self, known: &LastKnownGood) -> Result<(), NotWritten> {
+    fn write_down(&mut self, known: &LastKnownGood) -> Result<(), SaveError> {
         let written = self.run.state.save_last_known_good(known);
-        written.map_err(|error| NotWritten { reason: chain(&error) })
+        written.map_err(|error| SaveError { reason: chain(&error) })
     }
 
     fn raise_floor(&mut self, ruleset: &Verified<Ruleset>) {
@@ -63,7 +63,7 @@ impl Host<Capabilities> for Shell<'_, '_> {
         let time_servers = os::time_servers(run);
         let sources = facts::Sources {
             endpoints,
-            resolvers: run.surroundings.os.name_servers(),
+            resolvers: run.environment.os.name_servers(),
             time_servers,
             resolver: run.resolver,
             stale_answers: run.config.stale_answers.as_secs(),
@@ -81,17 +81,17 @@ impl Host<Capabilities> for Shell<'_, '_> {
         facts
     }
 
-    fn configured_ways(&mut self) -> WaysOut {
+    fn configured_failsafe(&mut self) -> FailsafeAddresses {
         let proxies = self.run.config.proxies.as_slice().iter();
-        WaysOut {
+        FailsafeAddresses {
             endpoints: proxies.filter_map(|proxy| proxy.address.address()).collect(),
-            resolvers: Some(self.run.surroundings.os.name_servers()),
-            ..WaysOut::default()
+            resolvers: Some(self.run.environment.os.name_servers()),
+            ..FailsafeAddresses::default()
         }
     }
 
-    fn resolved_ways(&mut self) -> WaysOut {
-        WaysOut {
+    fn resolved_failsafe(&mut self) -> FailsafeAddresses {
+        FailsafeAddresses {
             endpoints: endpoints::endpoints(self.run, &self.exchange.client, &[]),
             resolvers: None,
             time_servers: os::time_servers(self.run),
@@ -102,16 +102,16 @@ impl Host<Capabilities> for Shell<'_, '_> {
         os::introduce(self.run);
     }
 
-    fn look_at_forwarding(&mut self, ruleset: &Ruleset, capabilities: &Capabilities) {
-        self.run.problems.extend(os::look_at_forwarding(ruleset, capabilities));
+    fn inspect_forwarding(&mut self, ruleset: &Ruleset, capabilities: &Capabilities) {
+        self.run.problems.extend(os::inspect_forwarding(ruleset, capabilities));
     }
 }
 
 impl Platform for Shell<'_, '_> {
     fn confirm(&mut self, standing: PolicyStatus) -> Result<(), String> {
-        let says = self.says(standing);
+        let state_to_report = self.state_to_report(standing);
         let before = self.run.problems.len();
-        self.exchange.check_in(self.run, says, Connection::Fresh);
+        self.exchange.check_in(self.run, state_to_report, Connection::Fresh);
         if self.exchange.was_reached() {
             return Ok(());
         }
@@ -120,8 +120,8 @@ impl Platform for Shell<'_, '_> {
     }
 
     fn correct(&mut self, standing: PolicyStatus) {
-        let says = self.says(standing);
-        self.exchange.check_in(self.run, says, Connection::Fresh);
+        let state_to_report = self.state_to_report(standing);
+        self.exchange.check_in(self.run, state_to_report, Connection::Fresh);
     }
 
     fn ruleset(&mut self, have: Option<Digest>) -> Fetched {
@@ -144,10 +144,10 @@ impl Platform for Shell<'_, '_> {
         standing: PolicyStatus,
         held: Option<&LastKnownGood>,
     ) -> Option<CheckInAnswer> {
-        let says = self.says(standing);
-        let holds = Holds { ruleset: held, order: self.threat.order() };
-        let evidence = holds.evidence(&self.run.progress);
-        self.exchange.show(self.run, says, evidence)
+        let state_to_report = self.state_to_report(standing);
+        let signed = SignedState { ruleset: held, order: self.threat.order() };
+        let evidence = signed.evidence(&self.run.progress);
+        self.exchange.show(self.run, state_to_report, evidence)
     }
 
     fn stays_behind(&mut self, wanted: String, floor: String) {

@@ -8,20 +8,21 @@ use xshield_policy::{DirectionRules, Ruleset, Subject};
 
 /// A summary of a ruleset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PolicyInShort {
+pub struct PolicySummary {
     /// For flows that peers open.
-    pub inbound: Closing,
+    pub inbound: ClosedDirection,
     /// For flows that this host opens.
-    pub outbound: Closing,
+    pub outbound: ClosedDirection,
     /// Whether it drops anything.
     pub enforces: bool,
 }
 
-impl PolicyInShort {
+impl PolicySummary {
     /// The summary of a ruleset.
     #[must_use]
     pub fn of(ruleset: &Ruleset) -> Self {
-        let (inbound, outbound) = (Closing::of(&ruleset.inbound), Closing::of(&ruleset.outbound));
+        let (inbound, outbound) =
+            (ClosedDirection::of(&ruleset.inbound), ClosedDirection::of(&ruleset.outbound));
         let enforces = inbound.enforced.bites() || outbound.enforced.bites();
         Self { inbound, outbound, enforces }
     }
@@ -40,7 +41,7 @@ impl PolicyInShort {
 
 /// How far one direction is closed. In JSON, it is its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Closing {
+pub struct ClosedDirection {
     enforced: Closed,
     /// The stricter level that is tested above it.
     tested: Option<Closed>,
@@ -71,7 +72,7 @@ impl Closed {
     }
 }
 
-impl Closing {
+impl ClosedDirection {
     fn of(rules: &DirectionRules) -> Self {
         Self {
             enforced: Closed::of(&rules.enforced),
@@ -81,7 +82,7 @@ impl Closing {
 }
 
 /// `closed (enforce)`, `open`, `closed to the internet (enforce), closed (test)`.
-impl fmt::Display for Closing {
+impl fmt::Display for ClosedDirection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { enforced, tested } = self;
         match (enforced.bites(), tested) {
@@ -95,7 +96,7 @@ impl fmt::Display for Closing {
     }
 }
 
-impl Serialize for Closing {
+impl Serialize for ClosedDirection {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -158,7 +159,7 @@ mod tests {
                 forwarded: None,
                 asset: "as-1".parse().unwrap(),
             };
-            let short = PolicyInShort::of(&ruleset);
+            let short = PolicySummary::of(&ruleset);
             assert_eq!(short.inbound.to_string(), words, "{inbound:?}");
             assert!(short.in_words().contains(status), "{inbound:?}: {}", short.in_words());
             assert_eq!(short.enforces, status == "enforcing");

@@ -11,12 +11,12 @@ use xshield_wire::threat::ListName;
 
 use crate::config::Config;
 use crate::core::known_good::LastKnownGood;
+use crate::environment::RunEnvironment;
 use crate::os::{self, preflight};
 use crate::problems::problem;
 use crate::routes::RouteReport;
 use crate::state::StateDirectory;
-use crate::summary::PolicyInShort;
-use crate::surroundings::Surroundings;
+use crate::summary::PolicySummary;
 use crate::threat;
 use crate::threat::verbs::ThreatStatus;
 pub use crate::verb_error::VerbError;
@@ -34,7 +34,7 @@ pub struct StatusReport {
     pub last_known_good: Option<InForce>,
     /// A summary of that ruleset.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub policy: Option<PolicyInShort>,
+    pub policy: Option<PolicySummary>,
     /// When the platform was last reached.
     pub last_contact: Option<UnixSeconds>,
     /// When a run last ended.
@@ -70,7 +70,7 @@ pub fn status(config: &Config) -> Result<StatusReport, VerbError> {
         name: config.host_name(&os::this_system()),
         fingerprint,
         kernel,
-        policy: known.as_ref().map(|known| PolicyInShort::of(&known.ruleset)),
+        policy: known.as_ref().map(|known| PolicySummary::of(&known.ruleset)),
         last_known_good: known.map(|known| known.ruleset.in_force()),
         last_contact: progress.last_contact,
         last_run: progress.last_run,
@@ -95,8 +95,8 @@ pub struct Restored {
 ///
 /// # Errors
 /// When there is nothing to restore, firewalld is on the host, or the kernel refuses.
-pub fn restore(config: &Config, surroundings: &Surroundings) -> Result<Restored, VerbError> {
-    if preflight::is_managed_by_another(&surroundings.root) {
+pub fn restore(config: &Config, environment: &RunEnvironment) -> Result<Restored, VerbError> {
+    if preflight::is_managed_by_another(&environment.root) {
         return Err(VerbError::Firewalld);
     }
     let state = open(config)?;
@@ -126,10 +126,10 @@ fn restore_ruleset(known: &LastKnownGood) -> Result<(), FirewallError> {
 ///
 /// # Errors
 /// What could not be removed; the rest may already be gone.
-pub fn remove(config: &Config, surroundings: &Surroundings) -> Result<(), VerbError> {
+pub fn remove(config: &Config, environment: &RunEnvironment) -> Result<(), VerbError> {
     let state = open(config)?;
     let lock = lock::try_lock(&state.path("lock"))?.ok_or(VerbError::Busy)?;
-    os::remove_boot_unit(config, &surroundings.root)?;
+    os::remove_boot_unit(config, &environment.root)?;
     os::open_firewall()?.remove()?;
     match os::open_threat_table() {
         Err(FirewallError::NoThreatList) => {}

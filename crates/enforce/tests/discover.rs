@@ -10,7 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use xshield_enforce::discover::{DiscoverError, Whereabouts, discover};
+use xshield_enforce::discover::{DiscoverError, PlatformLocation, discover};
 use xshield_enforce::{DeploymentKey, EnforcementKey, Program, ProgramKind, ProxyList};
 use xshield_wire::keys::PolicyKey;
 use xshield_wire::message::Message as _;
@@ -145,7 +145,7 @@ fn ask(at: SocketAddr, proxies: &str, key: &DeploymentKey) -> Result<VouchedTrus
     let proxies = ProxyList::parse(proxies, "", "").unwrap();
     let program = Program { kind: ProgramKind::Agent, version: "1".into() };
     let root = tempfile::tempdir().unwrap();
-    let place = Whereabouts { platform: &platform, proxies: &proxies, program: &program };
+    let place = PlatformLocation { platform: &platform, proxies: &proxies, program: &program };
     discover(&place, key, &xshield_enforce::linux::Linux::new(root.path().to_owned()))
 }
 

@@ -37,7 +37,7 @@ pub struct Aligned {
 
 /// The parameters of updates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Telling {
+pub struct UpdateLimits {
     /// For how many seconds it keeps an idle connection.
     pub timeout_seconds: u32,
     /// The most unknown connections that may be added.
@@ -119,7 +119,7 @@ mod ct {
 ///
 /// # Errors
 /// [`ConntrackError`]; what it accepted until then stays.
-pub fn align(opened: &[Opened], telling: Telling) -> Result<Aligned, ConntrackError> {
+pub fn align(opened: &[Opened], limits: UpdateLimits) -> Result<Aligned, ConntrackError> {
     let mut link = Link::open()?;
     let mut done = Aligned::default();
     for chunk in opened.chunks(CHUNK) {
@@ -129,21 +129,23 @@ pub fn align(opened: &[Opened], telling: Telling) -> Result<Aligned, ConntrackEr
         {
             match found {
                 Found::Nothing => unknown.push((*connection, None)),
-                Found::TakenUp(entry) => taken_up.push((*connection, entry)),
+                Found::PickedUp(entry) => taken_up.push((*connection, entry)),
                 Found::Known => done.known += 1,
             }
         }
-        let room = telling.room.saturating_sub(done.new);
+        let room = limits.room.saturating_sub(done.new);
         done.left_out += unknown.len().saturating_sub(room);
         unknown.truncate(room);
-        let told = tell(&mut link, &unknown, telling.timeout_seconds, opened.len(), done)?;
-        done.new += told;
-        done.known += unknown.len() - told;
+        let updated =
+            update_entries(&mut link, &unknown, limits.timeout_seconds, opened.len(), done)?;
+        done.new += updated;
+        done.known += unknown.len() - updated;
         let removed = forget(&mut link, &taken_up)?;
         done.known += taken_up.len() - removed.len();
-        let told = tell(&mut link, &removed, telling.timeout_seconds, opened.len(), done)?;
-        done.turned += told;
-        done.known += removed.len() - told;
+        let updated =
+            update_entries(&mut link, &removed, limits.timeout_seconds, opened.len(), done)?;
+        done.turned += updated;
+        done.known += removed.len() - updated;
     }
     Ok(done)
 }
@@ -160,12 +162,12 @@ impl Aligned {
 enum Found {
     Nothing,
     Known,
-    TakenUp(TakenUp),
+    PickedUp(PickedUp),
 }
 
 /// An entry that the kernel created from a packet of the side that did not open the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct TakenUp {
+struct PickedUp {
     id: u32,
     mark: u32,
 }
@@ -207,7 +209,7 @@ fn judge(connection: &Opened, entry: Attributes<'_>) -> Found {
         && ends(ct::TUPLE_REPLY) == Some((*from, *to));
     match (is_turned && was_taken_up(entry), entry.be32(ct::ID)) {
         (true, Some(id)) => {
-            Found::TakenUp(TakenUp { id, mark: entry.be32(ct::MARK).unwrap_or_default() })
+            Found::PickedUp(PickedUp { id, mark: entry.be32(ct::MARK).unwrap_or_default() })
         }
         _ => Found::Known,
     }
@@ -222,7 +224,7 @@ fn was_taken_up(entry: Attributes<'_>) -> bool {
 }
 
 /// Adds connections, each with its mark; returns how many are new. The others have become known meanwhile.
-fn tell(
+fn update_entries(
     link: &mut Link,
     connections: &[(Opened, Option<u32>)],
     timeout_seconds: u32,
@@ -249,7 +251,7 @@ fn tell(
 /// Deletes entries, which are then added again. One that changed meanwhile is left unchanged.
 fn forget(
     link: &mut Link,
-    entries: &[(Opened, TakenUp)],
+    entries: &[(Opened, PickedUp)],
 ) -> Result<Vec<(Opened, Option<u32>)>, ConntrackError> {
     let mut bytes = Vec::new();
     for ((Opened { from, to }, entry), sequence) in entries.iter().zip(1..) {
@@ -264,7 +266,7 @@ fn forget(
     link.each_reply(&bytes, TELLING, |sequence, reply| {
         let number = usize::try_from(sequence).ok().and_then(|number| number.checked_sub(1));
         let entry = number.and_then(|at| entries.get(at));
-        if let (Reply::Error(0), Some((connection, TakenUp { mark, .. }))) = (reply, entry) {
+        if let (Reply::Error(0), Some((connection, PickedUp { mark, .. }))) = (reply, entry) {
             removed.push((*connection, Some(*mark)));
         }
     })?;

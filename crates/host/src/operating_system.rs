@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use xshield_wire::message::Problem;
 
 use crate::program::{Place, Program};
-use crate::resolver::{Patience, Resolver};
+use crate::resolver::{Resolver, ResolverTimeouts};
 
 /// Facts that every run needs. What only one system has is in that system's module.
 pub trait OperatingSystem: fmt::Debug + Send + Sync {
@@ -20,7 +20,7 @@ pub trait OperatingSystem: fmt::Debug + Send + Sync {
     fn uptime_ms(&self) -> u64;
 
     /// A resolver with the host's current configuration, as its programs use it.
-    fn resolver(&self, patience: Patience) -> Resolver;
+    fn resolver(&self, timeouts: ResolverTimeouts) -> Resolver;
 
     /// The DNS servers whose answers this host depends on. Empty if not known: then any may be asked.
     fn name_servers(&self) -> Vec<IpAddr>;
@@ -101,7 +101,7 @@ pub enum UnguardedError {
     },
     /// It can't be checked.
     #[error("checking who may change {path} failed", path = .path.display())]
-    Look {
+    Inspect {
         /// The path.
         path: PathBuf,
         /// The error returned by the OS.

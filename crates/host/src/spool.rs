@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::{self, Access, FileError};
 
-pub use order::Lane;
+pub use order::DeliveryOrder;
 
 const SUFFIX: &str = "record";
 const LOSSES: &str = "losses";
@@ -85,7 +85,7 @@ pub enum SpoolError {
 struct Entry {
     items: u64,
     bytes: u64,
-    lane: Lane,
+    order: DeliveryOrder,
 }
 
 /// The queue. Only one process may use it at a time, see [`crate::lock`].
@@ -129,7 +129,7 @@ impl Spool {
         Ok(spool)
     }
 
-    /// Adds a record with `items` items; `lane` determines when it is delivered. If the limit is reached, the
+    /// Adds a record with `items` items; `order` determines when it is delivered. If the limit is reached, the
     /// oldest records are deleted and counted as lost.
     ///
     /// # Errors
@@ -138,15 +138,20 @@ impl Spool {
         &mut self,
         record: &[u8],
         items: u64,
-        lane: Lane,
+        order: DeliveryOrder,
     ) -> Result<RecordId, SpoolError> {
-        self.store(record, items, lane).inspect_err(|_| {
+        self.store(record, items, order).inspect_err(|_| {
             // The disk may be too full to save the count: it stays in memory, and is saved with the next one.
             let _ = self.lose(1, items);
         })
     }
 
-    fn store(&mut self, record: &[u8], items: u64, lane: Lane) -> Result<RecordId, SpoolError> {
+    fn store(
+        &mut self,
+        record: &[u8],
+        items: u64,
+        order: DeliveryOrder,
+    ) -> Result<RecordId, SpoolError> {
         let content = files::seal(record);
         let size = content.len() as u64;
         if size > self.bound {
@@ -154,7 +159,7 @@ impl Spool {
         }
         self.make_room(size)?;
         let id = RecordId(self.next);
-        let entry = Entry { items, bytes: size, lane };
+        let entry = Entry { items, bytes: size, order };
         files::write(&self.path(id, entry), &content, Access::Private)?;
         self.next = self.next.saturating_add(1);
         self.entries.insert(id, entry);
@@ -283,7 +288,7 @@ impl Spool {
     }
 
     fn path(&self, id: RecordId, entry: Entry) -> PathBuf {
-        let mark = entry.lane.mark();
+        let mark = entry.order.mark();
         self.directory.join(format!("{:016x}-{}{mark}.{SUFFIX}", id.0, entry.items))
     }
 
@@ -325,21 +330,21 @@ fn scan(directory: &Path) -> io::Result<BTreeMap<RecordId, Entry>> {
         let Some(name) = name.to_str() else { continue };
         if name.ends_with(".new") {
             fs::remove_file(item.path())?;
-        } else if let Some((id, items, lane)) = parse_name(name) {
-            entries.insert(id, Entry { items, bytes: item.metadata()?.len(), lane });
+        } else if let Some((id, items, order)) = parse_name(name) {
+            entries.insert(id, Entry { items, bytes: item.metadata()?.len(), order });
         }
     }
     Ok(entries)
 }
 
-fn parse_name(name: &str) -> Option<(RecordId, u64, Lane)> {
+fn parse_name(name: &str) -> Option<(RecordId, u64, DeliveryOrder)> {
     let (id, rest) = name.strip_suffix(SUFFIX)?.strip_suffix('.')?.split_once('-')?;
     let (items, mark) = match rest.split_once('-') {
         Some((items, mark)) => (items, Some(mark)),
         None => (rest, None),
     };
     let id = RecordId(u64::from_str_radix(id, 16).ok()?);
-    Some((id, items.parse().ok()?, Lane::parse(mark)?))
+    Some((id, items.parse().ok()?, DeliveryOrder::parse(mark)?))
 }
 
 #[cfg(test)]
@@ -348,7 +353,7 @@ mod tests {
     use proptest::prelude::*;
 
     const ROOMY: u64 = 1 << 20;
-    const LANE: Lane = Lane::InOrder(1);
+    const LANE: DeliveryOrder = DeliveryOrder::InOrder(1);
 
     fn contents(spool: &mut Spool) -> Vec<Vec<u8>> {
         spool.pending().into_iter().filter_map(|id| spool.read(id).unwrap()).collect()
@@ -446,8 +451,8 @@ mod tests {
         fs::write(dir.path().join("0000000000000001-5.record"), files::seal(b"from before"))
             .unwrap();
         let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
-        spool.append(&[b'x'; 500], 1, Lane::BySize).unwrap();
-        spool.append(b"small", 1, Lane::BySize).unwrap();
+        spool.append(&[b'x'; 500], 1, DeliveryOrder::BySize).unwrap();
+        spool.append(b"small", 1, DeliveryOrder::BySize).unwrap();
         spool.append(&[b'y'; 100], 1, LANE).unwrap();
         let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
         let sizes: Vec<usize> = contents(&mut spool).iter().map(Vec::len).collect();

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use xshield_host::files::{self, FileError};
-use xshield_host::spool::{Lane, Losses, Spool, SpoolError};
+use xshield_host::spool::{DeliveryOrder, Losses, Spool, SpoolError};
 
 /// Set for the process that is to be killed: the directory to which it writes.
 const VICTIM: &str = "XSHIELD_TEST_VICTIM";
@@ -56,8 +56,8 @@ fn a_full_disk_leaves_the_old_state_and_says_what_to_do() {
 fn a_spool_on_a_full_disk_counts_what_it_could_not_take() {
     on_small_disk(64 << 10, |disk| {
         let mut spool = Spool::open(disk, 1 << 20).unwrap();
-        let kept = spool.append(b"kept", 1, Lane::BySize).unwrap();
-        let error = spool.append(&vec![0; 128 << 10], 9, Lane::BySize).unwrap_err();
+        let kept = spool.append(b"kept", 1, DeliveryOrder::BySize).unwrap();
+        let error = spool.append(&vec![0; 128 << 10], 9, DeliveryOrder::BySize).unwrap_err();
         assert!(matches!(error, SpoolError::File(FileError::Full { .. })), "{error}");
         assert_eq!(spool.losses(), Losses { records: 1, items: 9 });
         let mut spool = Spool::open(disk, 1 << 20).unwrap();
@@ -77,7 +77,7 @@ fn a_full_spool_on_a_full_disk_counts_each_record_once() {
         let mut append = |spool: &mut Spool, expected: bool| {
             appended += 1;
             assert_eq!(
-                spool.append(&record, 3, Lane::BySize).is_ok(),
+                spool.append(&record, 3, DeliveryOrder::BySize).is_ok(),
                 expected,
                 "record {appended}"
             );
@@ -107,7 +107,7 @@ fn victim() {
     let mut spool = Spool::open(&directory.join("spool"), 2_000).unwrap();
     for round in 0_u64.. {
         files::write_state(&directory.join("state"), &vec![round; 500]).unwrap();
-        spool.append(&round.to_le_bytes(), 1, Lane::InOrder(1)).unwrap();
+        spool.append(&round.to_le_bytes(), 1, DeliveryOrder::InOrder(1)).unwrap();
         let mut out = std::io::stderr().lock();
         writeln!(out, "round {round}").unwrap();
     }

@@ -31,7 +31,7 @@ fn inbound_rules_open_what_their_program_listens_on_now() {
     assert_eq!(found.listeners[&web], first.listeners());
     assert_eq!(found.listeners[&db], second.listeners());
     assert_eq!(found.listeners[&by_name], second.listeners());
-    assert!(found.impostors.is_empty(), "{:?}", found.impostors);
+    assert!(found.lookalikes.is_empty(), "{:?}", found.lookalikes);
     drop(second);
     let found = inbound(wanted);
     assert_eq!(found.listeners[&web], first.listeners());
@@ -80,7 +80,7 @@ fn an_upgraded_program_is_still_the_program_and_a_removed_file_of_others_is_not(
     fs::remove_file(&theirs).unwrap();
     let found = inbound([&program_of_theirs]);
     assert!(!found.listeners.contains_key(&program_of_theirs));
-    assert!(found.impostors[0].told[0].reason.contains("users other than root could write it"));
+    assert!(found.lookalikes[0].told[0].reason.contains("users other than root could write it"));
 }
 
 #[test]
@@ -92,12 +92,15 @@ fn a_name_set_by_the_process_itself_is_nothing() {
     // Also as root: the name is the file's, whoever runs it.
     for user in [world::LOGIN_USER, 0] {
         let other = stage.copy("bin/other");
-        let impostor =
+        let lookalike =
             Service::start(&Start { user, calls_itself: "db-called", ..Start::of(&other) });
         let found = inbound([&by_name]);
         assert_eq!(found.listeners[&by_name], genuine.listeners(), "user {user}");
-        let told = &found.impostors[0].told[0];
-        assert_eq!((told.pid, told.executable.as_str()), (impostor.pid(), other.to_str().unwrap()));
+        let told = &found.lookalikes[0].told[0];
+        assert_eq!(
+            (told.pid, told.executable.as_str()),
+            (lookalike.pid(), other.to_str().unwrap())
+        );
         assert!(told.reason.contains("only calls itself that"), "{told:?}");
     }
 }
@@ -111,11 +114,11 @@ fn a_file_of_that_name_where_a_user_can_write_is_nothing() {
         let path = stage.copy_with(&format!("{place}/db-placed"), mode, world::LOGIN_USER);
         // Run by root or by a service, it is still the user's file.
         for user in [world::LOGIN_USER, world::SERVICE_USER, 0] {
-            let impostor = Service::start(&Start { user, ..Start::of(&path) });
+            let lookalike = Service::start(&Start { user, ..Start::of(&path) });
             let found = inbound([&by_name]);
             assert_eq!(found.listeners[&by_name], genuine.listeners(), "{place} {user}");
-            let told = &found.impostors[0].told[0];
-            assert_eq!(told.pid, impostor.pid());
+            let told = &found.lookalikes[0].told[0];
+            assert_eq!(told.pid, lookalike.pid());
             assert!(told.reason.contains("users other than root can write"), "{told:?}");
         }
         // By naming its path the operator has chosen it.
@@ -135,20 +138,20 @@ fn a_file_mounted_over_the_path_is_nothing() {
     let own = stage.copy_with("home/own", 0o755, world::LOGIN_USER);
     for (user, what) in [(world::LOGIN_USER, "a person"), (world::SERVICE_USER, "a service")] {
         let start = Start { user, mounted_over: Some(own.clone()), ..Start::of(&path) };
-        let Some(impostor) = Service::try_start(&start) else {
+        let Some(lookalike) = Service::try_start(&start) else {
             eprintln!("SKIPPED: no user namespaces for users here");
             return;
         };
-        let shown = fs::read_link(format!("/proc/{}/exe", impostor.pid())).unwrap();
+        let shown = fs::read_link(format!("/proc/{}/exe", lookalike.pid())).unwrap();
         assert_eq!(shown, path, "the attack works: the kernel shows the service's path");
         let found = inbound([&by_path, &by_name]);
         for wanted in [&by_path, &by_name] {
             assert_eq!(found.listeners[wanted], genuine.listeners(), "{what} {wanted}");
         }
-        assert_eq!(found.impostors.len(), 2, "{:?}", found.impostors);
-        for impostors in &found.impostors {
-            assert_eq!(impostors.told[0].pid, impostor.pid());
-            assert!(impostors.told[0].reason.contains("mount namespace"), "{impostors:?}");
+        assert_eq!(found.lookalikes.len(), 2, "{:?}", found.lookalikes);
+        for lookalikes in &found.lookalikes {
+            assert_eq!(lookalikes.told[0].pid, lookalike.pid());
+            assert!(lookalikes.told[0].reason.contains("mount namespace"), "{lookalikes:?}");
         }
         // Nor does it make the program's own packets indistinguishable.
         assert!(!outbound([&by_path], CgroupMatching::Missing).owners.is_empty());
@@ -176,7 +179,7 @@ fn a_login_users_own_instance_is_nothing_until_a_rule_names_the_user() {
     for wanted in [&their_own, &user_alone] {
         assert_eq!(found.listeners[wanted], theirs.listeners(), "{wanted}");
     }
-    let told = found.impostors.iter().find(|impostors| impostors.program == by_path).unwrap();
+    let told = found.lookalikes.iter().find(|lookalikes| lookalikes.program == by_path).unwrap();
     assert_eq!((told.told[0].pid, told.told.len()), (theirs.pid(), 1));
     assert!(told.told[0].reason.contains("it runs as a login user"), "{told:?}");
 
@@ -184,7 +187,7 @@ fn a_login_users_own_instance_is_nothing_until_a_rule_names_the_user() {
     let found = outbound([&by_path, &user_alone], CgroupMatching::Missing);
     assert_eq!(found.owners[&by_path], Ok(vec![Owner::Uid(world::SERVICE_USER)]));
     assert_eq!(found.owners[&user_alone], Ok(vec![Owner::Uid(world::LOGIN_USER)]));
-    assert_eq!(found.impostors[0].told[0].pid, theirs.pid());
+    assert_eq!(found.lookalikes[0].told[0].pid, theirs.pid());
 }
 
 /// If two programs share a port, closing it would let any user make the program unreachable.
@@ -203,7 +206,7 @@ fn whoever_shares_the_port_is_told_and_the_program_stays_reachable() {
     };
     let found = inbound([&by_path]);
     assert_eq!(found.listeners[&by_path], genuine.listeners());
-    let told = &found.impostors[0].told[0];
+    let told = &found.lookalikes[0].told[0];
     assert_eq!(told.pid, sharing.pid());
     assert!(told.reason.contains(&format!("tcp port {}", genuine.tcp)), "{told:?}");
 }
@@ -240,7 +243,7 @@ fn outbound_rules_know_their_program_by_its_cgroup() {
         assert_eq!(found.listeners[wanted], service.listeners(), "{wanted}");
     }
     assert!(!found.listeners.contains_key(&elsewhere));
-    assert!(found.impostors[0].told[0].reason.contains("another unit"), "{:?}", found.impostors);
+    assert!(found.lookalikes[0].told[0].reason.contains("another unit"), "{:?}", found.lookalikes);
 
     // A service that runs as a user of people is the program, where only it is in its unit.
     let other = stage.copy("bin/xshield-test-other");

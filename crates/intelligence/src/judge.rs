@@ -7,7 +7,7 @@ use xshield_model::file_name::FileName;
 use xshield_model::threat_settings::PrivateRanges;
 use xshield_store::threat_feeds::{Peers, StoredFeed};
 use xshield_store::{StoreResult, assets, threat_assets, threat_feeds, threat_lists};
-use xshield_threat::guard::{self, Guard, HoldReason, Surroundings};
+use xshield_threat::guard::{self, Guard, HoldReason, ReferenceAddresses};
 use xshield_threat::listing::store;
 use xshield_threat::protect::{ProtectedBy, special_ranges};
 use xshield_threat::{Listing, Prefix, ThreatSet};
@@ -35,7 +35,7 @@ pub(crate) struct Judges {
 /// Reads what listings are checked against.
 pub(crate) async fn judges(threats: &Threats, now: Timestamp) -> StoreResult<Judges> {
     let mut conn = threats.store.read().await?;
-    let policy = threats.surroundings.committed(&mut conn).await?;
+    let policy = threats.list_inputs.committed(&mut conn).await?;
     let settings = threat_assets::settings(&mut conn).await?;
     let since = now.plus(-RECENT);
     let outbound = threat_feeds::recent_peers(&mut conn, Peers::Called, since).await?;
@@ -134,12 +134,12 @@ fn reasons(
     judges: &Judges,
 ) -> Vec<HoldReason> {
     let effective = |set: &ThreatSet| set.difference(&judges.kept_off);
-    let surroundings =
-        Surroundings { own_assets: &judges.own_assets, recent_peers: &judges.outbound };
+    let references =
+        ReferenceAddresses { own_assets: &judges.own_assets, recent_peers: &judges.outbound };
     let before = before.map(effective);
     let after = effective(after);
     let limits = feed.settings.change_limits();
-    let mut reasons = match guard::judge(before.as_ref(), &after, surroundings, limits) {
+    let mut reasons = match guard::judge(before.as_ref(), &after, references, limits) {
         Guard::Pass => Vec::new(),
         Guard::Hold { reasons } => reasons,
     };

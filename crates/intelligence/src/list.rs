@@ -82,7 +82,7 @@ struct Inputs {
 
 async fn inputs(threats: &Threats) -> Result<Inputs, ListError> {
     let mut conn = threats.store.read().await?;
-    let policy = threats.surroundings.committed(&mut conn).await?;
+    let policy = threats.list_inputs.committed(&mut conn).await?;
     let settings = threat_assets::settings(&mut conn).await?;
     let pinned = match settings.pinned {
         Some(number) => Some(
@@ -149,13 +149,13 @@ async fn compile_in_turn(threats: &Arc<Threats>) -> Result<(), ListError> {
 /// When the database fails.
 pub async fn reload_rules(threats: &Threats) -> Result<(), StoreError> {
     let mut conn = threats.store.read().await?;
-    let policy = threats.surroundings.committed(&mut conn).await?;
+    let policy = threats.list_inputs.committed(&mut conn).await?;
     let settings = threat_assets::settings(&mut conn).await?;
     let wishes = threat_assets::segments(&mut conn).await?;
-    let segments = wishes.into_iter().filter_map(|(name, wish)| {
+    let segments = wishes.into_iter().filter_map(|(name, scope_modes)| {
         let mut segments = policy.as_ref()?.segments();
         let criteria = segments.find(|known| known.name.as_str() == name)?.criteria.clone();
-        Some(SegmentModes { name, criteria, wish })
+        Some(SegmentModes { name, criteria, scope_modes })
     });
     let segments = segments.collect();
     threats.set_rules(ModeRules { settings, segments });
@@ -239,7 +239,7 @@ fn protected(threats: &Threats, inputs: &Inputs, listed_before: &ThreatSet) -> V
         .map(|address| address.to_canonical())
         .filter(|address| !listed_before.contains(*address))
         .map(|address| (Prefix::from(address), ProtectedBy::OwnAsset));
-    let endpoints = threats.surroundings.endpoints();
+    let endpoints = threats.list_inputs.endpoints();
     let endpoints = endpoints.iter().map(|endpoint| Prefix::from(endpoint.ip().to_canonical()));
     let policy = inputs.policy.as_deref();
     let management = policy.into_iter().flat_map(|policy| &policy.settings().management);

@@ -2,7 +2,7 @@
 //! override the platform's. Of several segments the strictest applies.
 
 use serde::Serialize;
-use xshield_model::threat_settings::{ThreatSettings, Wish};
+use xshield_model::threat_settings::{ScopeModes, ThreatSettings};
 use xshield_policy::criteria::Criteria;
 use xshield_policy::inventory::Asset;
 use xshield_threat::ThreatMode;
@@ -33,16 +33,16 @@ pub struct SegmentModes {
     /// Its members.
     pub criteria: Criteria,
     /// The modes.
-    pub wish: Wish,
+    pub scope_modes: ScopeModes,
 }
 
 impl ModeRules {
     /// The modes of an asset.
     #[must_use]
-    pub fn of(&self, asset: &Asset, own: Wish) -> Modes {
+    pub fn of(&self, asset: &Asset, own: ScopeModes) -> Modes {
         let members = || self.segments.iter().filter(|segment| segment.criteria.matches(asset));
-        let inbound = members().filter_map(|segment| segment.wish.inbound).max();
-        let outbound = members().filter_map(|segment| segment.wish.outbound).max();
+        let inbound = members().filter_map(|segment| segment.scope_modes.inbound).max();
+        let outbound = members().filter_map(|segment| segment.scope_modes.outbound).max();
         Modes {
             inbound: own.inbound.or(inbound).unwrap_or(self.settings.inbound),
             outbound: own.outbound.or(outbound).unwrap_or(self.settings.outbound),
@@ -73,7 +73,7 @@ mod tests {
         let segment = |criteria: &str, inbound, outbound| SegmentModes {
             name: "s".to_owned(),
             criteria: criteria.parse().unwrap(),
-            wish: Wish { inbound, outbound },
+            scope_modes: ScopeModes { inbound, outbound },
         };
         let rules = ModeRules {
             settings: ThreatSettings { outbound: Off, ..ThreatSettings::default() },
@@ -82,7 +82,7 @@ mod tests {
                 segment("role in ('web', 'db')", Some(EventOnly), Some(EventOnly)),
             ],
         };
-        let own = |inbound, outbound| Wish { inbound, outbound };
+        let own = |inbound, outbound| ScopeModes { inbound, outbound };
         for (role, own, expected) in [
             ("other", own(None, None), (Block, Off)),
             ("db", own(None, None), (EventOnly, EventOnly)),

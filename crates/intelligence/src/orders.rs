@@ -7,7 +7,7 @@ use xshield_model::threat_settings::memory_budget;
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Asset;
 use xshield_store::assets::{StoredAsset, Tags};
-use xshield_store::audit::Deed;
+use xshield_store::audit::NewAuditEntry;
 use xshield_store::threat_assets::{SignedOrder, StoredThreat};
 use xshield_store::{Tx, assets, audit, commit, threat_assets, threat_lists};
 use xshield_wire::envelope;
@@ -123,7 +123,7 @@ async fn new_order(
     let (files, used) = (orders.threats.files.clone(), current.clone());
     let part = tokio::task::spawn_blocking(move || used.part(&files, budget)).await??;
     let rules = orders.threats.rules();
-    let modes = rules.of(asset, stored.wish);
+    let modes = rules.of(asset, stored.modes);
     let list = match (current.revision, &part) {
         // An empty list counts as none: the host removes its table.
         (Some(whole), Some(part)) if part.entries > 0 => Some(ListName {
@@ -176,8 +176,9 @@ pub async fn number_above(
     let before = format!("order {}", stored.sequence);
     let after = format!("above order {held}, which its host has");
     let target = asset.name.as_str();
-    let deed = Deed { actor: "platform", action: "threat.restored", target, before, after };
-    audit::record(&mut tx, deed, now).await?;
+    let new_entry =
+        NewAuditEntry { actor: "platform", action: "threat.restored", target, before, after };
+    audit::record(&mut tx, new_entry, now).await?;
     commit(tx).await?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use xshield_model::Timestamp;
 use xshield_model::feed::{Differs, Exchange, Failure, FeedState, Held, Source};
 use xshield_model::file_name::FileName;
 use xshield_model::secrets::Secrets;
-use xshield_store::audit::Deed;
+use xshield_store::audit::NewAuditEntry;
 use xshield_store::threat_feeds::StoredFeed;
 use xshield_store::{audit, commit, threat_feeds};
 use xshield_threat::FeedId;
@@ -199,14 +199,14 @@ async fn store_success(
         }
         changed = apply(&mut feed, judged, now);
         if let Some(held) = feed.state.held.as_ref().filter(|held| held.at == now) {
-            let deed = Deed {
+            let new_entry = NewAuditEntry {
                 actor: "platform",
                 action: "threat.feed.hold",
                 target: feed.id.as_str(),
                 before: format!("{} entries", feed.state.entries),
                 after: format!("{} entries wait: {}", held.entries, held.reasons.join("; ")),
             };
-            audit::record(&mut tx, deed, now).await?;
+            audit::record(&mut tx, new_entry, now).await?;
         }
     }
     threat_feeds::put(&mut tx, &feed).await?;

@@ -12,7 +12,7 @@ use xshield_store::{Conn, StoreResult};
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Inputs of the list that are decided elsewhere.
-pub trait Surroundings: Debug + Send + Sync {
+pub trait ListInputs: Debug + Send + Sync {
     /// The committed policy, whose named networks may be exceptions and whose management sources are
     /// protected; `None` while there is none.
     fn committed<'a>(&'a self, conn: &'a mut Conn) -> Later<'a, StoreResult<Option<Arc<Policy>>>>;

@@ -16,7 +16,7 @@ use crate::listings::Listings;
 use crate::modes::ModeRules;
 use crate::past::Past;
 use crate::paths::Paths;
-use crate::seams::Surroundings;
+use crate::seams::ListInputs;
 use crate::wake::Wake;
 
 /// Listings of feeds, the list compiled from them, and the files for hosts.
@@ -24,7 +24,7 @@ use crate::wake::Wake;
 pub struct Threats {
     /// Feeds, exceptions, settings, revisions and assets.
     pub store: Store,
-    pub(crate) surroundings: Arc<dyn Surroundings>,
+    pub(crate) list_inputs: Arc<dyn ListInputs>,
     in_force: InForce,
     rules: RwLock<Arc<ModeRules>>,
     /// Listings of feeds.
@@ -52,7 +52,7 @@ impl Threats {
     pub fn open(
         dir: &Path,
         store: Store,
-        surroundings: Arc<dyn Surroundings>,
+        list_inputs: Arc<dyn ListInputs>,
     ) -> Result<Self, FileError> {
         let list = Arc::new(Compiler::default().compile());
         let in_force = InForce::new(Current { list, revision: None, parts: Parts::default() });
@@ -62,7 +62,7 @@ impl Threats {
         let past = Past::new(store.clone(), listings.clone(), paths.clone(), in_force.clone());
         Ok(Self {
             store,
-            surroundings,
+            list_inputs,
             in_force,
             rules: RwLock::default(),
             listings,

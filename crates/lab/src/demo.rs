@@ -30,32 +30,32 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// When anything does not come out as the example says.
 pub fn run(args: &DemoArgs) -> Result<()> {
     privilege::acquire()?;
-    let show = Show::begin();
+    let log = ProgressLog::begin();
 
     let example = Example::shop()?;
     let hosts = example.host_names().join(", ");
-    show.step(&format!("starting the hosts {hosts} and the switch between them"))?;
+    log.step(&format!("starting the hosts {hosts} and the switch between them"))?;
     let mut lab = shop::lab(&example)?;
-    show.step("probing every pair × port × family without any policy")?;
+    log.step("probing every pair × port × family without any policy")?;
     let mut before = shop::before(&example);
     before.probe(&lab)?;
     println!("\n{before}");
     before.verify().context("a closed port proves nothing unless it was open before")?;
 
-    show.step("starting the platform on its embedded SQLite")?;
+    log.step("starting the platform on its embedded SQLite")?;
     let local = format!("https://127.0.0.1:{}", args.port);
     let platform = Platform::start(&mut lab, &password()?, &[local])?;
     let shop = Shop { lab, platform, example };
-    show.step("making an enforcement key; a first run of ctspark registers each host")?;
+    log.step("making an enforcement key; a first run of ctspark registers each host")?;
     shop.register()?;
-    show.step(&format!("tagging the assets and applying {}", shop.example.shown_directory()))?;
+    log.step(&format!("tagging the assets and applying {}", shop.example.shown_directory()))?;
     shop.commit()?;
-    show.step("running ctspark on every host")?;
+    log.step("running ctspark on every host")?;
     let revision = shop.enforce()?;
     shop.check_kernels()?;
     println!("   revision {revision} is in force everywhere; nft lists it in every kernel");
 
-    show.step("probing again")?;
+    log.step("probing again")?;
     let mut after = shop::after(&shop.example, &shop.oracle()?);
     after.probe(&shop.lab)?;
     println!("\n{after}");
@@ -120,11 +120,11 @@ fn password() -> Result<String> {
 }
 
 /// Says what is going on and how long it took since the beginning.
-struct Show {
+struct ProgressLog {
     begin: Instant,
 }
 
-impl Show {
+impl ProgressLog {
     fn begin() -> Self {
         Self { begin: Instant::now() }
     }

@@ -17,11 +17,11 @@ const CLOSED: u16 = 9999;
 /// Names the file that says by how much the agent's clock is wrong.
 const CLOCK: &str = "/etc/xshield/clock";
 
-struct Story {
+struct Scenario {
     shop: Shop,
 }
 
-impl Story {
+impl Scenario {
     /// The shop with db registered for an agent.
     fn begin() -> Result<Self> {
         let shop = Shop::start()?;
@@ -121,39 +121,39 @@ fn passes(time: Duration) -> Result<()> {
 #[test]
 fn an_upload_goes_on_where_kills_and_cuts_left_it() -> Result<()> {
     in_lab("an_upload_goes_on_where_kills_and_cuts_left_it", || {
-        let mut story = Story::begin()?;
-        story.shop.lab.add_host("proxy", 50)?;
+        let mut scenario = Scenario::begin()?;
+        scenario.shop.lab.add_host("proxy", 50)?;
         let pieces = ("XSHIELD_UPLOAD_PIECE", "200");
         let killed = [pieces, ("XSHIELD_KILL_AT", Step::UploadedPiece.name())];
-        let mut agent = story.start_with(&killed)?;
-        story.is_reached()?;
-        let command = story.give("diagnostics", &[])?;
+        let mut agent = scenario.start_with(&killed)?;
+        scenario.is_reached()?;
+        let command = scenario.give("diagnostics", &[])?;
         has_died(&mut agent)?;
         drop(agent);
-        let archive = story.archive_here(&command)?.context("the archive waits")?;
+        let archive = scenario.archive_here(&command)?.context("the archive waits")?;
         for pieces in 1..=3_u64 {
-            let [upload] = &story.uploads()?[..] else { anyhow::bail!("one upload") };
+            let [upload] = &scenario.uploads()?[..] else { anyhow::bail!("one upload") };
             ensure!(upload["complete"] == false && upload["received"] == 200 * pieces, "{upload}");
-            ensure!(story.archive_here(&command)?.as_ref() == Some(&archive), "it has changed");
-            let mut agent = story.start_with(&killed)?;
+            ensure!(scenario.archive_here(&command)?.as_ref() == Some(&archive), "it has changed");
+            let mut agent = scenario.start_with(&killed)?;
             has_died(&mut agent)?;
         }
 
         // No connection lives for long now.
-        story.db()?.run("ip", ["route", "add", "blackhole", "10.77.0.1/32"])?;
-        let (lab, cut) = (&story.shop.lab, Behaviour::Cut { after: 4_000 });
+        scenario.db()?.run("ip", ["route", "add", "blackhole", "10.77.0.1/32"])?;
+        let (lab, cut) = (&scenario.shop.lab, Behaviour::Cut { after: 4_000 });
         let proxy = Proxy::start(lab.host("proxy")?, lab.programs(), 3001, cut, None)?;
         let list = "--proxy=http://10.77.0.50:3001";
-        story.db()?.run(lab.programs().agent()?, ["updateProxy", list, "--skipRestart"])?;
-        let _agent = story.start_with(&[("XSHIELD_UPLOAD_PIECE", "60")])?;
-        story.ends_as(&command, HOST, &["done"])?;
+        scenario.db()?.run(lab.programs().agent()?, ["updateProxy", list, "--skipRestart"])?;
+        let _agent = scenario.start_with(&[("XSHIELD_UPLOAD_PIECE", "60")])?;
+        scenario.ends_as(&command, HOST, &["done"])?;
         ensure!(proxy.requests()?.len() > 3, "{:?}", proxy.requests()?);
-        let [upload] = &story.uploads()?[..] else { anyhow::bail!("one upload") };
+        let [upload] = &scenario.uploads()?[..] else { anyhow::bail!("one upload") };
         ensure!(upload["complete"] == true, "{upload}");
-        let summary = story.unpacked(HOST, "summary.txt")?;
+        let summary = scenario.unpacked(HOST, "summary.txt")?;
         ensure!(summary.contains("ctagent"), "{summary}");
         wait::until("the archive is forgotten", SOON, || {
-            Ok(story.archive_here(&command)?.is_none().then_some(()))
+            Ok(scenario.archive_here(&command)?.is_none().then_some(()))
         })
     })
 }
@@ -161,15 +161,15 @@ fn an_upload_goes_on_where_kills_and_cuts_left_it() -> Result<()> {
 #[test]
 fn diagnostics_whose_end_was_written_down_before_a_kill_are_told_once() -> Result<()> {
     in_lab("diagnostics_whose_end_was_written_down_before_a_kill_are_told_once", || {
-        let story = Story::begin()?;
-        let mut agent = story.start_with(&[("XSHIELD_KILL_AT", Step::Diagnosed.name())])?;
-        story.is_reached()?;
-        let command = story.give("diagnostics", &[])?;
+        let scenario = Scenario::begin()?;
+        let mut agent = scenario.start_with(&[("XSHIELD_KILL_AT", Step::Diagnosed.name())])?;
+        scenario.is_reached()?;
+        let command = scenario.give("diagnostics", &[])?;
         has_died(&mut agent)?;
         drop(agent);
-        let _agent = story.start_with(&[])?;
-        story.ends_as(&command, HOST, &["done"])?;
-        let uploads = story.uploads()?;
+        let _agent = scenario.start_with(&[])?;
+        scenario.ends_as(&command, HOST, &["done"])?;
+        let uploads = scenario.uploads()?;
         ensure!(uploads.len() == 1 && uploads[0]["complete"] == true, "{uploads:?}");
         Ok(())
     })
@@ -178,29 +178,29 @@ fn diagnostics_whose_end_was_written_down_before_a_kill_are_told_once() -> Resul
 #[test]
 fn what_expired_while_the_host_was_away_is_not_carried_out_later() -> Result<()> {
     in_lab("what_expired_while_the_host_was_away_is_not_carried_out_later", || {
-        let story = Story::begin()?;
+        let scenario = Scenario::begin()?;
         // Heard in time, and not done before the host is gone.
         let mut agent =
-            story.start_with(&[("XSHIELD_KILL_AT", Step::CollectedDiagnostics.name())])?;
-        story.is_reached()?;
-        let heard = story.give("diagnostics", &["--expires", "5s"])?;
+            scenario.start_with(&[("XSHIELD_KILL_AT", Step::CollectedDiagnostics.name())])?;
+        scenario.is_reached()?;
+        let heard = scenario.give("diagnostics", &["--expires", "5s"])?;
         has_died(&mut agent)?;
         drop(agent);
-        ensure!(story.archive_here(&heard)?.is_some(), "it was not heard in time");
+        ensure!(scenario.archive_here(&heard)?.is_some(), "it was not heard in time");
         // Given while the host is away.
-        let unheard = story.give("debug-on", &["--expires", "3s"])?;
+        let unheard = scenario.give("debug-on", &["--expires", "3s"])?;
         passes(Duration::from_secs(6))?;
 
-        let _agent = story.start_with(&[])?;
-        story.is_reached()?;
-        story.ends_as(&heard, HOST, &["failed", "expired"])?;
-        story.ends_as(&unheard, HOST, &["expired"])?;
+        let _agent = scenario.start_with(&[])?;
+        scenario.is_reached()?;
+        scenario.ends_as(&heard, HOST, &["failed", "expired"])?;
+        scenario.ends_as(&unheard, HOST, &["expired"])?;
         // One that is in time shows that commands are heard.
-        let later = story.give("run-now", &[])?;
-        story.ends_as(&later, HOST, &["done"])?;
-        ensure!(story.uploads()?.is_empty(), "{:?}", story.uploads()?);
-        ensure!(story.archive_here(&heard)?.is_none(), "the archive still waits");
-        let events = story.agent_events()?;
+        let later = scenario.give("run-now", &[])?;
+        scenario.ends_as(&later, HOST, &["done"])?;
+        ensure!(scenario.uploads()?.is_empty(), "{:?}", scenario.uploads()?);
+        ensure!(scenario.archive_here(&heard)?.is_none(), "the archive still waits");
+        let events = scenario.agent_events()?;
         ensure!(!events.contains("diagnostics-collected"), "{events}");
         ensure!(!events.contains("debug-logging"), "{events}");
         Ok(())
@@ -212,22 +212,22 @@ fn spark_hands_diagnostics_over_in_its_next_run() -> Result<()> {
     in_lab("spark_hands_diagnostics_over_in_its_next_run", || {
         let shop = Shop::start()?;
         shop.register()?;
-        let story = Story { shop };
+        let scenario = Scenario { shop };
         let both = ["--asset", "web", "--expires", "10m"];
-        let command = story.give("diagnostics", &both)?;
-        ensure!(story.state_of(&command, "web")? == "waiting", "nobody has run");
-        let run = spark::run(&story.shop.lab, story.shop.lab.host("web")?)?;
+        let command = scenario.give("diagnostics", &both)?;
+        ensure!(scenario.state_of(&command, "web")? == "waiting", "nobody has run");
+        let run = spark::run(&scenario.shop.lab, scenario.shop.lab.host("web")?)?;
         ensure!(run.exit.success(), "{run:?}");
-        ensure!(story.state_of(&command, "web")? == "done", "web has run");
-        ensure!(story.state_of(&command, HOST)? == "waiting", "db has not run");
-        let summary = story.unpacked("web", "summary.txt")?;
+        ensure!(scenario.state_of(&command, "web")? == "done", "web has run");
+        ensure!(scenario.state_of(&command, HOST)? == "waiting", "db has not run");
+        let summary = scenario.unpacked("web", "summary.txt")?;
         ensure!(summary.contains("ctspark") && summary.contains("reached "), "{summary}");
 
-        spark::run(&story.shop.lab, story.db()?)?;
-        spark::run(&story.shop.lab, story.db()?)?;
-        spark::run(&story.shop.lab, story.shop.lab.host("web")?)?;
-        ensure!(story.state_of(&command, HOST)? == "done", "db has run");
-        let uploads = story.uploads()?;
+        spark::run(&scenario.shop.lab, scenario.db()?)?;
+        spark::run(&scenario.shop.lab, scenario.db()?)?;
+        spark::run(&scenario.shop.lab, scenario.shop.lab.host("web")?)?;
+        ensure!(scenario.state_of(&command, HOST)? == "done", "db has run");
+        let uploads = scenario.uploads()?;
         ensure!(uploads.len() == 2, "each once: {uploads:?}");
         ensure!(uploads.iter().all(|upload| upload["complete"] == true), "{uploads:?}");
         Ok(())
@@ -235,62 +235,60 @@ fn spark_hands_diagnostics_over_in_its_next_run() -> Result<()> {
 }
 
 /// The flow counts of the denied packets from attacker.
-fn counted(story: &Story) -> Result<u64> {
+fn counted(scenario: &Scenario) -> Result<u64> {
     let port = CLOSED.to_string();
     let list = ["events", "--asset", HOST, "--kind", "denied", "--port", &port];
-    let events = story.shop.platform.json(&story.shop.lab, &list)?;
+    let events = scenario.shop.platform.json(&scenario.shop.lab, &list)?;
     let items = events["items"].as_array().or(events.as_array()).context("a list of events")?;
     Ok(items.iter().filter_map(|event| event["packets"].as_u64()).sum())
 }
 
-fn knock(story: &Story) -> Result<u64> {
-    let to = story.db()?.v4();
+fn connect(scenario: &Scenario) -> Result<u64> {
+    let to = scenario.db()?.v4();
     let script = format!("for i in 1 2 3 4 5; do echo x > /dev/udp/{to}/{CLOSED}; done");
-    story.shop.lab.host("attacker")?.run("bash", ["-c", &script])?;
+    scenario.shop.lab.host("attacker")?.run("bash", ["-c", &script])?;
     Ok(5)
 }
 
 #[test]
 fn a_clock_that_jumps_delays_what_is_told_and_nothing_else() -> Result<()> {
     in_lab("a_clock_that_jumps_delays_what_is_told_and_nothing_else", || {
-        let story = Story::begin()?;
-        let clock = story.db()?.file(CLOCK);
+        let scenario = Scenario::begin()?;
+        let clock = scenario.db()?.file(CLOCK);
         let set = |seconds: i64| std::fs::write(&clock, seconds.to_string());
-        let agent = story.start_with(&[("XSHIELD_CLOCK", CLOCK)])?;
-        story.is_reached()?;
-        let tags = story.shop.example.hosts.iter().find(|host| host.name == HOST);
+        let agent = scenario.start_with(&[("XSHIELD_CLOCK", CLOCK)])?;
+        scenario.is_reached()?;
+        let tags = scenario.shop.example.hosts.iter().find(|host| host.name == HOST);
         let tags = tags.map(|host| &host.tags);
-        story.shop.platform.tag(&story.shop.lab, HOST, tags.into_iter().flatten())?;
-        story.shop.commit_edited(str::to_owned)?;
+        scenario.shop.platform.tag(&scenario.shop.lab, HOST, tags.into_iter().flatten())?;
+        scenario.shop.commit_edited(str::to_owned)?;
         wait::until("db enforces", SOON, || {
-            Ok(agent::revision(&story.shop.lab, story.db()?)?.is_some().then_some(()))
+            Ok(agent::revision(&scenario.shop.lab, scenario.db()?)?.is_some().then_some(()))
         })?;
-        let mut sent = knock(&story)?;
+        let mut sent = connect(&scenario)?;
         for jump in [2 * 86_400, -2 * 86_400] {
             set(jump)?;
             wait::until("the platform refuses the wrong time", SOON, || {
-                let outcome = story.last_outcome()?;
+                let outcome = scenario.last_outcome()?;
                 Ok((outcome["status"] == "refused").then_some(()))
             })?;
-            let said = story.last_outcome()?.to_string();
+            let said = scenario.last_outcome()?.to_string();
             ensure!(said.contains("clock"), "{said}");
-            ensure!(story.last_outcome()?["in_force"]["revision"] == 1, "the policy is gone");
-            sent += knock(&story)?;
-            let before = agent::status(&story.shop.lab, story.db()?)?["last_cycle"].clone();
+            ensure!(scenario.last_outcome()?["in_force"]["revision"] == 1, "the policy is gone");
+            sent += connect(&scenario)?;
+            let before = agent::status(&scenario.shop.lab, scenario.db()?)?["last_cycle"].clone();
             wait::until("cycles go on", SOON, || {
-                let now = agent::status(&story.shop.lab, story.db()?)?["last_cycle"].clone();
+                let now = agent::status(&scenario.shop.lab, scenario.db()?)?["last_cycle"].clone();
                 Ok((now != before).then_some(()))
             })?;
             set(0)?;
-            story.is_reached()?;
+            scenario.is_reached()?;
         }
-        sent += knock(&story)?;
-        wait::until(
-            "everything is counted",
-            SOON,
-            || Ok((counted(&story)? >= sent).then_some(())),
-        )?;
-        ensure!(counted(&story)? == sent, "{} of {sent}", counted(&story)?);
+        sent += connect(&scenario)?;
+        wait::until("everything is counted", SOON, || {
+            Ok((counted(&scenario)? >= sent).then_some(()))
+        })?;
+        ensure!(counted(&scenario)? == sent, "{} of {sent}", counted(&scenario)?);
         ensure!(!agent.output()?.contains("panicked"), "{}", agent.output()?);
         Ok(())
     })
@@ -299,9 +297,9 @@ fn a_clock_that_jumps_delays_what_is_told_and_nothing_else() -> Result<()> {
 #[test]
 fn a_host_whose_asset_was_deleted_tells_the_new_one_everything() -> Result<()> {
     in_lab("a_host_whose_asset_was_deleted_tells_the_new_one_everything", || {
-        let story = Story::begin()?;
-        let _agent = story.start_with(&[])?;
-        let (lab, platform) = (&story.shop.lab, &story.shop.platform);
+        let scenario = Scenario::begin()?;
+        let _agent = scenario.start_with(&[])?;
+        let (lab, platform) = (&scenario.shop.lab, &scenario.shop.platform);
         let id = || -> Result<Option<String>> {
             // There is none for a moment.
             let shown = platform.json(lab, &["asset", "show", HOST]).unwrap_or_default();
@@ -327,15 +325,15 @@ fn a_host_whose_asset_was_deleted_tells_the_new_one_everything() -> Result<()> {
 #[test]
 fn registering_anew_says_when_the_key_does_not_hold() -> Result<()> {
     in_lab("registering_anew_says_when_the_key_does_not_hold", || {
-        let story = Story::begin()?;
-        let (lab, platform) = (&story.shop.lab, &story.shop.platform);
-        let agent = story.start_with(&[])?;
-        story.is_reached()?;
+        let scenario = Scenario::begin()?;
+        let (lab, platform) = (&scenario.shop.lab, &scenario.shop.platform);
+        let agent = scenario.start_with(&[])?;
+        scenario.is_reached()?;
         drop(agent);
         let register = || -> Result<()> {
             let key = platform.deployment_key(lab)?;
             let domain = platform.address().to_string();
-            agent::register_by_key(lab, story.db()?, &domain, &key, &[], &[])
+            agent::register_by_key(lab, scenario.db()?, &domain, &key, &[], &[])
         };
         register()?;
 
@@ -343,11 +341,14 @@ fn registering_anew_says_when_the_key_does_not_hold() -> Result<()> {
         for key in keys["items"].as_array().context("a list of keys")? {
             platform.cli(lab, &["key", "revoke", key["id"].as_str().context("an id")?])?;
         }
-        let before = std::fs::read(story.db()?.file(agent::CONFIG))?;
+        let before = std::fs::read(scenario.db()?.file(agent::CONFIG))?;
         let again = ["register", "--domain", &platform.address().to_string()];
-        let refused = story.db()?.run(lab.programs().agent()?, again).unwrap_err();
+        let refused = scenario.db()?.run(lab.programs().agent()?, again).unwrap_err();
         ensure!(format!("{refused:#}").contains("does not take this key"), "{refused:#}");
-        ensure!(std::fs::read(story.db()?.file(agent::CONFIG))? == before, "the file is as it was");
+        ensure!(
+            std::fs::read(scenario.db()?.file(agent::CONFIG))? == before,
+            "the file is as it was"
+        );
         register()
     })
 }

@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use xshield_lab::external_host::{self, Feed, V4, reach};
 use xshield_lab::kernel::Kernel;
 use xshield_lab::privilege::in_lab;
 use xshield_lab::probe::ProbeResult;
 use xshield_lab::shop::Shop;
-use xshield_lab::stranger::{self, Feed, V4, reach};
 use xshield_lab::{Running, agent, wait};
 
 /// Far shorter than a heartbeat: within it, only what is told as it happens arrives.
@@ -19,25 +19,25 @@ const RARE_HEARTBEAT: &str = "heartbeat-seconds: 3600";
 const CLOSED: u16 = 9009;
 
 /// A shop in which one host runs an agent.
-struct Scene {
+struct Scenario {
     shop: Shop,
     host: &'static str,
 }
 
-impl Scene {
+impl Scenario {
     /// With lines for the agent's configuration. Nothing is enforced yet.
     fn set(host: &'static str, more: &str) -> Result<(Self, Running)> {
         let mut shop = Shop::start()?;
-        stranger::add(&mut shop.lab)?;
+        external_host::add(&mut shop.lab)?;
         // The others are assets as well, so that they have tags: Spark registers them, and rests.
         shop.register()?;
         let configuration = shop.platform.host_configuration(&shop.lab)?;
         let there = shop.lab.host(host)?;
         agent::register(&shop.lab, there, &configuration, &format!("{RARE_HEARTBEAT}\n{more}"))?;
         let running = agent::start(&shop.lab, there)?;
-        let scene = Self { shop, host };
-        scene.count_arrivals()?;
-        Ok((scene, running))
+        let scenario = Self { shop, host };
+        scenario.count_arrivals()?;
+        Ok((scenario, running))
     }
 
     /// Commits the shop's policy and waits until the agent enforces it.
@@ -167,21 +167,21 @@ fn packets<'a>(events: impl Iterator<Item = &'a Value>) -> u64 {
 #[test]
 fn a_denial_is_seen_at_once_with_its_process_and_counted_once() -> Result<()> {
     in_lab("a_denial_is_seen_at_once_with_its_process_and_counted_once", || {
-        let (scene, mut running) = Scene::set("db", "")?;
-        let lab = &scene.shop.lab;
+        let (scenario, mut running) = Scenario::set("db", "")?;
+        let lab = &scenario.shop.lab;
         ensure!(
             reach(lab, "attacker", "db", 5432)? == [ProbeResult::Passed; 2],
             "without a policy"
         );
-        scene.enforce()?;
-        scene.listens()?;
+        scenario.enforce()?;
+        scenario.listens()?;
         ensure!(
             reach(lab, "attacker", "db", 5432)? == [ProbeResult::Dropped; 2],
             "with the policy"
         );
         let attacker = lab.host("attacker")?.v4().to_string();
         let event = wait::until("the denial is seen", SOON, || {
-            let live = scene.live()?;
+            let live = scenario.live()?;
             let of = |event: &&Value| event["port"] == 5432 && event["source"] == attacker.as_str();
             Ok(live.iter().find(of).cloned())
         })?;
@@ -189,15 +189,15 @@ fn a_denial_is_seen_at_once_with_its_process_and_counted_once() -> Result<()> {
         ensure!(event["process"] == "postgres" && event["user"] == "root", "{event}");
         ensure!(event["rule"] == "quarantine/known-bad" && event["from"] == "live", "{event}");
 
-        scene.send("attacker", 25)?;
+        scenario.send("attacker", 25)?;
         wait::until("every packet is seen", SOON, || {
-            Ok((scene.shown_and_lost()? == (25, 0)).then_some(()))
+            Ok((scenario.shown_and_lost()? == (25, 0)).then_some(()))
         })?;
         for _ in 0..2 {
-            ensure!(scene.recorded()? == 25, "the recorder's count");
+            ensure!(scenario.recorded()? == 25, "the recorder's count");
         }
-        ensure!(scene.shown_and_lost()? == (25, 0), "nothing was shown twice");
-        let told = scene.status()?["live"]["counts"].clone();
+        ensure!(scenario.shown_and_lost()? == (25, 0), "nothing was shown twice");
+        let told = scenario.status()?["live"]["counts"].clone();
         ensure!(told["lost"] == 0, "{told}");
         running.still_runs()
     })
@@ -206,18 +206,18 @@ fn a_denial_is_seen_at_once_with_its_process_and_counted_once() -> Result<()> {
 #[test]
 fn in_a_flood_what_is_not_shown_is_counted() -> Result<()> {
     in_lab("in_a_flood_what_is_not_shown_is_counted", || {
-        let (scene, mut running) = Scene::set("db", "")?;
-        scene.enforce()?;
-        scene.listens()?;
-        scene.send("attacker", 100_000)?;
-        let arrived = scene.arrived()?;
+        let (scenario, mut running) = Scenario::set("db", "")?;
+        scenario.enforce()?;
+        scenario.listens()?;
+        scenario.send("attacker", 100_000)?;
+        let arrived = scenario.arrived()?;
         ensure!(arrived > 50_000, "{arrived} of 100,000 packets arrived");
-        let told = scene.all_told(arrived)?;
+        let told = scenario.all_told(arrived)?;
         ensure!(told.0 > 0 && told.1 > 0, "{told:?}");
         for _ in 0..2 {
-            ensure!(scene.recorded()? == arrived, "the recorder's count");
+            ensure!(scenario.recorded()? == arrived, "the recorder's count");
         }
-        ensure!(scene.all_told(arrived)?.0 == told.0, "nothing was told twice");
+        ensure!(scenario.all_told(arrived)?.0 == told.0, "nothing was told twice");
         running.still_runs()
     })
 }
@@ -225,25 +225,25 @@ fn in_a_flood_what_is_not_shown_is_counted() -> Result<()> {
 #[test]
 fn a_match_is_alerted_at_once_and_once() -> Result<()> {
     in_lab("a_match_is_alerted_at_once_and_once", || {
-        let (scene, mut running) = Scene::set("web", "")?;
-        let (lab, platform) = (&scene.shop.lab, &scene.shop.platform);
-        scene.enforce()?;
-        scene.listens()?;
+        let (scenario, mut running) = Scenario::set("web", "")?;
+        let (lab, platform) = (&scenario.shop.lab, &scenario.shop.platform);
+        scenario.enforce()?;
+        scenario.listens()?;
         let feed = Feed::add(lab, platform)?;
         ensure!(
-            reach(lab, stranger::NAME, "web", 443)?[0] == ProbeResult::Passed,
+            reach(lab, external_host::NAME, "web", 443)?[0] == ProbeResult::Passed,
             "not listed yet"
         );
         // Nobody takes it; that alerts are made is seen on the platform.
-        scene.cli(&["channel", "syslog", "siem", "--host", "192.0.2.1"])?;
+        scenario.cli(&["channel", "syslog", "siem", "--host", "192.0.2.1"])?;
         let rule = ["alert", "rule", "set", "met", "--when", "any-match", "--channel", "siem"];
-        scene.cli(&[&rule[..], &["--throttle", "0s"]].concat())?;
+        scenario.cli(&[&rule[..], &["--throttle", "0s"]].concat())?;
         feed.list(lab, platform, &[V4.to_string()])?;
         wait::until("the stranger is cut", SOON, || {
-            let cut = reach(lab, stranger::NAME, "web", 443)?[0] == ProbeResult::Dropped;
+            let cut = reach(lab, external_host::NAME, "web", 443)?[0] == ProbeResult::Dropped;
             Ok(cut.then_some(()))
         })?;
-        scene.send(stranger::NAME, 40)?;
+        scenario.send(external_host::NAME, 40)?;
 
         let threats = || -> Result<Vec<Value>> {
             let listed = platform.json(lab, &["threat", "events", "--asset", "web"])?;
@@ -260,9 +260,9 @@ fn a_match_is_alerted_at_once_and_once() -> Result<()> {
         let served = threats()?.into_iter().find(|event| event["port"] == 443);
         let served = served.context("the match at the open port")?;
         ensure!(served["process"] == "nginx" && served["packets"] == 0, "{served}");
-        ensure!(served["feeds"].to_string().contains(stranger::FEED), "{served}");
+        ensure!(served["feeds"].to_string().contains(external_host::FEED), "{served}");
         ensure!(served["rule"] == "web-tier/customers", "{served}");
-        let seen = scene.live()?;
+        let seen = scenario.live()?;
         ensure!(seen.iter().any(|event| event["remote"] == V4.to_string()), "{seen:?}");
 
         // What is counted was seen before it is read, also where it is the first that is ever read.
@@ -271,7 +271,7 @@ fn a_match_is_alerted_at_once_and_once() -> Result<()> {
             Ok((told.elapsed()? > Duration::from_secs(1)).then_some(()))
         })?;
         for _ in 0..2 {
-            scene.recorded()?;
+            scenario.recorded()?;
             let counted = threats()?;
             let at_port = counted.iter().filter(|event| event["port"] == CLOSED);
             ensure!(packets(at_port) == 40, "{counted:?}");
@@ -285,38 +285,38 @@ fn a_match_is_alerted_at_once_and_once() -> Result<()> {
 #[test]
 fn switched_off_no_rule_logs_and_a_killed_agent_goes_on() -> Result<()> {
     in_lab("switched_off_no_rule_logs_and_a_killed_agent_goes_on", || {
-        let (scene, running) = Scene::set("db", "live-group: 77")?;
-        scene.enforce()?;
-        scene.listens()?;
-        scene.send("attacker", 10)?;
+        let (scenario, running) = Scenario::set("db", "live-group: 77")?;
+        scenario.enforce()?;
+        scenario.listens()?;
+        scenario.send("attacker", 10)?;
         wait::until("they are seen", SOON, || {
-            Ok((scene.shown_and_lost()? == (10, 0)).then_some(()))
+            Ok((scenario.shown_and_lost()? == (10, 0)).then_some(()))
         })?;
         // As a crash.
         drop(running);
-        scene.send("attacker", 5)?;
-        let mut running = agent::start(&scene.shop.lab, scene.there()?)?;
-        scene.listens()?;
-        scene.send("attacker", 7)?;
+        scenario.send("attacker", 5)?;
+        let mut running = agent::start(&scenario.shop.lab, scenario.there()?)?;
+        scenario.listens()?;
+        scenario.send("attacker", 7)?;
         wait::until("those that came while it ran are seen", SOON, || {
-            Ok((scene.shown_and_lost()? == (17, 0)).then_some(()))
+            Ok((scenario.shown_and_lost()? == (17, 0)).then_some(()))
         })?;
-        ensure!(scene.recorded()? == 22, "the recorder missed none");
+        ensure!(scenario.recorded()? == 22, "the recorder missed none");
 
-        let list = Kernel::read(scene.there()?)?;
+        let list = Kernel::read(scenario.there()?)?;
         ensure!(list.of_kind("rule").any(|rule| rule.to_string().contains("77")), "its group");
-        scene.cli(&["host-config", "set", "live-events=off"])?;
+        scenario.cli(&["host-config", "set", "live-events=off"])?;
         wait::until("no rule logs to a group", SOON, || {
-            let off = scene.status()?["live"]["standing"]["state"] == "off";
-            Ok((off && !scene.logs_to_a_group()?).then_some(()))
+            let off = scenario.status()?["live"]["standing"]["state"] == "off";
+            Ok((off && !scenario.logs_to_a_group()?).then_some(()))
         })?;
-        let tables = Kernel::read(scene.there()?)?;
+        let tables = Kernel::read(scenario.there()?)?;
         ensure!(tables.in_table("xshield", "counter").count() == 0, "nor counts for it");
-        scene.send("attacker", 3)?;
-        ensure!(scene.recorded()? == 25, "the recorder counts on");
-        ensure!(scene.shown_and_lost()? == (17, 0), "nothing is shown");
-        scene.cli(&["host-config", "set", "live-events=on"])?;
-        scene.listens()?;
+        scenario.send("attacker", 3)?;
+        ensure!(scenario.recorded()? == 25, "the recorder counts on");
+        ensure!(scenario.shown_and_lost()? == (17, 0), "nothing is shown");
+        scenario.cli(&["host-config", "set", "live-events=on"])?;
+        scenario.listens()?;
         running.still_runs()
     })
 }
@@ -324,9 +324,9 @@ fn switched_off_no_rule_logs_and_a_killed_agent_goes_on() -> Result<()> {
 #[test]
 fn another_program_may_hold_the_group() -> Result<()> {
     in_lab("another_program_may_hold_the_group", || {
-        let (scene, running) = Scene::set("db", "")?;
-        scene.enforce()?;
-        scene.listens()?;
+        let (scenario, running) = Scenario::set("db", "")?;
+        scenario.enforce()?;
+        scenario.listens()?;
         ensure!(running.stop()?.success());
         // `NFULNL_CFG_CMD_BIND` of group 7733, as any other program would.
         let script =
@@ -335,28 +335,28 @@ fn another_program_may_hold_the_group() -> Result<()> {
             send(S, pack('LSSLL', 16 + length($m), 4 << 8 | 1, 5, 1, 0) . $m, 0) or die;
             recv(S, my $a, 4096, 0); print unpack('l', substr($a, 16)) ? 'refused' : 'held';
             sleep 600;";
-        let mut command = scene.there()?.command("perl");
+        let mut command = scenario.there()?.command("perl");
         command.args(["-e", script]);
-        let holder = scene.there()?.spawn("holder", command)?;
+        let holder = scenario.there()?.spawn("holder", command)?;
         wait::until("the group is held", SOON, || {
             Ok((holder.output()?.contains("held")).then_some(()))
         })?;
-        let mut running = agent::start(&scene.shop.lab, scene.there()?)?;
+        let mut running = agent::start(&scenario.shop.lab, scenario.there()?)?;
         let reason = wait::until("the agent says so", SOON, || {
-            let standing = scene.status()?["live"]["standing"].clone();
+            let standing = scenario.status()?["live"]["standing"].clone();
             Ok((standing["state"] == "failed").then(|| standing["reason"].to_string()))
         })?;
         ensure!(reason.contains("another program holds it"), "{reason}");
         wait::until("the other program is handed nothing", SOON, || {
-            Ok((!scene.logs_to_a_group()?).then_some(()))
+            Ok((!scenario.logs_to_a_group()?).then_some(()))
         })?;
-        scene.send("attacker", 4)?;
-        ensure!(scene.recorded()? == 4, "enforced and counted all the same");
+        scenario.send("attacker", 4)?;
+        ensure!(scenario.recorded()? == 4, "enforced and counted all the same");
         drop(holder);
         // Tried again once a minute, and at once when the configuration is read again.
-        let pid = scene.status()?["pid"].to_string();
-        scene.there()?.run("kill", ["-HUP", &pid])?;
-        scene.listens()?;
+        let pid = scenario.status()?["pid"].to_string();
+        scenario.there()?.run("kill", ["-HUP", &pid])?;
+        scenario.listens()?;
         running.still_runs()
     })
 }
@@ -364,41 +364,41 @@ fn another_program_may_hold_the_group() -> Result<()> {
 #[test]
 fn what_the_platform_could_not_be_shown_is_told_when_it_is_back() -> Result<()> {
     in_lab("what_the_platform_could_not_be_shown_is_told_when_it_is_back", || {
-        let (mut scene, mut running) = Scene::set("db", "")?;
-        scene.enforce()?;
-        scene.listens()?;
-        scene.send("attacker", 10)?;
+        let (mut scenario, mut running) = Scenario::set("db", "")?;
+        scenario.enforce()?;
+        scenario.listens()?;
+        scenario.send("attacker", 10)?;
         wait::until("they are seen", SOON, || {
-            Ok((scene.shown_and_lost()? == (10, 0)).then_some(()))
+            Ok((scenario.shown_and_lost()? == (10, 0)).then_some(()))
         })?;
-        let given_up = |scene: &Scene, least: u64| {
+        let given_up = |scenario: &Scenario, least: u64| {
             wait::until("the agent gives up showing them", SOON, || {
-                let lost = scene.status()?["live"]["counts"]["lost"].as_u64();
+                let lost = scenario.status()?["live"]["counts"]["lost"].as_u64();
                 Ok((lost >= Some(least)).then_some(()))
             })
         };
 
-        scene.shop.platform.stop()?;
-        scene.send("attacker", 30)?;
-        given_up(&scene, 30)?;
-        let Shop { lab, platform, .. } = &mut scene.shop;
+        scenario.shop.platform.stop()?;
+        scenario.send("attacker", 30)?;
+        given_up(&scenario, 30)?;
+        let Shop { lab, platform, .. } = &mut scenario.shop;
         platform.resume(lab)?;
-        let (shown, lost) = scene.all_told(40)?;
+        let (shown, lost) = scenario.all_told(40)?;
         ensure!(shown == 10 && lost >= 30, "{shown} shown, {lost} lost");
 
         // It takes what was sent, and does not say so in time.
-        let serves = scene.shop.lab.host(xshield_lab::platform::HOST)?;
+        let serves = scenario.shop.lab.host(xshield_lab::platform::HOST)?;
         let pid = serves.run("pidof", ["xshield"])?;
         serves.run("kill", ["-STOP", pid.trim()])?;
-        scene.send("attacker", 20)?;
-        let paused = given_up(&scene, 50);
+        scenario.send("attacker", 20)?;
+        let paused = given_up(&scenario, 50);
         serves.run("kill", ["-CONT", pid.trim()])?;
         paused?;
-        scene.all_told(60)?;
+        scenario.all_told(60)?;
         for _ in 0..2 {
-            ensure!(scene.recorded()? == 60, "the recorder's count");
+            ensure!(scenario.recorded()? == 60, "the recorder's count");
         }
-        scene.all_told(60)?;
+        scenario.all_told(60)?;
         running.still_runs()
     })
 }
@@ -406,11 +406,11 @@ fn what_the_platform_could_not_be_shown_is_told_when_it_is_back() -> Result<()> 
 #[test]
 fn who_opens_a_flow_is_named_and_what_would_be_denied_is_seen() -> Result<()> {
     in_lab("who_opens_a_flow_is_named_and_what_would_be_denied_is_seen", || {
-        let (scene, mut running) = Scene::set("web", "")?;
-        let lab = &scene.shop.lab;
+        let (scenario, mut running) = Scenario::set("web", "")?;
+        let lab = &scenario.shop.lab;
         ensure!(reach(lab, "web", "db", 5432)? == [ProbeResult::Passed; 2], "without a policy");
-        scene.enforce()?;
-        scene.listens()?;
+        scenario.enforce()?;
+        scenario.listens()?;
         let db = lab.host("db")?.v4().to_string();
         let open = format!(
             "use IO::Socket::INET; IO::Socket::INET->new(PeerAddr => '{db}', PeerPort => 5432,
@@ -419,20 +419,20 @@ fn who_opens_a_flow_is_named_and_what_would_be_denied_is_seen() -> Result<()> {
         let seen = |kind: &str| {
             wait::until("the flow is seen", SOON, || {
                 let of = |event: &&Value| event["kind"] == kind && event["destination"] == *db;
-                Ok(scene.live()?.iter().find(of).cloned())
+                Ok(scenario.live()?.iter().find(of).cloned())
             })
         };
         // Nothing answers: it is an attempt that ends by itself.
-        let _ = scene.there()?.command("perl").args(["-e", &open]).status()?;
+        let _ = scenario.there()?.command("perl").args(["-e", &open]).status()?;
         let event = seen("denied")?;
         ensure!(event["direction"] == "outbound" && event["process"] == "perl", "{event}");
         ensure!(event["user"] == "root" && event["port"] == 5432, "{event}");
 
-        scene.shop.commit_edited(|text| text.replace("mode: enforce", "mode: test"))?;
+        scenario.shop.commit_edited(|text| text.replace("mode: enforce", "mode: test"))?;
         wait::until("nothing is denied any more", SOON, || {
             Ok((reach(lab, "attacker", "web", 9999)?[0] == ProbeResult::Refused).then_some(()))
         })?;
-        let _ = scene.there()?.command("perl").args(["-e", &open]).status()?;
+        let _ = scenario.there()?.command("perl").args(["-e", &open]).status()?;
         let event = seen("would-deny")?;
         ensure!(event["direction"] == "outbound" && event["port"] == 5432, "{event}");
         running.still_runs()

@@ -27,28 +27,28 @@ const CLOSED: u16 = 9999;
 /// Short, so that what is counted is delivered soon.
 const HEARTBEAT: [(&str, &str); 1] = [("heartbeat-seconds", "3")];
 
-struct Story {
+struct Scenario {
     shop: Shop,
     agent: Option<Running>,
     sent: u64,
 }
 
-impl Story {
+impl Scenario {
     /// The shop with a host for proxies; db can't reach the platform by itself.
     fn begin() -> Result<Self> {
-        let story = Self::unregistered()?;
-        let lab = &story.shop.lab;
-        let configuration = story.shop.platform.host_configuration(lab)?;
-        agent::register(lab, story.db()?, &configuration, "heartbeat-seconds: 3")?;
-        Ok(story)
+        let scenario = Self::unregistered()?;
+        let lab = &scenario.shop.lab;
+        let configuration = scenario.shop.platform.host_configuration(lab)?;
+        agent::register(lab, scenario.db()?, &configuration, "heartbeat-seconds: 3")?;
+        Ok(scenario)
     }
 
-    /// As [`Story::begin`], but for db, which knows no platform yet.
+    /// As [`Scenario::begin`], but for db, which knows no platform yet.
     fn unregistered() -> Result<Self> {
         let mut shop = Shop::start()?;
         shop.lab.add_host(PROXIES.0, PROXIES.1)?;
-        let story = Self { shop, agent: None, sent: 0 };
-        let attacker = story.host("attacker")?;
+        let scenario = Self { shop, agent: None, sent: 0 };
+        let attacker = scenario.host("attacker")?;
         let count = format!(
             "table inet count {{
                 counter closed {{ }}
@@ -59,8 +59,8 @@ impl Story {
             }}"
         );
         attacker.run("nft", [&count])?;
-        story.block_direct_way()?;
-        Ok(story)
+        scenario.block_direct_way()?;
+        Ok(scenario)
     }
 
     /// With the domain and the deployment key alone, through one proxy.
@@ -264,51 +264,51 @@ fn proxies_die_one_after_the_other_and_nothing_is_lost() -> Result<()> {
             eprintln!("SKIPPED: squid gives up root's rights, which takes a real root");
             return Ok(());
         }
-        let mut story = Story::unregistered()?;
-        let squid = story.start_proxy(Kind::Squid)?;
-        let tiny = story.start_proxy(Kind::Tinyproxy)?;
+        let mut scenario = Scenario::unregistered()?;
+        let squid = scenario.start_proxy(Kind::Squid)?;
+        let tiny = scenario.start_proxy(Kind::Tinyproxy)?;
         // Known to the first only; the second is added while the agent runs.
-        story.register_through(&address(SQUID))?;
+        scenario.register_through(&address(SQUID))?;
         ensure!(squid.passed()?.len() == 2, "{}", squid.everything()?);
-        story.start_agent()?;
-        story.reaches_by(&through(SQUID))?;
+        scenario.start_agent()?;
+        scenario.reaches_by(&through(SQUID))?;
         let both = [SQUID, TINY].map(address).join(",");
-        story.update_config(&both, "spark,spark", &format!("{PASSWORD},{PASSWORD}"))?;
-        story.shop.platform.tag(&story.shop.lab, HOST, &tags(&story.shop)?)?;
-        story.only_open(5432)?;
-        story.knock(7)?;
-        story.reaches_by(&through(SQUID))?;
+        scenario.update_config(&both, "spark,spark", &format!("{PASSWORD},{PASSWORD}"))?;
+        scenario.shop.platform.tag(&scenario.shop.lab, HOST, &tags(&scenario.shop)?)?;
+        scenario.only_open(5432)?;
+        scenario.knock(7)?;
+        scenario.reaches_by(&through(SQUID))?;
         ensure!(tiny.passed()?.is_empty(), "{}", tiny.everything()?);
 
         drop(squid);
-        story.knock(3)?;
-        story.reaches_by(&through(TINY))?;
-        story.only_open(22)?;
-        story.knock(5)?;
-        let squid = story.start_proxy(Kind::Squid)?;
-        story.stays_with(&through(TINY), 3)?;
+        scenario.knock(3)?;
+        scenario.reaches_by(&through(TINY))?;
+        scenario.only_open(22)?;
+        scenario.knock(5)?;
+        let squid = scenario.start_proxy(Kind::Squid)?;
+        scenario.stays_with(&through(TINY), 3)?;
         ensure!(squid.passed()?.is_empty(), "{}", squid.everything()?);
 
         drop((squid, tiny));
-        story.knock(4)?;
-        story.open_direct_way()?;
-        story.reaches_by("direct")?;
-        story.only_open(5432)?;
-        let squid = story.start_proxy(Kind::Squid)?;
-        story.knock(6)?;
-        story.stays_with("direct", 3)?;
+        scenario.knock(4)?;
+        scenario.open_direct_way()?;
+        scenario.reaches_by("direct")?;
+        scenario.only_open(5432)?;
+        let squid = scenario.start_proxy(Kind::Squid)?;
+        scenario.knock(6)?;
+        scenario.stays_with("direct", 3)?;
         ensure!(squid.passed()?.is_empty(), "{}", squid.everything()?);
-        story.keeps_secrets()?;
-        story.each_counted_once()
+        scenario.keeps_secrets()?;
+        scenario.each_counted_once()
     })
 }
 
 #[test]
 fn a_proxy_that_refuses_or_cuts_is_passed_over() -> Result<()> {
     in_lab("a_proxy_that_refuses_or_cuts_is_passed_over", || {
-        let mut story = Story::begin()?;
-        let proxies = story.host(PROXIES.0)?;
-        let programs = story.shop.lab.programs();
+        let mut scenario = Scenario::begin()?;
+        let proxies = scenario.host(PROXIES.0)?;
+        let programs = scenario.shop.lab.programs();
         let start = |port, behaviour| Proxy::start(proxies, programs, port, behaviour, None);
         // In the middle of the handshake, and in the middle of what comes after it.
         let ways = [
@@ -320,75 +320,75 @@ fn a_proxy_that_refuses_or_cuts_is_passed_over() -> Result<()> {
         let running: Vec<Proxy> =
             ways.iter().map(|&(port, way)| start(port, way)).collect::<Result<_>>()?;
         let list = ways.map(|(port, _)| address(port)).join(",");
-        story.update_config(&list, "", "")?;
-        story.start_agent()?;
-        story.reaches_by(&through(3004))?;
+        scenario.update_config(&list, "", "")?;
+        scenario.start_agent()?;
+        scenario.reaches_by(&through(3004))?;
         for proxy in &running {
             ensure!(!proxy.requests()?.is_empty(), "{proxy:?} was never asked");
         }
-        story.shop.platform.tag(&story.shop.lab, HOST, &tags(&story.shop)?)?;
-        story.only_open(5432)?;
-        story.knock(5)?;
-        story.each_counted_once()
+        scenario.shop.platform.tag(&scenario.shop.lab, HOST, &tags(&scenario.shop)?)?;
+        scenario.only_open(5432)?;
+        scenario.knock(5)?;
+        scenario.each_counted_once()
     })
 }
 
 #[test]
 fn answers_cut_in_their_middle_repeat_no_report() -> Result<()> {
     in_lab("answers_cut_in_their_middle_repeat_no_report", || {
-        let mut story = Story::begin()?;
-        story.open_direct_way()?;
-        story.start_agent()?;
-        story.reaches_by("direct")?;
-        story.shop.platform.tag(&story.shop.lab, HOST, &tags(&story.shop)?)?;
-        story.only_open(5432)?;
-        story.block_direct_way()?;
+        let mut scenario = Scenario::begin()?;
+        scenario.open_direct_way()?;
+        scenario.start_agent()?;
+        scenario.reaches_by("direct")?;
+        scenario.shop.platform.tag(&scenario.shop.lab, HOST, &tags(&scenario.shop)?)?;
+        scenario.only_open(5432)?;
+        scenario.block_direct_way()?;
         // Each lets a little more of the conversation through than the one before.
         for (port, after) in (3100..).zip((1_000..6_000).step_by(1_000)) {
             let cut = Proxy::start(
-                story.host(PROXIES.0)?,
-                story.shop.lab.programs(),
+                scenario.host(PROXIES.0)?,
+                scenario.shop.lab.programs(),
                 port,
                 Behaviour::Cut { after },
                 None,
             )?;
-            story.knock(2)?;
-            story.update_config(&address(port), "", "")?;
+            scenario.knock(2)?;
+            scenario.update_config(&address(port), "", "")?;
             wait::until("the proxy was asked", SOON, || {
                 Ok((!cut.requests()?.is_empty()).then_some(()))
             })?;
         }
-        story.open_direct_way()?;
-        story.reaches_by("direct")?;
-        story.each_counted_once()
+        scenario.open_direct_way()?;
+        scenario.reaches_by("direct")?;
+        scenario.each_counted_once()
     })
 }
 
 #[test]
 fn what_is_seen_while_the_platform_is_gone_is_told_when_it_is_back() -> Result<()> {
     in_lab("what_is_seen_while_the_platform_is_gone_is_told_when_it_is_back", || {
-        let mut story = Story::begin()?;
-        story.open_direct_way()?;
-        story.start_agent()?;
-        story.reaches_by("direct")?;
-        story.shop.platform.tag(&story.shop.lab, HOST, &tags(&story.shop)?)?;
-        story.only_open(5432)?;
-        story.shop.platform.stop()?;
-        story.knock(8)?;
+        let mut scenario = Scenario::begin()?;
+        scenario.open_direct_way()?;
+        scenario.start_agent()?;
+        scenario.reaches_by("direct")?;
+        scenario.shop.platform.tag(&scenario.shop.lab, HOST, &tags(&scenario.shop)?)?;
+        scenario.only_open(5432)?;
+        scenario.shop.platform.stop()?;
+        scenario.knock(8)?;
         wait::until("the agent knows", SOON, || {
-            let outcome = story.status()?["last_cycle"]["outcome"].clone();
+            let outcome = scenario.status()?["last_cycle"]["outcome"].clone();
             Ok((outcome["status"] == "platform-unreachable").then_some(()))
         })?;
         // An agent that was killed meanwhile finds what it had written down.
-        story.agent = None;
-        story.start_agent()?;
-        story.knock(4)?;
-        ensure!(story.probe(22)? == ProbeResult::Dropped, "the last policy is not in force");
-        ensure!(story.probe(5432)? == ProbeResult::Passed, "the last policy is not in force");
-        story.shop.platform.resume(&story.shop.lab)?;
-        story.reaches_by("direct")?;
-        story.only_open(22)?;
-        story.each_counted_once()
+        scenario.agent = None;
+        scenario.start_agent()?;
+        scenario.knock(4)?;
+        ensure!(scenario.probe(22)? == ProbeResult::Dropped, "the last policy is not in force");
+        ensure!(scenario.probe(5432)? == ProbeResult::Passed, "the last policy is not in force");
+        scenario.shop.platform.resume(&scenario.shop.lab)?;
+        scenario.reaches_by("direct")?;
+        scenario.only_open(22)?;
+        scenario.each_counted_once()
     })
 }
 

@@ -15,12 +15,12 @@ const WHILE_HELD: Duration = Duration::from_secs(40);
 const HOST: &str = "db";
 const PROXIES: (&str, u8) = ("proxy", 50);
 
-struct Story {
+struct Scenario {
     shop: Shop,
     agent: Option<Running>,
 }
 
-impl Story {
+impl Scenario {
     fn begin() -> Result<Self> {
         let mut shop = Shop::start()?;
         shop.lab.add_host(PROXIES.0, PROXIES.1)?;
@@ -90,59 +90,59 @@ fn address(port: u16) -> String {
 #[test]
 fn the_notification_follows_a_changed_list_and_a_proxy_that_died() -> Result<()> {
     in_lab("the_notification_follows_a_changed_list_and_a_proxy_that_died", || {
-        let mut story = Story::begin()?;
-        let (first, second) = (story.proxy(3001, None)?, story.proxy(3002, None)?);
-        story.start_agent(&[&format!("--proxy={}", address(3001))], "3600")?;
-        story.waits_by(&through(3001), SOON)?;
+        let mut scenario = Scenario::begin()?;
+        let (first, second) = (scenario.proxy(3001, None)?, scenario.proxy(3002, None)?);
+        scenario.start_agent(&[&format!("--proxy={}", address(3001))], "3600")?;
+        scenario.waits_by(&through(3001), SOON)?;
 
-        story.update("proxy", &address(3002))?;
-        story.waits_by(&through(3002), WHILE_HELD)?;
+        scenario.update("proxy", &address(3002))?;
+        scenario.waits_by(&through(3002), WHILE_HELD)?;
         let asked = first.requests()?.len();
-        story.hears_news()?;
+        scenario.hears_news()?;
         // One tunnel may do for all: cycle and notification hand it to each other.
         ensure!(!second.requests()?.is_empty(), "nobody came by the second proxy");
         ensure!(first.requests()?.len() == asked, "{:?}", first.requests()?);
 
         // No heartbeat is due for an hour: that the proxy died is noticed by what is held through it.
         drop(second);
-        story.waits_by("direct", WHILE_HELD)?;
-        story.hears_news()
+        scenario.waits_by("direct", WHILE_HELD)?;
+        scenario.hears_news()
     })
 }
 
 #[test]
 fn the_notification_leaves_a_proxy_that_fell_silent() -> Result<()> {
     in_lab("the_notification_leaves_a_proxy_that_fell_silent", || {
-        let mut story = Story::begin()?;
-        let (first, _second) = (story.proxy(3001, None)?, story.proxy(3002, None)?);
+        let mut scenario = Scenario::begin()?;
+        let (first, _second) = (scenario.proxy(3001, None)?, scenario.proxy(3002, None)?);
         let both = format!("--proxy={},{}", address(3001), address(3002));
-        story.start_agent(&[&both], "3")?;
-        story.waits_by(&through(3001), SOON)?;
+        scenario.start_agent(&[&both], "3")?;
+        scenario.waits_by(&through(3001), SOON)?;
         first.pause()?;
-        story.waits_by(&through(3002), WHILE_HELD)
+        scenario.waits_by(&through(3002), WHILE_HELD)
     })
 }
 
 #[test]
 fn a_changed_password_alone_brings_a_proxy_back_into_use() -> Result<()> {
     in_lab("a_changed_password_alone_brings_a_proxy_back_into_use", || {
-        let mut story = Story::begin()?;
+        let mut scenario = Scenario::begin()?;
         // u:right
-        let proxy = story.proxy(3001, Some("Basic dTpyaWdodA=="))?;
+        let proxy = scenario.proxy(3001, Some("Basic dTpyaWdodA=="))?;
         let wrong = [
             &format!("--proxy={}", address(3001)),
             "--proxyUser=u",
             // wrong
             "--proxyPassword=d3Jvbmc=",
         ];
-        story.start_agent(&wrong, "3600")?;
-        story.waits_by("direct", SOON)?;
+        scenario.start_agent(&wrong, "3600")?;
+        scenario.waits_by("direct", SOON)?;
         let refused = proxy.requests()?;
         ensure!(refused.iter().all(|request| request.contains(" | 407 ")), "{refused:?}");
         ensure!(!refused.is_empty(), "the proxy was never asked");
         // right
-        story.update("proxy-password", "cmlnaHQ=")?;
-        story.waits_by(&through(3001), WHILE_HELD)?;
-        story.hears_news()
+        scenario.update("proxy-password", "cmlnaHQ=")?;
+        scenario.waits_by(&through(3001), WHILE_HELD)?;
+        scenario.hears_news()
     })
 }

@@ -22,12 +22,12 @@ const PUBLISHED: u16 = 18080;
 const FAR: Service = Service { process: "far", tcp: &[7777], udp: &[] };
 
 /// The host `docker` with the engine, two others, and a platform.
-struct Stage {
+struct Fixture {
     lab: Lab,
     platform: Platform,
 }
 
-impl Stage {
+impl Fixture {
     fn set() -> Result<Self> {
         let mut lab = Lab::start(&Programs::of_this_build()?)?;
         for (name, number) in [("docker", 20), ("outside", 30), ("other", 31)] {
@@ -36,10 +36,10 @@ impl Stage {
         lab.serve("outside", &FAR)?;
         let platform = Platform::start(&mut lab, "a password for tests alone", &[])?;
         spark::configure(lab.host("docker")?, &platform.host_configuration(&lab)?)?;
-        let stage = Self { lab, platform };
-        let run = stage.run()?;
+        let fixture = Self { lab, platform };
+        let run = fixture.run()?;
         ensure!(run.status() == "no-policy", "{run:?}");
-        Ok(stage)
+        Ok(fixture)
     }
 
     fn host(&self) -> Result<&Host> {
@@ -140,11 +140,11 @@ fn published_ports_and_containers_obey_the_policy() -> Result<()> {
             );
             return Ok(());
         }
-        let stage = Stage::set()?;
-        let docker = Docker::start(stage.host()?)?;
+        let fixture = Fixture::set()?;
+        let docker = Docker::start(fixture.host()?)?;
         docker.serve("web", &["--publish", &format!("{PUBLISHED}:80")])?;
-        let (v4, v6) = (IpAddr::from(stage.host()?.v4()), IpAddr::from(stage.host()?.v6()));
-        let outside = stage.lab.host("outside")?.v4().to_string();
+        let (v4, v6) = (IpAddr::from(fixture.host()?.v4()), IpAddr::from(fixture.host()?.v6()));
+        let outside = fixture.lab.host("outside")?.v4().to_string();
         let source = docker.run(&["inspect", "-f", "{{.NetworkSettings.IPAddress}}", "web"])?;
         let says = format!(
             "echo hello | busybox timeout {TIMEOUT} busybox nc -w {TIMEOUT} {outside} 7777 | \
@@ -153,19 +153,19 @@ fn published_ports_and_containers_obey_the_policy() -> Result<()> {
         let out_of = |container: &str| docker.succeeds(container, &["sh", "-c", &says]);
         let goes_out = || out_of("web");
         let from_both = || -> Result<(bool, bool)> {
-            Ok((stage.reaches("outside", v4)?, stage.reaches("other", v4)?))
+            Ok((fixture.reaches("outside", v4)?, fixture.reaches("other", v4)?))
         };
         // The engine accepts IPv6 by its proxy, a program of the host's.
         ensure!(from_both()? == (true, true), "without a policy");
-        ensure!(stage.reaches("outside", v6)?, "without a policy, by IPv6");
+        ensure!(fixture.reaches("outside", v6)?, "without a policy, by IPv6");
         ensure!(goes_out()?, "without a policy, outwards");
-        let before = stage.rules_of_others()?;
+        let before = fixture.rules_of_others()?;
 
         // Nobody has said anything: left alone, and told.
-        let run = stage.enforce("", "", "")?;
+        let run = fixture.enforce("", "", "")?;
         ensure!(from_both()? == (true, true) && goes_out()?, "left alone");
         ensure!(
-            !stage.reaches("outside", v6)?,
+            !fixture.reaches("outside", v6)?,
             "what the engine's proxy accepts is the host's own"
         );
         let told = problem(&run, "forwarding-left-alone").context("nobody was told")?;
@@ -173,7 +173,7 @@ fn published_ports_and_containers_obey_the_policy() -> Result<()> {
             ensure!(told.contains(wanted), "{told}");
         }
         let asked = format!("in tcp {outside}:40000 -> :{PUBLISHED}");
-        let explained = stage.explain(&asked)?;
+        let explained = fixture.explain(&asked)?;
         for wanted in [
             "allowed by default/left-alone",
             "table ip nat, chain DOCKER translates this port",
@@ -181,20 +181,20 @@ fn published_ports_and_containers_obey_the_policy() -> Result<()> {
         ] {
             ensure!(explained.contains(wanted), "{explained}");
         }
-        let explained = stage.explain(&format!("out tcp :40000 -> {outside}:{PUBLISHED}"))?;
+        let explained = fixture.explain(&format!("out tcp :40000 -> {outside}:{PUBLISHED}"))?;
         let wanted = "table ip nat, chain DOCKER may translate the destination of this packet";
         ensure!(explained.contains(wanted), "{explained}");
         // Said that it is meant: no problem any more.
-        let run = stage.enforce("forwarded: leave-alone", "", "")?;
+        let run = fixture.enforce("forwarded: leave-alone", "", "")?;
         ensure!(from_both()? == (true, true) && problem(&run, "forwarding-left-alone").is_none());
 
         // Published ports alone.
-        stage.enforce("forwarded: published-ports", "", "")?;
+        fixture.enforce("forwarded: published-ports", "", "")?;
         ensure!(from_both()? == (false, false), "closed");
         ensure!(goes_out()?, "what containers open is left alone");
-        let run = stage.run()?;
+        let run = fixture.run()?;
         ensure!(problem(&run, "forwarding-left-alone").is_none(), "{run:?}");
-        let denied = stage.events("denied", PUBLISHED, &outside)?;
+        let denied = fixture.events("denied", PUBLISHED, &outside)?;
         let wanted = v4.to_string();
         ensure!(
             denied.iter().any(|event| event["destination"] == wanted.as_str()
@@ -202,43 +202,45 @@ fn published_ports_and_containers_obey_the_policy() -> Result<()> {
                 && event["packets"].as_u64() > Some(0)),
             "{denied:?}"
         );
-        let explained = stage.explain(&asked)?;
+        let explained = fixture.explain(&asked)?;
         ensure!(explained.contains("denied by default/closed"), "{explained}");
         ensure!(explained.contains("forwarded, not received"), "{explained}");
 
         let web = format!("- {{ name: web, from: [{outside}], services: [tcp/{PUBLISHED}] }}");
-        stage.enforce("forwarded: published-ports", &web, "")?;
+        fixture.enforce("forwarded: published-ports", &web, "")?;
         ensure!(from_both()? == (true, false), "allowed for one");
-        let explained = stage.explain(&asked)?;
+        let explained = fixture.explain(&asked)?;
         ensure!(explained.contains("allowed by open/web"), "{explained}");
 
         // Everything.
-        stage.enforce("forwarded: everything", &web, "")?;
+        fixture.enforce("forwarded: everything", &web, "")?;
         ensure!(from_both()? == (true, false), "allowed for one");
         ensure!(!goes_out()?, "containers obey the closed outbound");
-        stage.run()?;
-        let denied = stage.events("denied", 7777, &source)?;
+        fixture.run()?;
+        let denied = fixture.events("denied", 7777, &source)?;
         ensure!(
             denied.iter().any(|event| event["destination"] == outside.as_str()
                 && event["direction"] == "outbound"),
             "{denied:?}"
         );
         let far = format!("- {{ name: far, to: [{outside}], services: [tcp/7777] }}");
-        stage.enforce("forwarded: everything", &web, &far)?;
+        fixture.enforce("forwarded: everything", &web, &far)?;
         ensure!(goes_out()?, "allowed");
 
         // A network made meanwhile is inside from the next run on.
         docker.run(&["network", "create", "more"])?;
         docker.serve("worker", &["--network", "more"])?;
-        stage.run()?;
+        fixture.run()?;
         ensure!(out_of("worker")?, "allowed from the new network, too");
         docker.run(&["rm", "--force", "worker"])?;
         docker.run(&["network", "rm", "more"])?;
 
-        ensure!(stage.rules_of_others()? == before, "the engine's rules are as they were");
-        stage.host()?.run(stage.lab.programs().spark()?, ["remove", "--config", spark::CONFIG])?;
-        ensure!(stage.rules_of_others()? == before, "also after removal");
-        ensure!(from_both()? == (true, true) && stage.reaches("outside", v6)?, "removed");
+        ensure!(fixture.rules_of_others()? == before, "the engine's rules are as they were");
+        fixture
+            .host()?
+            .run(fixture.lab.programs().spark()?, ["remove", "--config", spark::CONFIG])?;
+        ensure!(fixture.rules_of_others()? == before, "also after removal");
+        ensure!(from_both()? == (true, true) && fixture.reaches("outside", v6)?, "removed");
         Ok(())
     })
 }

@@ -25,12 +25,12 @@ fn rotating(number: u8) -> Ipv4Addr {
 }
 
 /// A shop whose hosts ask a DNS server, in which web may reach `network:cdn` and nobody closes inbound.
-struct Story {
+struct Scenario {
     shop: Shop,
     dns: Dns,
 }
 
-impl Story {
+impl Scenario {
     /// `network`: what the document says of `cdn.shop.test`, besides its name.
     fn begin(network: &str) -> Result<Self> {
         let shop = Shop::start()?;
@@ -40,29 +40,29 @@ impl Story {
             let address = format!("{}/24", rotating(number));
             laptop.run("ip", ["address", "add", &address, "dev", "eth0"])?;
         }
-        let story = Self { shop, dns };
+        let scenario = Self { shop, dns };
         for number in 0..ROTATING {
             ensure!(
-                story.reaches(number)?,
+                scenario.reaches(number)?,
                 "address {number} is closed though nothing is enforced"
             );
         }
-        story.answer(0)?;
-        story.shop.register()?;
-        for host in &story.shop.example.hosts {
-            story.shop.platform.tag(&story.shop.lab, &host.name, &host.tags)?;
+        scenario.answer(0)?;
+        scenario.shop.register()?;
+        for host in &scenario.shop.example.hosts {
+            scenario.shop.platform.tag(&scenario.shop.lab, &host.name, &host.tags)?;
         }
         let to_app = "- { name: to-app, to: [segment:app], services: [tcp/8080] }";
         let to_cdn = "- { name: cdn, to: [\"network:cdn\"], services: [tcp/443] }";
         let quarantined = "network:\n  name: quarantined";
         let cdn = format!("network: {{ name: cdn, domains: [cdn.shop.test]{network} }}\n---\n");
-        story.shop.commit_edited(|text| {
+        scenario.shop.commit_edited(|text| {
             text.replace(to_app, &format!("{to_app}\n    {to_cdn}"))
                 .replace(quarantined, &format!("{cdn}{quarantined}"))
                 .replace("inbound: { level: secure-all-ports, mode: enforce }", "")
         })?;
-        story.shop.enforce()?;
-        Ok(story)
+        scenario.shop.enforce()?;
+        Ok(scenario)
     }
 
     fn web(&self) -> Result<&Host> {
@@ -121,26 +121,26 @@ fn left(run: &SparkRun) -> Vec<String> {
 fn a_rotating_name_cuts_no_connection_and_its_old_addresses_leave_after_the_grace() -> Result<()> {
     let name = "a_rotating_name_cuts_no_connection_and_its_old_addresses_leave_after_the_grace";
     in_lab(name, || {
-        let story = Story::begin(", grace: 60s")?;
-        let mut held = story.hold(0)?;
+        let scenario = Scenario::begin(", grace: 60s")?;
+        let mut held = scenario.hold(0)?;
         for number in 1..ROTATING {
-            ensure!(!story.reaches(number)?, "address {number} was not answered yet");
-            story.answer(number)?;
-            let run = story.run_at(i64::from(number))?;
+            ensure!(!scenario.reaches(number)?, "address {number} was not answered yet");
+            scenario.answer(number)?;
+            let run = scenario.run_at(i64::from(number))?;
             ensure!(left(&run).is_empty(), "{run:?}");
-            ensure!(story.reaches(number)?, "address {number} was answered");
+            ensure!(scenario.reaches(number)?, "address {number} was answered");
             ensure!(held.link()? == Link::Alive, "cut when address {number} was answered");
         }
         // A minute later, to the second: the connection's address was last answered before that.
-        let run = story.run_at(i64::from(ROTATING) + 60)?;
+        let run = scenario.run_at(i64::from(ROTATING) + 60)?;
         let left = left(&run);
         ensure!(left.len() == usize::from(ROTATING) - 1, "{left:?}");
         for number in 0..ROTATING - 1 {
             let named = left.iter().any(|text| text.starts_with(&format!("{} ", rotating(number))));
             ensure!(named, "{number} is not in {left:?}");
-            ensure!(!story.reaches(number)?, "address {number} should have left");
+            ensure!(!scenario.reaches(number)?, "address {number} should have left");
         }
-        ensure!(story.reaches(ROTATING - 1)?, "the address that is answered now");
+        ensure!(scenario.reaches(ROTATING - 1)?, "the address that is answered now");
         ensure!(held.link()? == Link::Cut, "what is stale leaves, connections included");
         Ok(())
     })
@@ -149,25 +149,25 @@ fn a_rotating_name_cuts_no_connection_and_its_old_addresses_leave_after_the_grac
 #[test]
 fn with_while_connected_an_address_leaves_when_its_connection_has_ended() -> Result<()> {
     in_lab("with_while_connected_an_address_leaves_when_its_connection_has_ended", || {
-        let story = Story::begin(", grace: 0s, while-connected: true")?;
-        let mut held = story.hold(0)?;
-        story.answer(1)?;
-        let run = story.run_at(1)?;
+        let scenario = Scenario::begin(", grace: 0s, while-connected: true")?;
+        let mut held = scenario.hold(0)?;
+        scenario.answer(1)?;
+        let run = scenario.run_at(1)?;
         ensure!(left(&run).is_empty(), "{run:?}");
-        ensure!(story.reaches(1)?, "the address that is answered now");
-        story.answer(2)?;
+        ensure!(scenario.reaches(1)?, "the address that is answered now");
+        scenario.answer(2)?;
         // Nothing is connected with the second one: it leaves in the run that no longer sees it.
-        let run = story.run_at(2)?;
+        let run = scenario.run_at(2)?;
         let first = format!("{} is no longer an address of cdn.shop.test", rotating(1));
         ensure!(left(&run).len() == 1 && left(&run)[0].starts_with(&first), "{run:?}");
-        ensure!(!story.reaches(1)?, "it left");
+        ensure!(!scenario.reaches(1)?, "it left");
         ensure!(held.link()? == Link::Alive, "the first one is connected");
-        ensure!(story.reaches(0)?, "and is in the rules for as long as it is");
+        ensure!(scenario.reaches(0)?, "and is in the rules for as long as it is");
         drop(held);
         wait::until("the first address leaves", Duration::from_secs(20), || {
-            Ok((left(&story.run_at(3)?).len() == 1).then_some(()))
+            Ok((left(&scenario.run_at(3)?).len() == 1).then_some(()))
         })?;
-        ensure!(!story.reaches(0)?, "it left");
+        ensure!(!scenario.reaches(0)?, "it left");
         Ok(())
     })
 }
@@ -252,12 +252,13 @@ fn another_resolver_and_another_platform_address_are_let_through_before_they_are
 #[test]
 fn configured_time_servers_are_reached_and_others_are_not() -> Result<()> {
     in_lab("configured_time_servers_are_reached_and_others_are_not", || {
-        let mut story = Story::begin("")?;
+        let mut scenario = Scenario::begin("")?;
         for host in ["laptop", "attacker"] {
             let ntp = Service { process: "ntpd", tcp: &[], udp: &[123] };
-            story.shop.lab.serve(host, &ntp)?;
+            scenario.shop.lab.serve(host, &ntp)?;
         }
-        let (laptop, attacker) = (story.shop.lab.host("laptop")?, story.shop.lab.host("attacker")?);
+        let (laptop, attacker) =
+            (scenario.shop.lab.host("laptop")?, scenario.shop.lab.host("attacker")?);
         let servers: [IpAddr; 3] = [laptop.v4().into(), attacker.v4().into(), laptop.v6().into()];
         let answers = || -> Result<Vec<bool>> {
             let probe = |address| Probe {
@@ -267,20 +268,20 @@ fn configured_time_servers_are_reached_and_others_are_not() -> Result<()> {
                 nonce: format!("time-{address}"),
             };
             let probes = servers.map(probe);
-            let outcomes = probe::send(story.web()?, story.shop.lab.programs(), &probes)?;
+            let outcomes = probe::send(scenario.web()?, scenario.shop.lab.programs(), &probes)?;
             Ok(outcomes.into_iter().map(|outcome| outcome == ProbeResult::Passed).collect())
         };
         ensure!(answers()? == [false; 3], "no time server is configured");
-        let conf = story.web()?.file("/etc/chrony.conf");
+        let conf = scenario.web()?.file("/etc/chrony.conf");
         let configure = |text: &str| std::fs::write(&conf, text);
-        story.dns.answer(&[&format!("time.shop.test {}", attacker.v4())])?;
+        scenario.dns.answer(&[&format!("time.shop.test {}", attacker.v4())])?;
         configure(&format!("server {} iburst\npool time.shop.test\n", laptop.v4()))?;
-        story.run_at(0)?;
+        scenario.run_at(0)?;
         let reached = answers()?;
         ensure!(reached == [true, true, false], "{reached:?}");
         // What is no longer configured leaves, in the same run.
         configure(&format!("server {}\n", laptop.v6()))?;
-        story.run_at(1)?;
+        scenario.run_at(1)?;
         let reached = answers()?;
         ensure!(reached == [false, false, true], "{reached:?}");
         Ok(())

@@ -15,14 +15,14 @@ use xshield_lab::{agent, spark, wait};
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection between two hosts on which nothing was said yet.
-struct Older {
+struct EarlierConnection {
     /// Held open: that somebody listens is how a host knows who opened it.
     _listener: TcpListener,
     answerer: TcpStream,
     opener: TcpStream,
 }
 
-impl Older {
+impl EarlierConnection {
     fn open(from: &Host, to: &Host, address: IpAddr, port: u16) -> Result<Self> {
         let address = SocketAddr::new(address, port);
         let listener = on(to, || Ok(TcpListener::bind(address)?))?;
@@ -51,13 +51,13 @@ impl Older {
 }
 
 /// Connections of the shop that its policy allows, in both directions of app, each heard.
-fn allowed(shop: &Shop) -> Result<Vec<Older>> {
+fn allowed(shop: &Shop) -> Result<Vec<EarlierConnection>> {
     let [app, web, db] = ["app", "web", "db"].map(|name| shop.lab.host(name));
     let (app, web, db) = (app?, web?, db?);
     let mut allowed = Vec::new();
     for (here, there) in app.addresses().into_iter().zip(db.addresses()) {
-        allowed.push(Older::open(web, app, here, 8090)?);
-        allowed.push(Older::open(app, db, there, 5433)?);
+        allowed.push(EarlierConnection::open(web, app, here, 8090)?);
+        allowed.push(EarlierConnection::open(app, db, there, 5433)?);
     }
     for older in &mut allowed {
         ensure!(older.is_answered()?, "{:?}", older.opener);
@@ -184,10 +184,10 @@ fn connections_older_than_any_rule_are_judged_by_who_opened_them() -> Result<()>
         let (app, web, db, attacker) = (app?, web?, db?, attacker?);
         let mut allowed = Vec::new();
         for (here, there) in app.addresses().into_iter().zip(db.addresses()) {
-            allowed.push(Older::open(web, app, here, 8090)?);
-            allowed.push(Older::open(app, db, there, 5433)?);
+            allowed.push(EarlierConnection::open(web, app, here, 8090)?);
+            allowed.push(EarlierConnection::open(app, db, there, 5433)?);
         }
-        let mut stranger = Older::open(attacker, app, app.v4().into(), 8091)?;
+        let mut stranger = EarlierConnection::open(attacker, app, app.v4().into(), 8091)?;
         commit(&shop)?;
         enforce(&shop)?;
 

@@ -32,7 +32,7 @@ const WRONG_PASSWORD: &str = "bm90IHRoYXQgb25l";
 const SECRETS: [&str; 4] = ["s3cret", "c3Bhcms6", PASSWORD, WRONG_PASSWORD];
 
 /// The shop with its policy in force, and proxies that web does not know of yet.
-struct Stage {
+struct Fixture {
     shop: Shop,
     /// web's configuration without proxies.
     plain: String,
@@ -41,7 +41,7 @@ struct Stage {
     working: Option<Proxy>,
 }
 
-impl Stage {
+impl Fixture {
     fn set() -> Result<Self> {
         let mut shop = Shop::start()?;
         shop.lab.add_host(HOST, NUMBER)?;
@@ -51,15 +51,15 @@ impl Stage {
         };
         let silent = start(SILENT, Behaviour::Silent)?;
         let refusing = start(REFUSING, Behaviour::Refuse)?;
-        let mut stage = Self { shop, plain: String::new(), silent, refusing, working: None };
-        stage.start_working()?;
-        stage.probe_other(Expectation::passes("nothing is enforced yet"))?;
-        stage.shop.register()?;
-        stage.shop.commit()?;
-        stage.shop.enforce()?;
-        stage.plain = fs::read_to_string(stage.shop.lab.host("web")?.file(spark::CONFIG))?;
-        stage.probe_other(Expectation::drops("no rule"))?;
-        Ok(stage)
+        let mut fixture = Self { shop, plain: String::new(), silent, refusing, working: None };
+        fixture.start_working()?;
+        fixture.probe_other(Expectation::passes("nothing is enforced yet"))?;
+        fixture.shop.register()?;
+        fixture.shop.commit()?;
+        fixture.shop.enforce()?;
+        fixture.plain = fs::read_to_string(fixture.shop.lab.host("web")?.file(spark::CONFIG))?;
+        fixture.probe_other(Expectation::drops("no rule"))?;
+        Ok(fixture)
     }
 
     fn start_working(&mut self) -> Result<()> {
@@ -107,7 +107,7 @@ fn used(run: &SparkRun) -> Option<&str> {
     routes.iter().find(|route| route["in_use"] == true)?["route"].as_str()
 }
 
-impl Stage {
+impl Fixture {
     /// A route of web as the platform knows it.
     fn known(&self, route: &str) -> Result<Value> {
         let asked = ["asset", "show", "web"];
@@ -138,25 +138,25 @@ fn listed(ports: &[u16]) -> String {
 #[test]
 fn the_working_proxy_is_found_kept_and_left_when_it_dies() -> Result<()> {
     in_lab("the_working_proxy_is_found_kept_and_left_when_it_dies", || {
-        let mut stage = Stage::set()?;
+        let mut fixture = Fixture::set()?;
 
         // web's own rules had closed the way to all of them.
-        stage.configure(
+        fixture.configure(
             &listed(&[SILENT, REFUSING, WORKING]),
             ",,spark",
             &format!(",,{PASSWORD}"),
         )?;
         let began = Instant::now();
-        let run = stage.run()?;
+        let run = fixture.run()?;
         ensure!(began.elapsed() < Duration::from_secs(20), "late: {:?}", began.elapsed());
         ensure!(used(&run) == Some(&route(WORKING)), "{run:?}");
         let said = |port| failure(&run.json, &route(port)).unwrap_or_default();
         ensure!(said(SILENT).contains("did not answer in time"), "{run:?}");
         ensure!(said(REFUSING).contains("502"), "{run:?}");
         ensure!(run.json["problems"].to_string().contains("proxy-failed"), "{run:?}");
-        stage.probe_other(Expectation::drops("only the proxies' ports were opened"))?;
+        fixture.probe_other(Expectation::drops("only the proxies' ports were opened"))?;
         // The platform knows as soon as the run has ended.
-        let known = |port| stage.known(&route(port));
+        let known = |port| fixture.known(&route(port));
         for (port, kind) in [(SILENT, "timed-out"), (REFUSING, "proxy-failed")] {
             let known = known(port)?;
             let failure = &known["last_failure"];
@@ -167,49 +167,49 @@ fn the_working_proxy_is_found_kept_and_left_when_it_dies() -> Result<()> {
         ensure!(known(WORKING)?["last_worked"].is_u64(), "{}", known(WORKING)?);
 
         // The credentials reached the proxy they are for, and no one else.
-        let requests = stage.working.as_ref().context("the proxy runs")?.requests()?;
+        let requests = fixture.working.as_ref().context("the proxy runs")?.requests()?;
         let wanted = format!("CONNECT 10.77.0.1:8443 HTTP/1.1 | {AUTHORIZATION} | 200");
         ensure!(!requests.is_empty(), "the working proxy heard nothing");
         ensure!(requests.iter().all(|request| request.starts_with(&wanted)), "{requests:#?}");
-        for other in [&stage.silent, &stage.refusing] {
+        for other in [&fixture.silent, &fixture.refusing] {
             let requests = other.requests()?;
             ensure!(requests.len() == 1, "{requests:#?}");
             ensure!(requests[0].contains("| no credentials |"), "{requests:#?}");
         }
 
         // A new policy comes and is confirmed through the proxy, which the next run tries first.
-        stage.shop.commit_edited(|text| {
+        fixture.shop.commit_edited(|text| {
             text.replace("to-app, to: [segment:app]", "to-app, to: [192.0.2.1]")
         })?;
-        let before = stage.heard()?;
+        let before = fixture.heard()?;
         let revision = run.revision();
         let run = wait::until("web enforces the new policy", Duration::from_secs(60), || {
-            let run = stage.run()?;
+            let run = fixture.run()?;
             Ok((run.revision() > revision).then_some(run))
         })?;
         ensure!(run.json["change"] == "applied" && used(&run) == Some(&route(WORKING)), "{run:?}");
-        ensure!(stage.heard()? > before + 1, "the trial was not confirmed over a new connection");
-        ensure!(stage.silent.requests()?.len() == 1, "the choice did not stick");
+        ensure!(fixture.heard()? > before + 1, "the trial was not confirmed over a new connection");
+        ensure!(fixture.silent.requests()?.len() == 1, "the choice did not stick");
         ensure!(failure(&run.json, &route(SILENT)).is_some(), "the last failure is still told");
 
         // The same in another order begins anew and fails nowhere: that, too, is told in the same run.
-        stage.configure(&listed(&[WORKING, SILENT, REFUSING]), "spark", PASSWORD)?;
-        ensure!(used(&stage.run()?) == Some(route(WORKING).as_str()));
-        let known = stage.known(&route(WORKING))?;
+        fixture.configure(&listed(&[WORKING, SILENT, REFUSING]), "spark", PASSWORD)?;
+        ensure!(used(&fixture.run()?) == Some(route(WORKING).as_str()));
+        let known = fixture.known(&route(WORKING))?;
         ensure!(known["in_use"] == true, "{known}");
 
         // It dies: direct, and direct is kept when it is back.
-        stage.working = None;
-        let run = stage.run()?;
+        fixture.working = None;
+        let run = fixture.run()?;
         ensure!(used(&run) == Some("direct"), "{run:?}");
         let said = failure(&run.json, &route(WORKING)).unwrap_or_default();
         ensure!(said.contains("refused the connection"), "{run:?}");
-        stage.start_working()?;
-        let before = stage.heard()?;
-        ensure!(used(&stage.run()?) == Some("direct"));
-        ensure!(stage.heard()? == before, "the choice did not stick");
+        fixture.start_working()?;
+        let before = fixture.heard()?;
+        ensure!(used(&fixture.run()?) == Some("direct"));
+        ensure!(fixture.heard()? == before, "the choice did not stick");
 
-        let log = stage.shop.platform.log()?;
+        let log = fixture.shop.platform.log()?;
         ensure!(SECRETS.iter().all(|secret| !log.contains(secret)), "{log}");
         Ok(())
     })
@@ -218,26 +218,26 @@ fn the_working_proxy_is_found_kept_and_left_when_it_dies() -> Result<()> {
 #[test]
 fn a_wrong_password_is_told_apart_and_a_changed_list_begins_anew() -> Result<()> {
     in_lab("a_wrong_password_is_told_apart_and_a_changed_list_begins_anew", || {
-        let stage = Stage::set()?;
-        ensure!(used(&stage.run()?) == Some("direct"));
+        let fixture = Fixture::set()?;
+        ensure!(used(&fixture.run()?) == Some("direct"));
 
-        stage.configure(&listed(&[WORKING]), "spark", WRONG_PASSWORD)?;
-        let run = stage.run()?;
+        fixture.configure(&listed(&[WORKING]), "spark", WRONG_PASSWORD)?;
+        let run = fixture.run()?;
         ensure!(used(&run) == Some("direct"), "{run:?}");
         let problems = run.json["problems"].to_string();
         ensure!(problems.contains("proxy-authentication") && problems.contains("407"), "{run:?}");
 
         // Only the proxy leads to the platform from now on, and web's rules in force don't know it.
-        let web = stage.shop.lab.host("web")?;
+        let web = fixture.shop.lab.host("web")?;
         web.run("ip", ["route", "add", "blackhole", "10.77.0.1/32"])?;
         let over_ipv6 = format!("proxy [fd77::{NUMBER}]:{WORKING}");
-        stage.configure(&format!("http://[fd77::{NUMBER}]:{WORKING}"), "spark", PASSWORD)?;
-        let run = stage.run()?;
+        fixture.configure(&format!("http://[fd77::{NUMBER}]:{WORKING}"), "spark", PASSWORD)?;
+        let run = fixture.run()?;
         ensure!(used(&run) == Some(&over_ipv6), "{run:?}");
         ensure!(run.json["problems"].as_array().is_some_and(Vec::is_empty), "{run:?}");
 
         let status = |arguments: &[&str]| -> Result<String> {
-            let output = spark::command(&stage.shop.lab, web, arguments)?.output()?;
+            let output = spark::command(&fixture.shop.lab, web, arguments)?.output()?;
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         };
         let json: Value = serde_json::from_str(&status(&["status", "--json"])?)?;
@@ -247,8 +247,8 @@ fn a_wrong_password_is_told_apart_and_a_changed_list_begins_anew() -> Result<()>
         ensure!(text.contains(&format!("{over_ipv6}, in use")), "{text}");
 
         // What can't be right changes nothing.
-        stage.configure("http://proxy.shop.test:3128", "", "")?;
-        let run = spark::run(&stage.shop.lab, web)?;
+        fixture.configure("http://proxy.shop.test:3128", "", "")?;
+        let run = spark::run(&fixture.shop.lab, web)?;
         ensure!(run.exit.code() == Some(2), "{run:?}");
         ensure!(run.json["error"].to_string().contains("proxy 1 is a host name"), "{run:?}");
         Ok(())

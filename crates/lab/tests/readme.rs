@@ -17,7 +17,7 @@ use xshield_lab::programs::Programs;
 use xshield_lab::service::Service;
 use xshield_lab::terminal::Terminal;
 use xshield_lab::walk::{Step, blocks, compare, named, steps};
-use xshield_lab::{spark, stranger, wait};
+use xshield_lab::{external_host, spark, wait};
 
 const PLATFORM: &str = "platform";
 const LIMIT: Duration = Duration::from_secs(60);
@@ -71,7 +71,7 @@ impl Walk {
         for (name, number) in [(PLATFORM, 1), ("db-1", 2), ("app", 7), ("web", 11)] {
             lab.add_host(name, number)?;
         }
-        stranger::add(&mut lab)?;
+        external_host::add(&mut lab)?;
         lab.serve("db-1", &Service { process: "postgres", tcp: &[5432], udp: &[] })?;
         lab.serve("db-1", &Service { process: "sshd", tcp: &[22], udp: &[] })?;
         lab.serve("web", &Service { process: "nginx", tcp: &[80], udp: &[] })?;
@@ -280,7 +280,7 @@ fn malicious_addresses(walk: &mut Walk) -> Result<()> {
     walk.run(PLATFORM, "xshield policy apply -f policy/ --synchronize --yes")?;
     let feeds = walk.host(PLATFORM)?.file("/var/lib/feeds");
     fs::create_dir_all(&feeds)?;
-    fs::write(feeds.join("soc.txt"), format!("{}\t8\n", stranger::V4))?;
+    fs::write(feeds.join("soc.txt"), format!("{}\t8\n", external_host::V4))?;
 
     walk.step(PLATFORM, "xshield threat feed add soc")?;
     let mode = walk.next("xshield threat mode set event-only --segment web")?.command;
@@ -289,10 +289,10 @@ fn malicious_addresses(walk: &mut Walk) -> Result<()> {
         // Events are in the order of their seconds.
         let before = second()?;
         wait::until("a second has gone", LIMIT, || Ok((second()? > before).then_some(())))?;
-        stranger::enforce_listing(&walk.lab, "web", stranger::V4.into(), true)?;
+        external_host::enforce_listing(&walk.lab, "web", external_host::V4.into(), true)?;
         wait::until("the mode is the host's", LIMIT, || {
             walk.spark("web")?;
-            Ok((walk.reaches(stranger::NAME, "web", 80)? == reached).then_some(()))
+            Ok((walk.reaches(external_host::NAME, "web", 80)? == reached).then_some(()))
         })?;
         walk.spark("web")?;
     }

@@ -20,13 +20,13 @@ const TINY: u16 = 4128;
 /// `s3cret-proxy`.
 const PASSWORD: &str = "czNjcmV0LXByb3h5";
 
-struct Stage {
+struct Fixture {
     shop: Shop,
     /// web's configuration without proxies.
     plain: String,
 }
 
-impl Stage {
+impl Fixture {
     /// The shop with its policy in force; web reaches the platform through proxies alone.
     fn set() -> Result<Self> {
         let mut shop = Shop::start()?;
@@ -81,37 +81,37 @@ fn squid_dies_or_falls_silent_and_tinyproxy_takes_over() -> Result<()> {
             eprintln!("SKIPPED: squid gives up root's rights, which takes a real root");
             return Ok(());
         }
-        let stage = Stage::set()?;
-        let squid = stage.start(Kind::Squid, SQUID, Access::Password)?;
-        let tiny = stage.start(Kind::Tinyproxy, TINY, Access::Password)?;
-        stage.configure("spark,spark", &format!("{PASSWORD},{PASSWORD}"))?;
-        stage.reaches(SQUID)?;
+        let fixture = Fixture::set()?;
+        let squid = fixture.start(Kind::Squid, SQUID, Access::Password)?;
+        let tiny = fixture.start(Kind::Tinyproxy, TINY, Access::Password)?;
+        fixture.configure("spark,spark", &format!("{PASSWORD},{PASSWORD}"))?;
+        fixture.reaches(SQUID)?;
         ensure!(!squid.passed()?.is_empty(), "{}", squid.everything()?);
         ensure!(tiny.passed()?.is_empty(), "{}", tiny.everything()?);
 
         // Accepts, and never says a word.
         squid.pause()?;
-        stage.reaches(TINY)?;
+        fixture.reaches(TINY)?;
         squid.resume()?;
         let heard = tiny.passed()?.len();
-        stage.reaches(TINY)?;
+        fixture.reaches(TINY)?;
         ensure!(tiny.passed()?.len() > heard, "the choice did not stick");
 
         // Dead: on to the next, which is the first again.
         drop(tiny);
-        stage.reaches(SQUID)?;
+        fixture.reaches(SQUID)?;
         drop(squid);
-        let run = stage.run()?;
+        let run = fixture.run()?;
         ensure!(run.status() == "platform-unreachable", "{run:?}");
 
         // One comes back, and a new policy comes through it and is confirmed through it.
-        let tiny = stage.start(Kind::Tinyproxy, TINY, Access::Password)?;
-        let before = stage.reaches(TINY)?.revision();
-        stage.shop.commit_edited(|text| {
+        let tiny = fixture.start(Kind::Tinyproxy, TINY, Access::Password)?;
+        let before = fixture.reaches(TINY)?.revision();
+        fixture.shop.commit_edited(|text| {
             text.replace("to-app, to: [segment:app]", "to-app, to: [192.0.2.1]")
         })?;
         wait::until("web enforces the new policy", Duration::from_secs(60), || {
-            Ok((stage.reaches(TINY)?.revision() > before).then_some(()))
+            Ok((fixture.reaches(TINY)?.revision() > before).then_some(()))
         })?;
         let passed = tiny.passed()?;
         ensure!(passed.len() > 2, "{passed:?}");
@@ -126,19 +126,19 @@ fn a_407_of_squid_and_tinyproxy_is_no_dead_proxy() -> Result<()> {
             eprintln!("SKIPPED: squid gives up root's rights, which takes a real root");
             return Ok(());
         }
-        let stage = Stage::set()?;
-        let _squid = stage.start(Kind::Squid, SQUID, Access::Password)?;
-        let _tiny = stage.start(Kind::Tinyproxy, TINY, Access::Password)?;
+        let fixture = Fixture::set()?;
+        let _squid = fixture.start(Kind::Squid, SQUID, Access::Password)?;
+        let _tiny = fixture.start(Kind::Tinyproxy, TINY, Access::Password)?;
         // No credentials for the first, wrong ones for the second.
-        stage.configure(",spark", ",d3Jvbmc=")?;
-        let run = stage.run()?;
+        fixture.configure(",spark", ",d3Jvbmc=")?;
+        let run = fixture.run()?;
         ensure!(run.status() == "platform-unreachable", "{run:?}");
         let refused = |problem: &&serde_json::Value| problem["code"] == "proxy-authentication";
         let problems = run.json["problems"].as_array().cloned().unwrap_or_default();
         ensure!(problems.iter().filter(refused).count() == 2, "{run:?}");
 
-        stage.configure("spark", PASSWORD)?;
-        stage.reaches(SQUID)?;
+        fixture.configure("spark", PASSWORD)?;
+        fixture.reaches(SQUID)?;
         Ok(())
     })
 }
@@ -150,13 +150,13 @@ fn a_line_as_slow_as_a_modem_is_slow_and_not_broken() -> Result<()> {
             eprintln!("SKIPPED: squid gives up root's rights, which takes a real root");
             return Ok(());
         }
-        let stage = Stage::set()?;
-        let squid = stage.start(Kind::Squid, SQUID, Access::Open)?;
-        stage.configure("", "")?;
+        let fixture = Fixture::set()?;
+        let squid = fixture.start(Kind::Squid, SQUID, Access::Open)?;
+        fixture.configure("", "")?;
         let slow = ["qdisc", "add", "dev", "eth0", "root", "tbf"];
         let rate = ["rate", "56kbit", "burst", "1600", "latency", "2s"];
-        stage.shop.lab.host(HOST)?.run("tc", slow.iter().chain(&rate))?;
-        stage.reaches(SQUID)?;
+        fixture.shop.lab.host(HOST)?.run("tc", slow.iter().chain(&rate))?;
+        fixture.reaches(SQUID)?;
         ensure!(!squid.passed()?.is_empty(), "{}", squid.everything()?);
         Ok(())
     })

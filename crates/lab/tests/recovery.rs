@@ -4,11 +4,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use xshield_lab::external_host::reach;
 use xshield_lab::privilege::in_lab;
 use xshield_lab::probe::ProbeResult;
 use xshield_lab::shop::Shop;
 use xshield_lab::spark::{self, SparkRun};
-use xshield_lab::stranger::reach;
 use xshield_lab::wait;
 
 const LIMIT: Duration = Duration::from_secs(60);

@@ -43,12 +43,12 @@ template:
 ";
 
 /// A platform, the machine's host `db`, and two others.
-struct Scene {
+struct Scenario {
     lab: Lab,
     platform: Platform,
 }
 
-impl Scene {
+impl Scenario {
     fn set() -> Result<Self> {
         let mut lab = Lab::start(&Programs::of_this_build()?)?;
         for (name, number) in [("app", 12), ("db", 13), ("laptop", 20)] {
@@ -163,8 +163,8 @@ fn stranger_reaches_app(machine: &Machine<'_>, app: &Host) -> Result<bool> {
 }
 
 /// A database of another user, and a backup in a unit of its own: whose they are is seen in /proc.
-fn start_programs(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
-    let lab = machine.bring(&scene.lab.programs().lab())?;
+fn start_programs(machine: &Machine<'_>, scenario: &Scenario) -> Result<()> {
+    let lab = machine.bring(&scenario.lab.programs().lab())?;
     machine.run("cp", [lab.as_str(), "/usr/local/bin/postgres"])?;
     machine.run(
         "systemd-run",
@@ -173,23 +173,25 @@ fn start_programs(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
             .chain(["--process", "postgres", "--tcp", "5432", "--seen", "/tmp/seen"]),
     )?;
     wait::until("the database listens", SOON, || {
-        Ok((scene.reach_database("laptop")? == ProbeResult::Passed).then_some(()))
+        Ok((scenario.reach_database("laptop")? == ProbeResult::Passed).then_some(()))
     })?;
     machine.run("cp", ["/bin/bash", "/usr/local/bin/backup"])?;
     machine.run("mkfifo", ["/tmp/never"])?;
-    let address = scene.lab.host("app")?.v4();
+    let address = scenario.lab.host("app")?.v4();
     let script = format!(
         "exec 4<>/tmp/never; while :; do read -t 0.2 -u 4; \
          {{ exec 3<>/dev/tcp/{address}/8080; }} 2>/dev/null && echo backup >&3; exec 3>&-; done"
     );
     machine.run("systemd-run", ["-q", "--unit=backup", "/usr/local/bin/backup", "-c", &script])?;
-    wait::until("the backup reaches the app", SOON, || Ok(scene.app_heard("backup")?.then_some(())))
+    wait::until("the backup reaches the app", SOON, || {
+        Ok(scenario.app_heard("backup")?.then_some(()))
+    })
 }
 
-fn register(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
+fn register(machine: &Machine<'_>, scenario: &Scenario) -> Result<()> {
     install(machine, "xshield-agent")?;
-    let configuration = scene.platform.host_configuration(&scene.lab)?;
-    scene.register_app(&configuration)?;
+    let configuration = scenario.platform.host_configuration(&scenario.lab)?;
+    scenario.register_app(&configuration)?;
     let onboarding = "/etc/xshield/onboarding.yaml";
     let text = format!("{configuration}\nheartbeat-seconds: 5\ntelemetry-seconds: 10\n");
     fs::write(machine.file(onboarding)?, text)?;
@@ -201,26 +203,26 @@ fn register(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
 }
 
 /// Sockets and processes of other users are attributed from within the sandbox.
-fn enforces_by_process(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
-    start_programs(machine, scene)?;
-    let app = scene.lab.host("app")?;
+fn enforces_by_process(machine: &Machine<'_>, scenario: &Scenario) -> Result<()> {
+    start_programs(machine, scenario)?;
+    let app = scenario.lab.host("app")?;
     ensure!(stranger_reaches_app(machine, app)?, "open before the policy");
-    scene.commit()?;
+    scenario.commit()?;
     agent_is_well(machine)?;
-    ensure!(scene.tables()? == ["inet xshield"], "{:?}", scene.tables()?);
+    ensure!(scenario.tables()? == ["inet xshield"], "{:?}", scenario.tables()?);
     wait::until("the app reaches the database", SOON, || {
-        Ok((scene.reach_database("app")? == ProbeResult::Passed).then_some(()))
+        Ok((scenario.reach_database("app")? == ProbeResult::Passed).then_some(()))
     })?;
-    denials_are_told_as_they_happen(machine, scene)?;
+    denials_are_told_as_they_happen(machine, scenario)?;
     ensure!(!stranger_reaches_app(machine, app)?, "only the backup may");
     fs::write(app.dir().join(xshield_lab::service::SEEN), "")?;
     wait::until("the backup still reaches the app", SOON, || {
-        Ok(scene.app_heard("backup")?.then_some(()))
+        Ok(scenario.app_heard("backup")?.then_some(()))
     })?;
     let asked = ["paths", "--asset", "db"];
     let mut paths = String::new();
     let told = wait::until("paths are told with program, user and unit", SOON, || {
-        paths = scene.platform.cli(&scene.lab, &asked)?;
+        paths = scenario.platform.cli(&scenario.lab, &asked)?;
         let attributed = |line: &str, parts: [&str; 3]| parts.iter().all(|p| line.contains(p));
         let database = ["postgres", "nobody", "postgres.service"];
         let backup = ["backup", "root", "backup.service"];
@@ -231,15 +233,15 @@ fn enforces_by_process(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
 }
 
 /// The sandbox lets the agent listen to its log group.
-fn denials_are_told_as_they_happen(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
+fn denials_are_told_as_they_happen(machine: &Machine<'_>, scenario: &Scenario) -> Result<()> {
     wait::until("the agent listens to its log group", SOON, || {
         let listening = status(machine)?["live"]["standing"]["state"] == "listening";
         Ok(listening.then_some(()))
     })?;
     wait::until("a denial is told as it happens", SOON, || {
-        ensure!(scene.reach_database("laptop")? == ProbeResult::Dropped);
+        ensure!(scenario.reach_database("laptop")? == ProbeResult::Dropped);
         let told =
-            scene.platform.cli(&scene.lab, &["live", "--once", "--json", "--asset", "db"])?;
+            scenario.platform.cli(&scenario.lab, &["live", "--once", "--json", "--asset", "db"])?;
         let events: Vec<Value> =
             told.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
         let seen = |event: &Value| event["port"] == 5432 && event["from"] == "live";
@@ -247,7 +249,7 @@ fn denials_are_told_as_they_happen(machine: &Machine<'_>, scene: &Scene) -> Resu
     })
 }
 
-fn ends_and_comes_back(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
+fn ends_and_comes_back(machine: &Machine<'_>, scenario: &Scenario) -> Result<()> {
     let first = main_process(machine, AGENT)?;
     machine.run("ctagent", ["updateProxy", "--proxy=http://10.77.0.99:3128"])?;
     ensure!(main_process(machine, AGENT)? != first, "updateProxy restarts the service");
@@ -256,7 +258,7 @@ fn ends_and_comes_back(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
 
     machine.run("ctagent", ["stop"])?;
     ensure!(machine.property(AGENT, "ActiveState")? == "inactive");
-    ensure!(scene.tables()? == ["inet xshield"], "stopping opened the host");
+    ensure!(scenario.tables()? == ["inet xshield"], "stopping opened the host");
     machine.run("ctagent", ["start"])?;
     agent_is_well(machine)?;
 
@@ -298,10 +300,10 @@ fn comes_back(machine: &Machine<'_>, gone: &str) -> Result<()> {
 }
 
 /// After a boot the policy is there before the network is, and before the platform is asked.
-fn boots_closed(machine: &mut Machine<'_>, scene: &Scene) -> Result<()> {
+fn boots_closed(machine: &mut Machine<'_>, scenario: &Scenario) -> Result<()> {
     // The kernel has not booted, and inside the sandbox it is asked.
     change_unit(machine, "BindReadOnlyPaths=/run/boot-id:/proc/sys/kernel/random/boot_id")?;
-    boot_empty(machine, scene.db()?)?;
+    boot_empty(machine, scenario.db()?)?;
     comes_before_the_network(machine, AGENT)?;
     let journal = machine.journal(AGENT)?;
     ensure!(journal.contains("revision 1 is in force again"), "{journal}");
@@ -309,9 +311,9 @@ fn boots_closed(machine: &mut Machine<'_>, scene: &Scene) -> Result<()> {
     change_unit(machine, "")
 }
 
-fn leaves_nothing(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
+fn leaves_nothing(machine: &Machine<'_>, scenario: &Scenario) -> Result<()> {
     machine.run("ctagent", ["remove", "--clean"])?;
-    ensure!(scene.tables()?.is_empty(), "{:?}", scene.tables()?);
+    ensure!(scenario.tables()?.is_empty(), "{:?}", scenario.tables()?);
     ensure!(machine.property(AGENT, "ActiveState")? == "inactive");
     ensure!(machine.property(AGENT, "UnitFileState")? == "disabled");
     for path in ["/var/lib/xshield", "/run/xshield", "/etc/xshield/config.yaml"] {
@@ -335,13 +337,13 @@ fn systemd_runs_the_agent_in_its_sandbox() -> Result<()> {
             eprintln!("SKIPPED: systemd needs a real root");
             return Ok(());
         }
-        let scene = Scene::set()?;
-        let mut machine = Machine::boot(scene.lab.programs(), scene.db()?)?;
-        register(&machine, &scene)?;
-        enforces_by_process(&machine, &scene)?;
-        ends_and_comes_back(&machine, &scene)?;
-        boots_closed(&mut machine, &scene)?;
-        leaves_nothing(&machine, &scene)
+        let scenario = Scenario::set()?;
+        let mut machine = Machine::boot(scenario.lab.programs(), scenario.db()?)?;
+        register(&machine, &scenario)?;
+        enforces_by_process(&machine, &scenario)?;
+        ends_and_comes_back(&machine, &scenario)?;
+        boots_closed(&mut machine, &scenario)?;
+        leaves_nothing(&machine, &scenario)
     })
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use xshield_enforce::step::Step;
+use xshield_lab::external_host::{self, Feed, V4, V6, enforce_listing, others, reach};
 use xshield_lab::hold::{Held, Link};
 use xshield_lab::kernel::Kernel;
 use xshield_lab::privilege::in_lab;
@@ -15,7 +16,6 @@ use xshield_lab::probe::ProbeResult;
 use xshield_lab::shop::Shop;
 use xshield_lab::smtp::{Options, SmtpServer};
 use xshield_lab::spark::{self, SparkRun};
-use xshield_lab::stranger::{self, Feed, V4, V6, enforce_listing, others, reach};
 use xshield_lab::terminal::Terminal;
 use xshield_lab::wait;
 
@@ -23,20 +23,23 @@ const LIMIT: Duration = Duration::from_secs(60);
 const PASS: [ProbeResult; 2] = [ProbeResult::Passed; 2];
 
 /// An enforced shop, a stranger that reaches web, and a feed that does not list it yet.
-struct Scene {
+struct Scenario {
     shop: Shop,
     feed: Feed,
 }
 
-impl Scene {
+impl Scenario {
     fn set() -> Result<Self> {
         let mut shop = Shop::start_enforced()?;
-        stranger::add(&mut shop.lab)?;
+        external_host::add(&mut shop.lab)?;
         let feed = Feed::add(&shop.lab, &shop.platform)?;
-        let scene = Self { shop, feed };
-        scene.enforce("web", "198.51.100.1", true)?;
-        ensure!(scene.reach(stranger::NAME, "web", 443)? == PASS, "nothing lists the stranger yet");
-        Ok(scene)
+        let scenario = Self { shop, feed };
+        scenario.enforce("web", "198.51.100.1", true)?;
+        ensure!(
+            scenario.reach(external_host::NAME, "web", 443)? == PASS,
+            "nothing lists the stranger yet"
+        );
+        Ok(scenario)
     }
 
     fn list(&self, entries: &[&str]) -> Result<()> {
@@ -70,7 +73,7 @@ impl Scene {
     fn send(&self, to: &str, port: u16, datagrams: u32) -> Result<()> {
         let to = self.shop.lab.host(to)?.v4();
         let script = format!("for i in $(seq {datagrams}); do echo x > /dev/udp/{to}/{port}; done");
-        self.shop.lab.host(stranger::NAME)?.run("bash", ["-c", &script]).map(drop)
+        self.shop.lab.host(external_host::NAME)?.run("bash", ["-c", &script]).map(drop)
     }
 
     /// The platform's threat events of a host and a port of it.
@@ -84,7 +87,7 @@ impl Scene {
     /// A connection of the stranger to web, seen alive.
     fn held(&self) -> Result<Held> {
         let web = SocketAddr::new(self.shop.lab.host("web")?.v4().into(), 80);
-        let stranger = self.shop.lab.host(stranger::NAME)?;
+        let stranger = self.shop.lab.host(external_host::NAME)?;
         Held::open(stranger, self.shop.lab.programs(), web)
     }
 }
@@ -100,36 +103,36 @@ fn packets(events: &[Value]) -> u64 {
 #[test]
 fn a_listed_peer_is_cut_and_told_and_let_in_again() -> Result<()> {
     in_lab("a_listed_peer_is_cut_and_told_and_let_in_again", || {
-        let scene = Scene::set()?;
-        let mut held = scene.held()?;
-        let laptop = SocketAddr::new(scene.shop.lab.host("web")?.v4().into(), 80);
+        let scenario = Scenario::set()?;
+        let mut held = scenario.held()?;
+        let laptop = SocketAddr::new(scenario.shop.lab.host("web")?.v4().into(), 80);
         let mut innocent =
-            Held::open(scene.shop.lab.host("laptop")?, scene.shop.lab.programs(), laptop)?;
+            Held::open(scenario.shop.lab.host("laptop")?, scenario.shop.lab.programs(), laptop)?;
 
-        scene.list_stranger()?;
-        let run = scene.enforce("web", &V4.to_string(), true)?;
+        scenario.list_stranger()?;
+        let run = scenario.enforce("web", &V4.to_string(), true)?;
         ensure!(run["threat"]["change"] == "changed", "{run}");
         ensure!(held.link()? == Link::Cut, "the running connection");
         ensure!(innocent.link()? == Link::Alive, "the connection of others");
-        ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "new connections");
-        scene.send("web", 514, 7)?;
+        ensure!(dropped(scenario.reach(external_host::NAME, "web", 443)?), "new connections");
+        scenario.send("web", 514, 7)?;
 
-        let run = scene.run("web")?;
+        let run = scenario.run("web")?;
         ensure!(run.exit.success(), "{run:?}");
-        let events = scene.events("web", 443)?;
+        let events = scenario.events("web", 443)?;
         let event = events.iter().find(|event| event["remote"] == V4.to_string());
         let event = event.with_context(|| format!("an event of {V4}: {events:?}"))?;
         ensure!(event["action"] == "blocked" && event["direction"] == "inbound", "{event}");
         ensure!(event["process"] == "nginx", "{event}");
-        ensure!(event["feeds"].to_string().contains(stranger::FEED), "{event}");
+        ensure!(event["feeds"].to_string().contains(external_host::FEED), "{event}");
         ensure!(event["rule"] == "web-tier/customers", "{event}");
         ensure!(events.iter().any(|event| event["remote"] == V6.to_string()), "{events:?}");
-        let counted = packets(&scene.events("web", 514)?);
+        let counted = packets(&scenario.events("web", 514)?);
         ensure!(counted == 7, "{counted} of 7 packets were counted");
 
-        scene.list(&[])?;
-        scene.enforce("web", &V4.to_string(), false)?;
-        ensure!(scene.reach(stranger::NAME, "web", 443)? == PASS, "unlisted");
+        scenario.list(&[])?;
+        scenario.enforce("web", &V4.to_string(), false)?;
+        ensure!(scenario.reach(external_host::NAME, "web", 443)? == PASS, "unlisted");
         ensure!(innocent.link()? == Link::Alive, "the connection of others");
         Ok(())
     })
@@ -138,8 +141,8 @@ fn a_listed_peer_is_cut_and_told_and_let_in_again() -> Result<()> {
 #[test]
 fn a_policy_that_can_t_be_put_in_force_does_not_keep_the_list_from_it() -> Result<()> {
     in_lab("a_policy_that_can_t_be_put_in_force_does_not_keep_the_list_from_it", || {
-        let scene = Scene::set()?;
-        let web = scene.shop.lab.host("web")?;
+        let scenario = Scenario::set()?;
+        let web = scenario.shop.lab.host("web")?;
         // A table that belongs to a program which lives can't be changed by others (Linux 5.12).
         let mut owner = web.command("nft");
         owner.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -150,29 +153,32 @@ fn a_policy_that_can_t_be_put_in_force_does_not_keep_the_list_from_it() -> Resul
             b"delete table inet xshield\nadd table inet xshield { flags owner; }\n",
         )?;
         let run = wait::until("the policy can't be put back", LIMIT, || {
-            let run = scene.run("web")?;
+            let run = scenario.run("web")?;
             Ok((run.exit.code() == Some(1)).then_some(run))
         })?;
         ensure!(run.status() == "failed" && run.json["in_force"].is_null(), "{run:?}");
-        ensure!(scene.reach(stranger::NAME, "web", 443)? == PASS, "the stranger is not listed");
+        ensure!(
+            scenario.reach(external_host::NAME, "web", 443)? == PASS,
+            "the stranger is not listed"
+        );
 
-        scene.list_stranger()?;
+        scenario.list_stranger()?;
         wait::until("the list is in force", LIMIT, || {
-            let run = scene.run("web")?;
+            let run = scenario.run("web")?;
             ensure!(run.status() == "failed", "{run:?}");
-            Ok(dropped(scene.reach(stranger::NAME, "web", 443)?).then_some(()))
+            Ok(dropped(scenario.reach(external_host::NAME, "web", 443)?).then_some(()))
         })?;
-        let asset = scene.shop.platform.json(&scene.shop.lab, &["asset", "show", "web"])?;
+        let asset = scenario.shop.platform.json(&scenario.shop.lab, &["asset", "show", "web"])?;
         ensure!(asset["spark"]["status"]["state"] == "failed", "{asset}");
         ensure!(asset["spark"]["in_force"].is_null(), "nothing of it is in the kernel: {asset}");
 
         drop(commands);
         owner.wait()?;
         wait::until("the policy is back", LIMIT, || {
-            let run = scene.run("web")?;
+            let run = scenario.run("web")?;
             Ok((run.status() == "enforcing").then_some(()))
         })?;
-        ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "still listed");
+        ensure!(dropped(scenario.reach(external_host::NAME, "web", 443)?), "still listed");
         Ok(())
     })
 }
@@ -180,8 +186,8 @@ fn a_policy_that_can_t_be_put_in_force_does_not_keep_the_list_from_it() -> Resul
 #[test]
 fn a_match_is_told_by_mail_that_names_process_and_feed() -> Result<()> {
     in_lab("a_match_is_told_by_mail_that_names_process_and_feed", || {
-        let scene = Scene::set()?;
-        let network = scene.shop.lab.host(xshield_lab::platform::HOST)?.network();
+        let scenario = Scenario::set()?;
+        let network = scenario.shop.lab.host(xshield_lab::platform::HOST)?.network();
         // Sockets stay in the network in which they were made.
         let listener = std::thread::spawn(move || -> Result<TcpListener> {
             network.enter()?;
@@ -190,7 +196,7 @@ fn a_match_is_told_by_mail_that_names_process_and_feed() -> Result<()> {
         let listener = listener.join().map_err(|_| anyhow::anyhow!("no mail server"))??;
         let receiver = SmtpServer::start(listener, Options::default())?;
         let port = receiver.address().port().to_string();
-        scene.command(&[
+        scenario.command(&[
             "channel",
             "mail",
             "ops",
@@ -207,7 +213,7 @@ fn a_match_is_told_by_mail_that_names_process_and_feed() -> Result<()> {
             "--to",
             "ops@example.com",
         ])?;
-        scene.command(&[
+        scenario.command(&[
             "alert",
             "rule",
             "set",
@@ -218,14 +224,14 @@ fn a_match_is_told_by_mail_that_names_process_and_feed() -> Result<()> {
             "ops",
         ])?;
 
-        scene.list(&[&V4.to_string()])?;
-        scene.enforce("web", &V4.to_string(), true)?;
-        scene.reach(stranger::NAME, "web", 443)?;
-        scene.run("web")?;
+        scenario.list(&[&V4.to_string()])?;
+        scenario.enforce("web", &V4.to_string(), true)?;
+        scenario.reach(external_host::NAME, "web", 443)?;
+        scenario.run("web")?;
         let mails = receiver.wait_for(1, LIMIT);
         let mail = mails.first().context("no mail came")?;
         let text = mail.text();
-        for part in ["Malicious IP Match", "web", "nginx", stranger::FEED, &V4.to_string()] {
+        for part in ["Malicious IP Match", "web", "nginx", external_host::FEED, &V4.to_string()] {
             ensure!(text.contains(part), "{part} is not in the mail:\n{text}");
         }
         Ok(())
@@ -235,13 +241,13 @@ fn a_match_is_told_by_mail_that_names_process_and_feed() -> Result<()> {
 #[test]
 fn what_a_host_opens_to_a_listed_peer_is_cut_too() -> Result<()> {
     in_lab("what_a_host_opens_to_a_listed_peer_is_cut_too", || {
-        let scene = Scene::set()?;
-        ensure!(scene.reach("laptop", stranger::NAME, 4444)? == PASS, "nothing is listed");
-        scene.list_stranger()?;
-        scene.enforce("laptop", &V4.to_string(), true)?;
-        ensure!(dropped(scene.reach("laptop", stranger::NAME, 4444)?), "listed");
-        scene.run("laptop")?;
-        let events = scene.events("laptop", 4444)?;
+        let scenario = Scenario::set()?;
+        ensure!(scenario.reach("laptop", external_host::NAME, 4444)? == PASS, "nothing is listed");
+        scenario.list_stranger()?;
+        scenario.enforce("laptop", &V4.to_string(), true)?;
+        ensure!(dropped(scenario.reach("laptop", external_host::NAME, 4444)?), "listed");
+        scenario.run("laptop")?;
+        let events = scenario.events("laptop", 4444)?;
         let outbound = events.iter().filter(|event| event["direction"] == "outbound").count();
         ensure!(outbound == 2, "one by IPv4, one by IPv6: {events:?}");
         Ok(())
@@ -251,19 +257,19 @@ fn what_a_host_opens_to_a_listed_peer_is_cut_too() -> Result<()> {
 #[test]
 fn each_match_is_counted_once_however_often_runs_are_killed() -> Result<()> {
     in_lab("each_match_is_counted_once_however_often_runs_are_killed", || {
-        let scene = Scene::set()?;
-        scene.list_stranger()?;
-        scene.enforce("web", &V4.to_string(), true)?;
+        let scenario = Scenario::set()?;
+        scenario.list_stranger()?;
+        scenario.enforce("web", &V4.to_string(), true)?;
         let mut sent = 0;
         for step in [Step::Collected, Step::CheckedIn, Step::Saved, Step::Spooled, Step::Delivered]
         {
-            scene.send("web", 514, 3)?;
+            scenario.send("web", 514, 3)?;
             sent += 3;
-            killed_at(&scene, "web", step)?;
+            killed_at(&scenario, "web", step)?;
         }
-        let run = scene.run("web")?;
+        let run = scenario.run("web")?;
         ensure!(run.exit.success(), "{run:?}");
-        let counted = packets(&scene.events("web", 514)?);
+        let counted = packets(&scenario.events("web", 514)?);
         ensure!(counted == sent, "{counted} of {sent} packets were counted");
         Ok(())
     })
@@ -271,8 +277,8 @@ fn each_match_is_counted_once_however_often_runs_are_killed() -> Result<()> {
 
 /// Runs Spark so that it is killed at `step`; the platform may need a moment to have something new, so
 /// that a run that came too early is repeated.
-fn killed_at(scene: &Scene, host: &str, step: Step) -> Result<()> {
-    let lab = &scene.shop.lab;
+fn killed_at(scenario: &Scenario, host: &str, step: Step) -> Result<()> {
+    let lab = &scenario.shop.lab;
     wait::until(&format!("a run is killed at {step}"), LIMIT, || {
         let mut command = lab.host(host)?.command("env");
         command.arg(format!("XSHIELD_KILL_AT={step}")).arg(lab.programs().spark()?);
@@ -285,11 +291,11 @@ fn killed_at(scene: &Scene, host: &str, step: Step) -> Result<()> {
 #[test]
 fn a_run_killed_at_any_step_leaves_a_whole_list_and_the_next_run_finishes() -> Result<()> {
     in_lab("a_run_killed_at_any_step_leaves_a_whole_list_and_the_next_run_finishes", || {
-        let scene = Scene::set()?;
+        let scenario = Scenario::set()?;
         // Always listed, always dropped: whichever of the two lists is in force.
-        scene.list_stranger()?;
-        scene.enforce("web", &V4.to_string(), true)?;
-        ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "listed");
+        scenario.list_stranger()?;
+        scenario.enforce("web", &V4.to_string(), true)?;
+        ensure!(dropped(scenario.reach(external_host::NAME, "web", 443)?), "listed");
         let steps = [
             Step::ThreatOrdered,
             Step::ThreatFetched,
@@ -299,18 +305,21 @@ fn a_run_killed_at_any_step_leaves_a_whole_list_and_the_next_run_finishes() -> R
         ];
         for (number, step) in steps.into_iter().enumerate() {
             let more = format!("192.0.2.{number}");
-            scene.list(&[&V4.to_string(), &V6.to_string(), &more])?;
-            killed_at(&scene, "web", step)?;
-            ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "after {step}");
-            let run = scene.enforce("web", &more, true)?;
+            scenario.list(&[&V4.to_string(), &V6.to_string(), &more])?;
+            killed_at(&scenario, "web", step)?;
+            ensure!(dropped(scenario.reach(external_host::NAME, "web", 443)?), "after {step}");
+            let run = scenario.enforce("web", &more, true)?;
             ensure!(!run["problems"].to_string().contains("drift"), "after {step}: {run}");
-            ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "finished after {step}");
+            ensure!(
+                dropped(scenario.reach(external_host::NAME, "web", 443)?),
+                "finished after {step}"
+            );
         }
         // Out of the kernel, and not yet off the disk: the next run does not bring it back.
-        scene.command(&["threat", "feed", "remove", stranger::FEED])?;
-        killed_at(&scene, "web", Step::ThreatRemoved)?;
-        scene.enforce("web", &V4.to_string(), false)?;
-        ensure!(scene.reach(stranger::NAME, "web", 443)? == PASS, "taken out");
+        scenario.command(&["threat", "feed", "remove", external_host::FEED])?;
+        killed_at(&scenario, "web", Step::ThreatRemoved)?;
+        scenario.enforce("web", &V4.to_string(), false)?;
+        ensure!(scenario.reach(external_host::NAME, "web", 443)? == PASS, "taken out");
         Ok(())
     })
 }
@@ -318,39 +327,39 @@ fn a_run_killed_at_any_step_leaves_a_whole_list_and_the_next_run_finishes() -> R
 #[test]
 fn event_only_shows_the_event_and_lets_it_pass() -> Result<()> {
     in_lab("event_only_shows_the_event_and_lets_it_pass", || {
-        let scene = Scene::set()?;
-        scene.list_stranger()?;
-        scene.enforce("web", &V4.to_string(), true)?;
-        ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "listed and blocked");
+        let scenario = Scenario::set()?;
+        scenario.list_stranger()?;
+        scenario.enforce("web", &V4.to_string(), true)?;
+        ensure!(dropped(scenario.reach(external_host::NAME, "web", 443)?), "listed and blocked");
         let list = |web: &xshield_lab::Host| -> Result<Vec<Value>> {
             let kernel = Kernel::read(web)?;
             let sets = kernel.in_table("xshield_threat", "set");
             let lists = sets.filter(|set| set["name"].to_string().contains("hosts"));
             Ok(lists.map(|set| serde_json::json!([set["handle"], set["elem"]])).collect())
         };
-        let web = scene.shop.lab.host("web")?;
+        let web = scenario.shop.lab.host("web")?;
         let before = list(web)?;
 
-        scene.command(&["threat", "mode", "set", "event-only", "--asset", "web"])?;
+        scenario.command(&["threat", "mode", "set", "event-only", "--asset", "web"])?;
         let run = wait::until("web only records", LIMIT, || {
-            let run = scene.run("web")?;
+            let run = scenario.run("web")?;
             Ok((run.json["threat"]["inbound"] == "event-only").then_some(run.json))
         })?;
         ensure!(run["threat"]["change"] == "posture", "{run}");
         ensure!(list(web)? == before, "the list itself was not touched");
-        ensure!(scene.reach(stranger::NAME, "web", 443)? == PASS, "recorded only");
-        scene.run("web")?;
-        let events = scene.events("web", 443)?;
+        ensure!(scenario.reach(external_host::NAME, "web", 443)? == PASS, "recorded only");
+        scenario.run("web")?;
+        let events = scenario.events("web", 443)?;
         for action in ["recorded", "blocked"] {
             ensure!(events.iter().any(|event| event["action"] == action), "{action}: {events:?}");
         }
 
-        scene.command(&["threat", "mode", "set", "inherit", "--asset", "web"])?;
+        scenario.command(&["threat", "mode", "set", "inherit", "--asset", "web"])?;
         wait::until("web blocks again", LIMIT, || {
-            let run = scene.run("web")?;
+            let run = scenario.run("web")?;
             Ok((run.json["threat"]["inbound"] == "block").then_some(()))
         })?;
-        ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "blocked again");
+        ensure!(dropped(scenario.reach(external_host::NAME, "web", 443)?), "blocked again");
         Ok(())
     })
 }
@@ -358,16 +367,19 @@ fn event_only_shows_the_event_and_lets_it_pass() -> Result<()> {
 #[test]
 fn an_exception_lets_one_address_of_a_listed_prefix_pass() -> Result<()> {
     in_lab("an_exception_lets_one_address_of_a_listed_prefix_pass", || {
-        let scene = Scene::set()?;
-        scene.list(&["203.0.113.0/24", "2001:db8::/64"])?;
-        scene.enforce("web", &V4.to_string(), true)?;
-        ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "both prefixes are listed");
+        let scenario = Scenario::set()?;
+        scenario.list(&["203.0.113.0/24", "2001:db8::/64"])?;
+        scenario.enforce("web", &V4.to_string(), true)?;
+        ensure!(
+            dropped(scenario.reach(external_host::NAME, "web", 443)?),
+            "both prefixes are listed"
+        );
         let exception = ["threat", "exception", "add", &V4.to_string(), "--reason", "a customer"];
-        scene.command(&exception)?;
-        scene.enforce("web", &V4.to_string(), false)?;
-        let outcomes = scene.reach(stranger::NAME, "web", 443)?;
+        scenario.command(&exception)?;
+        scenario.enforce("web", &V4.to_string(), false)?;
+        let outcomes = scenario.reach(external_host::NAME, "web", 443)?;
         ensure!(outcomes == [ProbeResult::Passed, ProbeResult::Dropped], "{outcomes:?}");
-        scene.enforce("web", "203.0.113.67", true)?;
+        scenario.enforce("web", "203.0.113.67", true)?;
         Ok(())
     })
 }
@@ -375,11 +387,11 @@ fn an_exception_lets_one_address_of_a_listed_prefix_pass() -> Result<()> {
 #[test]
 fn at_a_terminal_a_large_list_is_seen_to_come() -> Result<()> {
     in_lab("at_a_terminal_a_large_list_is_seen_to_come", || {
-        let scene = Scene::set()?;
+        let scenario = Scenario::set()?;
         let large: Vec<String> = others(47, 150_000).map(|address| address.to_string()).collect();
-        scene.list(&large.iter().map(String::as_str).collect::<Vec<_>>())?;
-        let web = scene.shop.lab.host("web")?;
-        let program = scene.shop.lab.programs().spark()?;
+        scenario.list(&large.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let web = scenario.shop.lab.host("web")?;
+        let program = scenario.shop.lab.programs().spark()?;
         let program = program.to_str().context("its path is no text")?;
         // The order may not be made yet, and the platform puts off who asks too often.
         let shown = wait::until("the list comes", LIMIT, || {
@@ -394,11 +406,11 @@ fn at_a_terminal_a_large_list_is_seen_to_come() -> Result<()> {
         ensure!(after.starts_with("enforcing"), "{shown:?}");
 
         // Elsewhere nothing is said of it.
-        scene.list(&[])?;
-        scene.enforce("web", "47.0.0.0", false)?;
-        scene.list(&large.iter().map(String::as_str).collect::<Vec<_>>())?;
+        scenario.list(&[])?;
+        scenario.enforce("web", "47.0.0.0", false)?;
+        scenario.list(&large.iter().map(String::as_str).collect::<Vec<_>>())?;
         let said = wait::until("the list comes again", LIMIT, || {
-            let run = scene.run("web")?;
+            let run = scenario.run("web")?;
             let changed = run.json["threat"]["change"] != "none";
             Ok(changed.then_some(run.stderr))
         })?;
@@ -410,15 +422,15 @@ fn at_a_terminal_a_large_list_is_seen_to_come() -> Result<()> {
 #[test]
 fn a_damaged_change_on_its_way_makes_the_host_fetch_the_whole_list() -> Result<()> {
     in_lab("a_damaged_change_on_its_way_makes_the_host_fetch_the_whole_list", || {
-        let scene = Scene::set()?;
-        scene.list_stranger()?;
+        let scenario = Scenario::set()?;
+        scenario.list_stranger()?;
         for host in ["web", "db"] {
-            scene.enforce(host, &V4.to_string(), true)?;
+            scenario.enforce(host, &V4.to_string(), true)?;
         }
         // The change is made when it is asked for: another host asks first.
-        scene.list(&[&V4.to_string(), &V6.to_string(), "192.0.2.78"])?;
-        scene.enforce("db", "192.0.2.78", true)?;
-        let files = scene.shop.platform.threat_files()?;
+        scenario.list(&[&V4.to_string(), &V6.to_string(), "192.0.2.78"])?;
+        scenario.enforce("db", "192.0.2.78", true)?;
+        let files = scenario.shop.platform.threat_files()?;
         let mut damaged = 0;
         for file in files {
             let mut bytes = std::fs::read(&file)?;
@@ -430,11 +442,11 @@ fn a_damaged_change_on_its_way_makes_the_host_fetch_the_whole_list() -> Result<(
             }
         }
         ensure!(damaged > 0, "the platform keeps changes");
-        let run = scene.run("web")?;
+        let run = scenario.run("web")?;
         ensure!(run.json["problems"].to_string().contains("threat-delta-refused"), "{run:?}");
         ensure!(run.json["threat"]["change"] == "loaded", "{run:?}");
-        ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "listed all the same");
-        scene.enforce("web", "192.0.2.78", true)?;
+        ensure!(dropped(scenario.reach(external_host::NAME, "web", 443)?), "listed all the same");
+        scenario.enforce("web", "192.0.2.78", true)?;
         Ok(())
     })
 }
@@ -442,10 +454,10 @@ fn a_damaged_change_on_its_way_makes_the_host_fetch_the_whole_list() -> Result<(
 #[test]
 fn a_list_that_others_changed_is_repaired() -> Result<()> {
     in_lab("a_list_that_others_changed_is_repaired", || {
-        let scene = Scene::set()?;
-        scene.list_stranger()?;
-        scene.enforce("web", &V4.to_string(), true)?;
-        let web = scene.shop.lab.host("web")?;
+        let scenario = Scenario::set()?;
+        scenario.list_stranger()?;
+        scenario.enforce("web", &V4.to_string(), true)?;
+        let web = scenario.shop.lab.host("web")?;
         let before = Kernel::read(web)?.programmed();
         for damage in [
             "nft delete element inet xshield_threat hosts4_a { 203.0.113.66 } 2>/dev/null ||
@@ -454,12 +466,12 @@ fn a_list_that_others_changed_is_repaired() -> Result<()> {
             "nft delete table inet xshield_threat",
         ] {
             web.run("sh", ["-ec", damage])?;
-            let [v4, _] = scene.reach(stranger::NAME, "web", 443)?;
+            let [v4, _] = scenario.reach(external_host::NAME, "web", 443)?;
             ensure!(v4 == ProbeResult::Passed, "{damage}: {v4}");
-            let run = scene.run("web")?;
+            let run = scenario.run("web")?;
             ensure!(run.json["threat"]["change"] == "repaired", "{damage}: {run:?}");
             ensure!(run.json["problems"].to_string().contains("drift"), "{damage}: {run:?}");
-            ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "{damage}");
+            ensure!(dropped(scenario.reach(external_host::NAME, "web", 443)?), "{damage}");
         }
         // In whichever slot.
         let plain = |lines: Vec<String>| -> Vec<String> {
@@ -477,24 +489,24 @@ fn a_list_that_others_changed_is_repaired() -> Result<()> {
 #[test]
 fn a_hundred_thousand_entries_come_as_a_change() -> Result<()> {
     in_lab("a_hundred_thousand_entries_come_as_a_change", || {
-        let scene = Scene::set()?;
-        let (lab, platform) = (&scene.shop.lab, &scene.shop.platform);
+        let scenario = Scenario::set()?;
+        let (lab, platform) = (&scenario.shop.lab, &scenario.shop.platform);
         let text = |entry: IpAddr| entry.to_string();
         // The kernel's set has room for the rest: no load of the whole list is needed.
-        let mut entries: Vec<String> = stranger::others(44, 90_000).map(text).collect();
-        scene.feed.list(lab, platform, &entries)?;
-        scene.enforce("web", &entries[0], true)?;
+        let mut entries: Vec<String> = external_host::others(44, 90_000).map(text).collect();
+        scenario.feed.list(lab, platform, &entries)?;
+        scenario.enforce("web", &entries[0], true)?;
 
-        entries.extend(stranger::others(45, 100_000).map(text));
+        entries.extend(external_host::others(45, 100_000).map(text));
         entries.extend([V4.to_string(), V6.to_string()]);
-        scene.feed.list(lab, platform, &entries)?;
-        let run = scene.enforce("web", &V4.to_string(), true)?;
+        scenario.feed.list(lab, platform, &entries)?;
+        let run = scenario.enforce("web", &V4.to_string(), true)?;
         ensure!(run["threat"]["change"] == "changed", "{run}");
         ensure!(run["threat"]["list"]["entries"].as_u64() > Some(150_000), "{run}");
-        ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "listed");
+        ensure!(dropped(scenario.reach(external_host::NAME, "web", 443)?), "listed");
         let web = lab.host("web")?;
-        for address in stranger::others(45, 100_000).step_by(33_333) {
-            let found = stranger::look_up(lab, web, address)?;
+        for address in external_host::others(45, 100_000).step_by(33_333) {
+            let found = external_host::look_up(lab, web, address)?;
             ensure!(found.is_some_and(|found| !found["entry"].is_null()), "{address}");
         }
         let kernel = Kernel::read(web)?;

@@ -43,7 +43,7 @@ pub enum PrivateRanges {
 
 /// The modes set for a scope; `None` inherits from the next wider one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Wish {
+pub struct ScopeModes {
     /// For flows opened by peers.
     pub inbound: Option<ThreatMode>,
     /// For flows opened by the host.

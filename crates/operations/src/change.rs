@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 use xshield_model::Timestamp;
-use xshield_store::audit::{self, Deed};
+use xshield_store::audit::{self, NewAuditEntry};
 use xshield_store::{Conn, Store, Tx, commit};
 
 use crate::caller::{AtLeast, By};
@@ -46,8 +46,8 @@ impl Change {
     /// When the database fails.
     pub async fn record(&mut self, entry: AuditEntry<'_>) -> Result<()> {
         let AuditEntry { action, target, before, after } = entry;
-        let deed = Deed { actor: &self.actor, action, target, before, after };
-        Ok(audit::record(&mut self.tx, deed, self.now).await?)
+        let new_entry = NewAuditEntry { actor: &self.actor, action, target, before, after };
+        Ok(audit::record(&mut self.tx, new_entry, self.now).await?)
     }
 
     /// Makes the change and its audit entry durable.

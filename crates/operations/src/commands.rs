@@ -252,7 +252,7 @@ fn outcome(target: Target) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{NOW, Noted, audited, by, register, store};
+    use crate::testing::{NOW, RecordedSignals, audited, by, register, store};
 
     fn new(kind: CommandKind, duration: Option<u32>, expires_in: Option<i64>) -> NewCommand {
         NewCommand {
@@ -291,7 +291,7 @@ mod tests {
     #[tokio::test]
     async fn a_command_is_given_audited_and_told_once_and_can_be_cancelled() {
         let (_dir, store) = store().await;
-        let signals = Noted::default();
+        let signals = RecordedSignals::default();
         register(&store, &[("web", "web"), ("db", "db")]).await;
         let prepared = || Prepared::new(&new(CommandKind::RunNow, None, None), &by(), NOW).unwrap();
 
@@ -326,7 +326,7 @@ mod tests {
     #[tokio::test]
     async fn commands_and_outcomes_come_in_pages() {
         let (_dir, store) = store().await;
-        let signals = Noted::default();
+        let signals = RecordedSignals::default();
         register(&store, &[("a", "web"), ("b", "web"), ("c", "web")]).await;
         let chosen: Vec<AssetId> = ["as-a", "as-b", "as-c"].map(|id| id.parse().unwrap()).into();
         let mut ids = Vec::new();

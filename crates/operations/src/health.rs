@@ -24,8 +24,8 @@ pub struct Rotation {
 /// When the database fails.
 pub async fn key_rotation(conn: &mut Conn, rotation: Rotation) -> Result<KeyRotation> {
     let Rotation { sequence, under_way } = rotation;
-    let behind = assets::behind(conn, sequence, NAMED).await?;
-    Ok(KeyRotation { sequence, under_way, behind: behind.count, behind_first: behind.first })
+    let lagging = assets::lagging(conn, sequence, NAMED).await?;
+    Ok(KeyRotation { sequence, under_way, behind: lagging.count, behind_first: lagging.first })
 }
 
 /// Records that could not be read since the start.

@@ -203,7 +203,7 @@ async fn set(
 mod tests {
     use super::*;
     use crate::compiler::Endpoints;
-    use crate::testing::{NOW, Noted, audited, by, register, store};
+    use crate::testing::{NOW, RecordedSignals, audited, by, register, store};
 
     fn heartbeat(seconds: u32) -> HostSettings {
         HostSettings { heartbeat: Some(seconds), ..HostSettings::default() }
@@ -212,7 +212,7 @@ mod tests {
     #[tokio::test]
     async fn settings_are_within_bounds_for_whom_they_are_meant_and_worked_out_at_once() {
         let (_dir, store) = store().await;
-        let (noted, by) = (Noted::default(), by::<Operator>());
+        let (noted, by) = (RecordedSignals::default(), by::<Operator>());
         let compiler = RulesetCompiler::new(store.clone(), Endpoints::default());
         register(&store, &[("web", "web")]).await;
         for (settings, field) in [

@@ -14,7 +14,7 @@ use xshield_policy::inventory::Source;
 use xshield_store::accounts::{self, Account};
 use xshield_store::assets::{self, NewAsset};
 use xshield_store::audit::{self, AuditFilter};
-use xshield_store::threat_events::{self, Judging, ThreatEvent};
+use xshield_store::threat_events::{self, AlertEvaluation, ThreatEvent};
 use xshield_store::{Store, Tx, commit};
 use xshield_threat::compile::Feed;
 use xshield_threat::{Compiler, Confidence, Digest, FeedId, Prefix, ThreatList, ThreatSet};
@@ -106,12 +106,12 @@ pub(crate) async fn audited(store: &Store) -> Vec<String> {
 
 /// Records signals and provides threat lists: the first is revision 1, the last is in force.
 #[derive(Debug, Default)]
-pub(crate) struct Noted {
+pub(crate) struct RecordedSignals {
     signals: Mutex<Vec<String>>,
     lists: Vec<Arc<ThreatList>>,
 }
 
-impl Noted {
+impl RecordedSignals {
     /// With these threat lists.
     pub(crate) fn with(lists: Vec<Arc<ThreatList>>) -> Self {
         Self { lists, ..Self::default() }
@@ -127,14 +127,14 @@ impl Noted {
     }
 }
 
-impl HostConfigurator for Noted {
+impl HostConfigurator for RecordedSignals {
     async fn refresh(&self) -> Result<()> {
         self.note("work out configurations".to_owned());
         Ok(())
     }
 }
 
-impl ThreatEngine for Noted {
+impl ThreatEngine for RecordedSignals {
     async fn compile(&self) {
         self.note("compile the list".to_owned());
     }
@@ -175,7 +175,7 @@ pub(crate) fn feed_settings() -> FeedSettings {
     serde_json::from_value(settings).unwrap()
 }
 
-impl Signals for Noted {
+impl Signals for RecordedSignals {
     fn wake_host(&self, asset: &AssetId) {
         self.note(format!("wake {asset}"));
     }
@@ -194,7 +194,7 @@ pub(crate) fn threat_list(entries: &[&str]) -> Arc<ThreatList> {
     Arc::new(Compiler { feeds: vec![feed], ..Compiler::default() }.compile())
 }
 
-impl ThreatLists for Noted {
+impl ThreatLists for RecordedSignals {
     fn list(&self) -> Arc<ThreatList> {
         self.lists.last().cloned().unwrap_or_else(|| threat_list(&[]))
     }
@@ -218,7 +218,7 @@ impl ThreatLists for Noted {
     }
 }
 
-impl MatchQueue for Noted {
+impl MatchQueue for RecordedSignals {
     async fn add(
         &self,
         tx: &mut Tx,
@@ -227,7 +227,7 @@ impl MatchQueue for Noted {
         now: Timestamp,
     ) -> Result<()> {
         for event in matches {
-            threat_events::add(tx, asset, &event, Judging::Wanted, now).await?;
+            threat_events::add(tx, asset, &event, AlertEvaluation::Wanted, now).await?;
         }
         Ok(())
     }

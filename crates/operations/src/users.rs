@@ -78,10 +78,10 @@ pub async fn change(
     passwords: &impl HashPasswords,
     by: &By<Admin>,
     name: &str,
-    wish: UserChange,
+    request: UserChange,
     now: Timestamp,
 ) -> Result<User> {
-    let password = match wish.password {
+    let password = match request.password {
         Some(password) => Some(hashed(passwords, "/password", password).await?),
         None => None,
     };
@@ -89,7 +89,7 @@ pub async fn change(
     let mut account = known(&mut change, name).await?;
     let before = role_in_words(account.role);
     let mut after = String::new();
-    if let Some(role) = wish.role {
+    if let Some(role) = request.role {
         if account.role == Role::Admin && role != Role::Admin {
             leaves_an_admin(&mut change).await?;
         }

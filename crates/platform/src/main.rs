@@ -9,11 +9,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use xshield_server::intake::budget::Grant;
-use xshield_server::lasting::LastingKey;
 use xshield_server::lost_keys::make_again;
 use xshield_server::passwords::Passwords;
+use xshield_server::platform_key::PlatformKey;
 use xshield_server::rotation::{self, Step};
-use xshield_server::serve::{EndSignal, EndSignals, Whom, reset_password, start};
+use xshield_server::serve::{EndSignal, EndSignals, PasswordTarget, reset_password, start};
 use xshield_server::settings::{AdminPassword, PasswordCost, PublicUrl, Settings};
 
 /// Returns memory after a burst. The system's allocator keeps it in an arena for each thread that ever had a
@@ -130,7 +130,7 @@ enum AdminCommand {
     /// Restoring a backup loses nothing; the consequences of a new key are printed, and can't be undone.
     NewKey {
         /// The key: policy, ca or storage.
-        key: LastingKey,
+        key: PlatformKey,
         /// The platform's data directory.
         #[arg(long, env = "XSHIELD_DATA_DIR", default_value = "/var/lib/xshield-platform")]
         data_dir: PathBuf,
@@ -175,7 +175,8 @@ fn main() -> ExitCode {
             create_admin,
             password_file,
         }) => {
-            let whom = if create_admin { Whom::NewAdmin } else { Whom::KnownUser };
+            let whom =
+                if create_admin { PasswordTarget::NewAdmin } else { PasswordTarget::KnownUser };
             set_password(&data_dir, &user, whom, password_file)
         }
         Command::Admin(AdminCommand::NewKey { key, data_dir }) => new_key(&data_dir, key),
@@ -344,7 +345,7 @@ fn checked_password(text: &str) -> anyhow::Result<String> {
     Ok(password.to_owned())
 }
 
-fn new_key(data_dir: &std::path::Path, key: LastingKey) -> anyhow::Result<()> {
+fn new_key(data_dir: &std::path::Path, key: PlatformKey) -> anyhow::Result<()> {
     runtime()?.block_on(make_again(data_dir, key))?;
     xshield_cli::say(&format!("{} is recreated: {}.", key.file(), key.another_means()))
 }
@@ -364,7 +365,7 @@ fn rotate_keys(rotate: Rotate) -> anyhow::Result<()> {
 fn set_password(
     data_dir: &std::path::Path,
     user: &str,
-    whom: Whom,
+    whom: PasswordTarget,
     file: Option<PathBuf>,
 ) -> anyhow::Result<()> {
     let password = match file {
@@ -374,8 +375,8 @@ fn set_password(
     let passwords = Passwords::new(PasswordCost::Full)?;
     runtime()?.block_on(reset_password(data_dir, &passwords, user, whom, &password))?;
     xshield_cli::say(&match whom {
-        Whom::KnownUser => format!("Changed the password of {user}."),
-        Whom::NewAdmin => format!("Created {user} with the role admin."),
+        PasswordTarget::KnownUser => format!("Changed the password of {user}."),
+        PasswordTarget::NewAdmin => format!("Created {user} with the role admin."),
     })
 }
 

@@ -169,12 +169,12 @@ const TABLES: [&str; 28] = [
 ];
 
 /// A look at, and blows to, the database beside the platform.
-struct Beside {
+struct DirectDatabase {
     runtime: tokio::runtime::Runtime,
     conn: SqliteConnection,
 }
 
-impl Beside {
+impl DirectDatabase {
     fn of(platform: &TestPlatform) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let options = sqlx::sqlite::SqliteConnectOptions::new()
@@ -229,7 +229,7 @@ fn no_damaged_column_takes_a_list_or_another_host_with_it() {
     let target = json!({"where": "role = 'x'"});
     platform.post("/api/v1/commands", json!({"kind": "diagnostics", "target": target}));
     eventually("matches are judged", || (alerts_of(&platform, "b") > 0).then_some(()));
-    let mut beside = Beside::of(&platform);
+    let mut database = DirectDatabase::of(&platform);
     let lists = lists(&platform);
     let status = |path: &str| {
         let headers = [("authorization".to_owned(), format!("Bearer {}", platform.admin))];
@@ -238,16 +238,16 @@ fn no_damaged_column_takes_a_list_or_another_host_with_it() {
     let before: Vec<_> = lists.iter().map(|path| status(path)).collect();
     let (mut wrong, mut damaged) = (Vec::new(), 0);
     for table in TABLES {
-        for column in beside.columns(table) {
+        for column in database.columns(table) {
             for value in ["x'ff'", "9.3e18"] {
                 let first = format!("rowid = (SELECT min(rowid) FROM {table})");
                 let keep = format!(
                     "CREATE TEMP TABLE kept AS SELECT {column} AS value FROM {table} WHERE {first}"
                 );
-                beside.run(keep).unwrap();
+                database.run(keep).unwrap();
                 let damage = format!("UPDATE {table} SET {column} = {value} WHERE {first}");
                 // Some columns refuse it: then it can't befall them either.
-                if beside.run(damage).is_ok() {
+                if database.run(damage).is_ok() {
                     damaged += 1;
                     for (path, before) in lists.iter().zip(&before) {
                         let after = status(path);
@@ -272,8 +272,8 @@ fn no_damaged_column_takes_a_list_or_another_host_with_it() {
                 } else {
                     format!("UPDATE {table} SET {column} = (SELECT value FROM kept) WHERE {first}")
                 };
-                beside.run(mend).unwrap();
-                beside.run("DROP TABLE kept".to_owned()).unwrap();
+                database.run(mend).unwrap();
+                database.run("DROP TABLE kept".to_owned()).unwrap();
             }
         }
     }
@@ -289,8 +289,8 @@ fn a_page_is_full_although_damaged_rows_are_among_its_first() {
     let told = host(&platform, "h", json!({}));
     let events = (0..9).map(|port| event(port, 1)).collect();
     tell(&platform, &told, vec![ReportBody::Events(EventReport { events, lost: 0 })]);
-    let mut beside = Beside::of(&platform);
-    beside
+    let mut database = DirectDatabase::of(&platform);
+    database
         .run("UPDATE firewall_event SET bytes = 1e300 WHERE port BETWEEN 3 AND 7".into())
         .unwrap();
     let (mut seen, mut cursor) = (Vec::new(), String::new());

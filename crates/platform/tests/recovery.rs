@@ -25,14 +25,14 @@ fn policy(port: u16) -> String {
 }
 
 /// A host that takes what the platform gives out by the rules of hosts.
-struct Taker {
+struct SimulatedHost {
     host: TestHost,
     pinned: [PolicyPublicKey; 1],
     has: Option<Verified<Ruleset>>,
     floor: RulesetVersion,
 }
 
-impl Taker {
+impl SimulatedHost {
     fn new(platform: &TestPlatform, name: &str) -> Self {
         let mut host = TestHost::new(name, &platform.new_key());
         host.sign_in(platform);
@@ -82,7 +82,7 @@ fn audited(platform: &TestPlatform, action: &str) -> Vec<Value> {
 #[test]
 fn hosts_that_are_ahead_get_the_restored_policy_under_a_higher_number() {
     let platform = TestPlatform::start();
-    let (mut a, mut b) = (Taker::new(&platform, "a"), Taker::new(&platform, "b"));
+    let (mut a, mut b) = (SimulatedHost::new(&platform, "a"), SimulatedHost::new(&platform, "b"));
     assert_eq!(platform.commit(&policy(1111)), 1);
     let (platform, backup) = platform.back_up();
     platform.commit(&policy(2222));
@@ -119,7 +119,7 @@ fn hosts_that_are_ahead_get_the_restored_policy_under_a_higher_number() {
 #[test]
 fn a_later_compilation_of_the_same_revision_counts_too() {
     let platform = TestPlatform::start();
-    let (mut a, mut b) = (Taker::new(&platform, "a"), Taker::new(&platform, "b"));
+    let (mut a, mut b) = (SimulatedHost::new(&platform, "a"), SimulatedHost::new(&platform, "b"));
     platform.commit(&policy(1111));
     let (platform, backup) = platform.back_up();
     a.take(&platform).unwrap();
@@ -141,7 +141,7 @@ fn a_later_compilation_of_the_same_revision_counts_too() {
 #[test]
 fn commits_after_the_restore_meet_the_numbers_that_were_lost() {
     let platform = TestPlatform::start();
-    let mut a = Taker::new(&platform, "a");
+    let mut a = SimulatedHost::new(&platform, "a");
     platform.commit(&policy(1111));
     let (platform, backup) = platform.back_up();
     for port in [2222, 3333, 4444] {
@@ -166,7 +166,7 @@ fn commits_after_the_restore_meet_the_numbers_that_were_lost() {
 #[test]
 fn no_host_pushes_the_numbers_up() {
     let platform = TestPlatform::start();
-    let (mut a, mut b) = (Taker::new(&platform, "a"), Taker::new(&platform, "b"));
+    let (mut a, mut b) = (SimulatedHost::new(&platform, "a"), SimulatedHost::new(&platform, "b"));
     platform.commit(&policy(1111));
     let (platform, backup) = platform.back_up();
     platform.commit(&policy(2222));
@@ -218,7 +218,7 @@ fn a_host_that_registered_after_the_backup_registers_again_and_its_label_counts(
     platform.commit(&policy(1111));
     let key = platform.new_key();
     let (platform, backup) = platform.back_up();
-    let mut late = Taker::new(&platform, "late");
+    let mut late = SimulatedHost::new(&platform, "late");
     late.host.key = key;
     late.host.sign_in(&platform);
     platform.commit(&policy(2222));

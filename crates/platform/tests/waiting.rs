@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use support::plain::{self, Plain};
-use support::slow_platform::{Says, SlowPlatform};
+use support::slow_platform::{Reply, SlowPlatform};
 use support::{PASSWORD, TestHost, TestPlatform};
 use xshield_lab::terminal::Terminal;
 use xshield_operations::policy::impact::summary;
@@ -23,21 +23,21 @@ use xshield_policy::Impact;
 const XSHIELD: &str = env!("CARGO_BIN_EXE_xshield");
 
 /// Every command gets as far as to the request that is not answered.
-fn says(request: &str) -> Says {
+fn says(request: &str) -> Reply {
     match request {
         "GET /api/v1/policy/impact" => {
             let impact = summary(&Impact::default(), 3, "[]").unwrap();
-            Says::Json(json!({
+            Reply::Json(json!({
                 "candidate_version": 1, "committed_revision": null, "warnings": [], "impact": impact,
             }))
         }
-        "GET /api/v1/policy" => Says::Json(json!({
+        "GET /api/v1/policy" => Reply::Json(json!({
             "version": 1, "updated_at": null, "updated_by": null, "committed_revision": null,
             "differs_from_committed": false, "documents": [],
         })),
-        "GET /api/v1/threat/list" => Says::PartOf(1_000_000, b"192.0.2.1\n192.0.2.2\n"),
-        "GET /api/v1/diagnostics/web" => Says::PartOf(1_000_000, b"\x1f\x8b"),
-        _ => Says::Nothing,
+        "GET /api/v1/threat/list" => Reply::PartOf(1_000_000, b"192.0.2.1\n192.0.2.2\n"),
+        "GET /api/v1/diagnostics/web" => Reply::PartOf(1_000_000, b"\x1f\x8b"),
+        _ => Reply::Nothing,
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::connections::party::Party;
-use crate::patience::Patience;
+use crate::transfer_timeout::TransferTimeout;
 
 /// The largest body of any sender, in bytes.
 pub(crate) const MAX_BODY: usize = 8 << 20;
@@ -124,17 +124,17 @@ impl Bodies {
             return Err(too_large(most));
         }
         let share = self.share(party);
-        let mut patience = Patience::new(self.times.for_bytes, ARRIVING);
+        let mut transfer_timeout = TransferTimeout::new(self.times.for_bytes, ARRIVING);
         let (mut bytes, mut room, mut held) = (Vec::new(), 0_u32, Vec::new());
         loop {
             let asked = Instant::now();
             let next = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context));
-            let frame = timeout(patience.left(), next).await.map_err(|_| too_slow())?;
-            patience.waited(asked.elapsed());
+            let frame = timeout(transfer_timeout.left(), next).await.map_err(|_| too_slow())?;
+            transfer_timeout.waited(asked.elapsed());
             let Some(frame) = frame else { break };
             let frame = frame.map_err(BodyError::Broken)?;
             let Some(data) = frame.data_ref() else { continue };
-            patience.moved(data.len());
+            transfer_timeout.moved(data.len());
             let needed = bytes.len() + data.len();
             if needed > most {
                 return Err(too_large(most));

@@ -29,9 +29,9 @@ pub fn token(pending: &Pending) -> String {
 
 /// Why a poll was woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Woken {
+pub enum WakeReason {
     /// Something may be new.
-    Look,
+    CheckNow,
     /// The host has opened another poll.
     Replaced,
     /// The platform shuts down.
@@ -56,14 +56,14 @@ impl HeldPolls {
     /// Registers the poll of an asset. Its previous one is [replaced](Woken::Replaced). Register before
     /// checking what is pending, so that later changes are not missed.
     #[must_use]
-    pub fn seat<'a>(&'a self, asset: &'a AssetId) -> Seat<'a> {
+    pub fn register<'a>(&'a self, asset: &'a AssetId) -> PollRegistration<'a> {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         let wake = Arc::new(Notify::new());
         let waiter = Waiter { ticket, wake: wake.clone() };
         if let Some(older) = self.lock().insert(asset.clone(), waiter) {
             older.wake.notify_one();
         }
-        Seat { polls: self, asset, ticket, wake }
+        PollRegistration { polls: self, asset, ticket, wake }
     }
 
     /// Something may be new for this asset.
@@ -97,30 +97,30 @@ impl HeldPolls {
 
 /// The registration of a poll; removed when dropped.
 #[derive(Debug)]
-pub struct Seat<'a> {
+pub struct PollRegistration<'a> {
     polls: &'a HeldPolls,
     asset: &'a AssetId,
     ticket: u64,
     wake: Arc<Notify>,
 }
 
-impl Seat<'_> {
+impl PollRegistration<'_> {
     /// Completes on a wake-up, also one that happened since the registration.
-    pub async fn woken(&self) -> Woken {
+    pub async fn wake_reason(&self) -> WakeReason {
         if !self.polls.closing.load(Ordering::SeqCst) {
             self.wake.notified().await;
         }
         if self.polls.closing.load(Ordering::SeqCst) {
-            return Woken::Closing;
+            return WakeReason::Closing;
         }
         match self.polls.lock().get(self.asset) {
-            Some(waiter) if waiter.ticket == self.ticket => Woken::Look,
-            _ => Woken::Replaced,
+            Some(waiter) if waiter.ticket == self.ticket => WakeReason::CheckNow,
+            _ => WakeReason::Replaced,
         }
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for PollRegistration<'_> {
     fn drop(&mut self) {
         let mut waiting = self.polls.lock();
         if waiting.get(self.asset).is_some_and(|waiter| waiter.ticket == self.ticket) {
@@ -161,26 +161,34 @@ mod tests {
     async fn wakes_are_not_missed_and_reach_only_whom_they_mean() {
         let polls = HeldPolls::default();
         let (a, b) = (id("as-a"), id("as-b"));
-        let (seat_a, seat_b) = (polls.seat(&a), polls.seat(&b));
+        let (registration_a, registration_b) = (polls.register(&a), polls.register(&b));
         polls.wake(&a);
-        assert_eq!(seat_a.woken().await, Woken::Look, "woken before it waited");
-        let idle = tokio::time::timeout(Duration::from_millis(1), seat_b.woken()).await;
+        assert_eq!(
+            registration_a.wake_reason().await,
+            WakeReason::CheckNow,
+            "woken before it waited"
+        );
+        let idle =
+            tokio::time::timeout(Duration::from_millis(1), registration_b.wake_reason()).await;
         assert!(idle.is_err());
         polls.wake_all();
-        assert_eq!((seat_a.woken().await, seat_b.woken().await), (Woken::Look, Woken::Look));
+        assert_eq!(
+            (registration_a.wake_reason().await, registration_b.wake_reason().await),
+            (WakeReason::CheckNow, WakeReason::CheckNow)
+        );
     }
 
     #[tokio::test]
     async fn the_newer_poll_of_an_asset_ends_the_older() {
         let polls = HeldPolls::default();
         let a = id("as-a");
-        let older = polls.seat(&a);
-        let newer = polls.seat(&a);
-        assert_eq!(older.woken().await, Woken::Replaced);
+        let older = polls.register(&a);
+        let newer = polls.register(&a);
+        assert_eq!(older.wake_reason().await, WakeReason::Replaced);
         drop(older);
         assert_eq!(polls.held(), 1, "the older one gives back its own place only");
         polls.wake(&a);
-        assert_eq!(newer.woken().await, Woken::Look);
+        assert_eq!(newer.wake_reason().await, WakeReason::CheckNow);
         drop(newer);
         assert_eq!(polls.held(), 0);
     }
@@ -189,9 +197,9 @@ mod tests {
     async fn closing_ends_polls_now_and_later() {
         let polls = HeldPolls::default();
         let (a, b) = (id("as-a"), id("as-b"));
-        let seat = polls.seat(&a);
+        let registration = polls.register(&a);
         polls.close();
-        assert_eq!(seat.woken().await, Woken::Closing);
-        assert_eq!(polls.seat(&b).woken().await, Woken::Closing);
+        assert_eq!(registration.wake_reason().await, WakeReason::Closing);
+        assert_eq!(polls.register(&b).wake_reason().await, WakeReason::Closing);
     }
 }

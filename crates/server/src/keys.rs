@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use xshield_operations::ids::{NoRandomness, random};
 use xshield_wire::{Bytes, PolicyKey};
 
-use crate::lasting::LastingKey;
+use crate::platform_key::PlatformKey;
 use crate::sealed::{Seal, SealError};
 
 /// Why keys could not be loaded.
@@ -48,7 +48,7 @@ pub enum KeyError {
         /// The file.
         path: PathBuf,
         /// The key.
-        key: LastingKey,
+        key: PlatformKey,
         /// The data directory.
         data_dir: PathBuf,
     },
@@ -257,11 +257,11 @@ impl DataDir {
     }
 
     /// The 32 secret bytes of a key, created at the first start. `missing`: the error for a missing key.
-    pub(crate) fn missing(&self, key: LastingKey) -> KeyError {
+    pub(crate) fn missing(&self, key: PlatformKey) -> KeyError {
         KeyError::Missing { path: self.file(key.file()), key, data_dir: self.path().to_owned() }
     }
 
-    fn seed(&self, key: LastingKey) -> Result<[u8; 32], KeyError> {
+    fn seed(&self, key: PlatformKey) -> Result<[u8; 32], KeyError> {
         let name = key.file();
         if let Some(text) = self.read(name)? {
             return self.seed_of(name, &text);
@@ -272,14 +272,14 @@ impl DataDir {
         self.new_seed(key)
     }
 
-    fn new_seed(&self, key: LastingKey) -> Result<[u8; 32], KeyError> {
+    fn new_seed(&self, key: PlatformKey) -> Result<[u8; 32], KeyError> {
         let seed = random::<32>()?;
         self.write(key.file(), &Bytes(seed).to_base64())?;
         Ok(seed)
     }
 
     /// Creates the 32 secret bytes of a lost key.
-    pub(crate) fn make_seed_again(&self, key: LastingKey) -> Result<(), KeyError> {
+    pub(crate) fn make_seed_again(&self, key: PlatformKey) -> Result<(), KeyError> {
         if self.read(key.file())?.is_some() {
             return Err(KeyError::IsThere(self.file(key.file())));
         }
@@ -346,8 +346,8 @@ impl Keys {
     /// When a file can't be read or written, is damaged, or is missing next to a database.
     pub fn open(dir: &DataDir) -> Result<Self, KeyError> {
         Ok(Self {
-            policy: Arc::new(PolicyKey::from_seed(dir.seed(LastingKey::Policy)?)),
-            seal: Arc::new(Seal::new(&dir.seed(LastingKey::Storage)?)?),
+            policy: Arc::new(PolicyKey::from_seed(dir.seed(PlatformKey::Policy)?)),
+            seal: Arc::new(Seal::new(&dir.seed(PlatformKey::Storage)?)?),
         })
     }
 }
@@ -404,7 +404,7 @@ mod tests {
         let data = DataDir::open(dir.path()).unwrap();
         drop(Keys::open(&data).unwrap());
         fs::write(data.file(DataDir::DATABASE), "").unwrap();
-        for key in [LastingKey::Policy, LastingKey::Storage] {
+        for key in [PlatformKey::Policy, PlatformKey::Storage] {
             assert!(matches!(data.make_seed_again(key), Err(KeyError::IsThere(_))));
             fs::remove_file(data.file(key.file())).unwrap();
             let said = Keys::open(&data).unwrap_err().to_string();

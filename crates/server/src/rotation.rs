@@ -16,7 +16,7 @@ use rcgen::KeyPair;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use xshield_model::Timestamp;
-use xshield_store::audit::Deed;
+use xshield_store::audit::NewAuditEntry;
 use xshield_store::{Store, StoreError, assets, audit, commit};
 use xshield_wire::PolicyKey;
 use xshield_wire::envelope::Envelope;
@@ -24,7 +24,7 @@ use xshield_wire::succession::{self, Succession};
 use xshield_wire::trust::Der;
 
 use crate::keys::{DataDir, KeyError};
-use crate::lasting::LastingKey;
+use crate::platform_key::PlatformKey;
 use crate::tls;
 
 /// The file with what hosts trust.
@@ -69,7 +69,7 @@ pub enum RotationError {
          Start the platform and wait until they have checked in, or decommission them; or use \
          --leave-hosts-behind, and give them a new configuration"
     )]
-    Behind {
+    LaggingAssets {
         /// Their number.
         count: u64,
         /// The first of them.
@@ -119,7 +119,7 @@ impl Told {
     fn settle(&self, dir: &DataDir) -> Result<(), KeyError> {
         if let Some(next) = dir.policy_key_in(NEXT_POLICY)? {
             match self.succession.policy_keys.contains(&next.public()) {
-                true => dir.rename(NEXT_POLICY, LastingKey::Policy.file())?,
+                true => dir.rename(NEXT_POLICY, PlatformKey::Policy.file())?,
                 false => dir.remove(NEXT_POLICY)?,
             }
         }
@@ -127,7 +127,7 @@ impl Told {
             // The certificate is moved last: while it is pending, its key may be, too.
             if self.succession.ca.contains(&der_of(dir, NEXT_CA, &pem)?) {
                 if dir.read(NEXT_CA_KEY)?.is_some() {
-                    dir.rename(NEXT_CA_KEY, LastingKey::Ca.file())?;
+                    dir.rename(NEXT_CA_KEY, PlatformKey::Ca.file())?;
                 }
                 dir.rename(NEXT_CA, tls::CA)?;
             } else {
@@ -154,9 +154,9 @@ struct Pair {
 
 fn current(dir: &DataDir) -> Result<Pair, KeyError> {
     let missing = |key| dir.missing(key);
-    let file = LastingKey::Policy.file();
-    let policy = dir.policy_key_in(file)?.ok_or_else(|| missing(LastingKey::Policy))?;
-    let pem = dir.read(tls::CA)?.ok_or_else(|| missing(LastingKey::Ca))?;
+    let file = PlatformKey::Policy.file();
+    let policy = dir.policy_key_in(file)?.ok_or_else(|| missing(PlatformKey::Policy))?;
+    let pem = dir.read(tls::CA)?.ok_or_else(|| missing(PlatformKey::Ca))?;
     Ok(Pair { policy, ca: der_of(dir, tls::CA, &pem)? })
 }
 
@@ -214,10 +214,10 @@ pub async fn take(path: &Path, step: Step) -> Result<String, RotationError> {
         (_, None) => return Err(RotationError::NotBegun),
         (Step::Finish { leaving_hosts_behind }, Some(_)) => {
             let mut conn = store.read().await?;
-            let behind = assets::behind(&mut conn, sequence, NAMED).await?;
+            let behind = assets::lagging(&mut conn, sequence, NAMED).await?;
             if behind.count > 0 && !leaving_hosts_behind {
                 let names = behind.first.join(", ");
-                return Err(RotationError::Behind { count: behind.count, names });
+                return Err(RotationError::LaggingAssets { count: behind.count, names });
             }
             let new = next(&dir, now)?;
             let alone = tell(&[&new.policy], vec![new.ca]);
@@ -245,14 +245,14 @@ pub async fn take(path: &Path, step: Step) -> Result<String, RotationError> {
     dir.write(TOLD, &text)?;
     Told::open(&dir)?;
     let mut tx = store.write().await?;
-    let deed = Deed {
+    let new_entry = NewAuditEntry {
         actor: "platform",
         action,
         target: "keys",
         before: format!("succession {sequence}"),
         after: format!("succession {}, on the platform's machine: {done}", succession.sequence),
     };
-    audit::record(&mut tx, deed, now).await?;
+    audit::record(&mut tx, new_entry, now).await?;
     commit(tx).await?;
     store.close().await;
     Ok(done)

@@ -23,7 +23,7 @@ use xshield_operations::parsed_policies::ParsedPolicies;
 use xshield_operations::policy::simulations::Simulations;
 use xshield_policy::names::Name;
 use xshield_store::accounts::Account;
-use xshield_store::audit::Deed;
+use xshield_store::audit::NewAuditEntry;
 use xshield_store::{Store, StoreError, accounts, audit, commit};
 
 use crate::api;
@@ -44,7 +44,7 @@ use crate::readiness::Readiness;
 use crate::rotation::Told;
 use crate::settings::Settings;
 use crate::state::{App, Platform};
-use crate::threat_surroundings::ThreatSurroundings;
+use crate::threat_list_inputs::ThreatListInputs;
 use crate::tls::{self, Tls};
 use xshield_alerting::Wake;
 use xshield_alerting::deliver::{self, Delivery};
@@ -169,7 +169,7 @@ fn assembled(opened: Opened) -> Result<Platform, ServeError> {
     let policies = Arc::<ParsedPolicies>::default();
     let (held_polls, alerts) = (Arc::<HeldPolls>::default(), Arc::<Wake>::default());
     let surroundings =
-        ThreatSurroundings { policies: policies.clone(), endpoints: endpoints.clone() };
+        ThreatListInputs { policies: policies.clone(), endpoints: endpoints.clone() };
     let threat_dir = settings.data_dir.join("threat");
     let threat = Arc::new(Threats::open(&threat_dir, store.clone(), Arc::new(surroundings))?);
     let feeds = Feeds {
@@ -296,14 +296,14 @@ async fn first_admin(
     };
     let mut tx = store.write().await?;
     accounts::put(&mut tx, &account).await?;
-    let deed = Deed {
+    let new_entry = NewAuditEntry {
         actor: "platform",
         action: "user.create",
         target: "admin",
         before: String::new(),
         after: "role admin, at the first start".to_owned(),
     };
-    audit::record(&mut tx, deed, now).await?;
+    audit::record(&mut tx, new_entry, now).await?;
     commit(tx).await?;
     Ok(made_up)
 }
@@ -434,7 +434,7 @@ impl EndSignals {
 
 /// Whose password is set on the platform's machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whom {
+pub enum PasswordTarget {
     /// An existing user.
     KnownUser,
     /// A new user with the role admin.
@@ -449,7 +449,7 @@ pub async fn reset_password(
     data_dir: &std::path::Path,
     passwords: &Passwords,
     user: &str,
-    whom: Whom,
+    whom: PasswordTarget,
     password: &str,
 ) -> Result<(), ServeError> {
     let now = Timestamp::now();
@@ -458,11 +458,11 @@ pub async fn reset_password(
     let mut tx = store.write().await?;
     let known = accounts::get(&mut tx, user).await?;
     let role = match (known, whom) {
-        (Some(known), Whom::KnownUser) => known.role,
-        (None, Whom::NewAdmin) if user.parse::<Name>().is_ok() => Role::Admin,
-        (None, Whom::NewAdmin) => return Err(ServeError::UserName(user.to_owned())),
-        (Some(_), Whom::NewAdmin) => return Err(ServeError::UserExists(user.to_owned())),
-        (None, Whom::KnownUser) => {
+        (Some(known), PasswordTarget::KnownUser) => known.role,
+        (None, PasswordTarget::NewAdmin) if user.parse::<Name>().is_ok() => Role::Admin,
+        (None, PasswordTarget::NewAdmin) => return Err(ServeError::UserName(user.to_owned())),
+        (Some(_), PasswordTarget::NewAdmin) => return Err(ServeError::UserExists(user.to_owned())),
+        (None, PasswordTarget::KnownUser) => {
             let users = accounts::list(&mut tx, "", USERS_NAMED).await?;
             let users: Vec<String> = users.into_iter().map(|user| user.name).collect();
             return Err(ServeError::NoUser { user: user.to_owned(), users: users.join(", ") });
@@ -472,17 +472,17 @@ pub async fn reset_password(
     let account = Account { name: user.to_owned(), role, password, created_at: now };
     accounts::put(&mut tx, &account).await?;
     accounts::revoke_all(&mut tx, user, now).await?;
-    let deed = Deed {
+    let new_entry = NewAuditEntry {
         actor: "platform",
         action: match whom {
-            Whom::KnownUser => "user.set-password",
-            Whom::NewAdmin => "user.create",
+            PasswordTarget::KnownUser => "user.set-password",
+            PasswordTarget::NewAdmin => "user.create",
         },
         target: user,
         before: String::new(),
         after: "on the platform's machine".to_owned(),
     };
-    audit::record(&mut tx, deed, now).await?;
+    audit::record(&mut tx, new_entry, now).await?;
     commit(tx).await?;
     store.close().await;
     Ok(())

@@ -130,7 +130,7 @@ impl MatchQueue for Platform {
     }
 
     fn added(&self) {
-        self.alerts.fresh.notify_one();
+        self.alerts.unevaluated.notify_one();
     }
 }
 

@@ -21,7 +21,7 @@ use time::{Duration, OffsetDateTime};
 use xshield_model::Timestamp;
 
 use crate::keys::{DataDir, KeyError};
-use crate::lasting::LastingKey;
+use crate::platform_key::PlatformKey;
 
 /// The age of new certificates: a host whose clock is behind should get an error from the platform, not fail
 /// in TLS.
@@ -147,7 +147,7 @@ fn certificate_authority(dir: &DataDir, now: Timestamp) -> Result<(KeyPair, Stri
             let key = KeyPair::from_pem(&key).map_err(damaged(dir, "ca.key"))?;
             Ok((key, pem))
         }
-        (None, _) if dir.has_database()? => Err(dir.missing(LastingKey::Ca)),
+        (None, _) if dir.has_database()? => Err(dir.missing(PlatformKey::Ca)),
         (Some(_), None) if dir.has_database()? => Err(KeyError::Damaged {
             path: dir.file("ca.pem"),
             reason: "it is missing, but its key exists".to_owned(),

@@ -18,7 +18,7 @@ use xshield_enforce::linux as system;
 #[cfg(windows)]
 use xshield_enforce::windows as system;
 use xshield_enforce::{
-    Config, Cycle, CycleError, Program, ProgramKind, RunOptions, Surroundings, explain, places,
+    Config, Cycle, CycleError, Program, ProgramKind, RunEnvironment, RunOptions, explain, places,
     threat, verbs,
 };
 
@@ -104,18 +104,18 @@ fn main() -> ExitCode {
 
 fn configured(config: &Config, line: &CommandLine) -> ExitCode {
     let path = std::path::absolute(&line.config).unwrap_or_else(|_| line.config.clone());
-    let mut surroundings = system::this_host(path);
+    let mut environment = system::this_host(path);
     if std::io::stderr().is_terminal() {
-        surroundings.watch = show::downloaded;
+        environment.watch = show::downloaded;
     }
     match &line.command {
-        None | Some(Command::Run) => run(config, &surroundings, line.json),
+        None | Some(Command::Run) => run(config, &environment, line.json),
         Some(Command::Status) => verb(verbs::status(config), line.json, show::status),
         Some(Command::Restore) => {
-            verb(verbs::restore(config, &surroundings), line.json, show::restored)
+            verb(verbs::restore(config, &environment), line.json, show::restored)
         }
         Some(Command::Remove) => {
-            verb(verbs::remove(config, &surroundings), line.json, |(): &()| show::removed())
+            verb(verbs::remove(config, &environment), line.json, |(): &()| show::removed())
         }
         Some(Command::Threat(Threat::Lookup { address })) => {
             verb(threat::verbs::lookup(config, *address), line.json, show::lookup)
@@ -124,11 +124,11 @@ fn configured(config: &Config, line: &CommandLine) -> ExitCode {
     }
 }
 
-fn run(config: &Config, surroundings: &Surroundings, json: bool) -> ExitCode {
+fn run(config: &Config, environment: &RunEnvironment, json: bool) -> ExitCode {
     interruption::say_what_it_leaves();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let program = Program { kind: ProgramKind::Spark, version };
-    match (Cycle { config, program, surroundings, options: RunOptions::default() }).run() {
+    match (Cycle { config, program, environment, options: RunOptions::default() }).run() {
         Ok(outcome) => {
             if json {
                 show::json(&outcome)

@@ -7,7 +7,7 @@ use serde::Serialize;
 use xshield_enforce::foreign;
 use xshield_enforce::outcome::{Change, Contact, ThreatChange};
 use xshield_enforce::problems::chain;
-use xshield_enforce::summary::PolicyInShort;
+use xshield_enforce::summary::PolicySummary;
 use xshield_enforce::threat::verbs::{Lookup, ThreatStatus};
 use xshield_enforce::verbs::{Explanation, Restored, StatusReport};
 use xshield_enforce::{Downloaded, FlowCount, FlowKind, Problem};
@@ -79,7 +79,7 @@ pub(crate) fn error(error: &dyn Error, as_json: bool) {
 pub(crate) fn outcome(outcome: &Outcome) {
     let status = match outcome.status {
         RunStatus::Enforcing => {
-            outcome.policy.as_ref().map_or("enforcing", PolicyInShort::in_words)
+            outcome.policy.as_ref().map_or("enforcing", PolicySummary::in_words)
         }
         RunStatus::NoPolicy => "no policy yet: nothing is enforced",
         RunStatus::AnotherRun => "another run is in progress: nothing was done",
@@ -99,7 +99,7 @@ pub(crate) fn outcome(outcome: &Outcome) {
             Change::Reverted => "reverted in this run",
         };
         say!("  in force   revision {}, {change}", in_force.revision);
-        if let Some(PolicyInShort { inbound, outbound, .. }) = &outcome.policy {
+        if let Some(PolicySummary { inbound, outbound, .. }) = &outcome.policy {
             say!("  inbound    {inbound}");
             say!("  outbound   {outbound}");
         }
@@ -149,7 +149,7 @@ pub(crate) fn status(status: &StatusReport) {
         Some(known) => say!("last known good  revision {}", known.revision),
         None => say!("last known good  none"),
     }
-    if let Some(PolicyInShort { inbound, outbound, .. }) = &status.policy {
+    if let Some(PolicySummary { inbound, outbound, .. }) = &status.policy {
         say!("inbound          {inbound}");
         say!("outbound         {outbound}");
     }

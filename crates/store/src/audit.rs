@@ -9,7 +9,7 @@ use super::{Conn, Db, Doing as _, Row, StoreResult, contains, rows};
 
 /// What is to be written down.
 #[derive(Debug)]
-pub struct Deed<'a> {
+pub struct NewAuditEntry<'a> {
     /// Who: `user:NAME` or `host:ASSET`.
     pub actor: &'a str,
     /// What, e.g. `policy.synchronize`.
@@ -39,17 +39,21 @@ pub struct AuditFilter {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn record(conn: &mut Conn, deed: Deed<'_>, now: Timestamp) -> StoreResult<()> {
+pub async fn record(
+    conn: &mut Conn,
+    new_entry: NewAuditEntry<'_>,
+    now: Timestamp,
+) -> StoreResult<()> {
     sqlx::query(
         "INSERT INTO audit (at, actor, action, target, before, after) \
          VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(now.0)
-    .bind(deed.actor)
-    .bind(deed.action)
-    .bind(deed.target)
-    .bind(deed.before)
-    .bind(deed.after)
+    .bind(new_entry.actor)
+    .bind(new_entry.action)
+    .bind(new_entry.target)
+    .bind(new_entry.before)
+    .bind(new_entry.after)
     .execute(conn)
     .await
     .doing("write the audit log")?;

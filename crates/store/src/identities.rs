@@ -41,7 +41,7 @@ impl OtherIdentity {
 
 /// What became of an identity that is not the pinned one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Noted {
+pub enum PendingIdentityOutcome {
     /// It waits from now on.
     New,
     /// It waits already.
@@ -72,7 +72,7 @@ pub async fn note(
     id: &AssetId,
     attempt: Attempt<'_>,
     now: Timestamp,
-) -> StoreResult<Noted> {
+) -> StoreResult<PendingIdentityOutcome> {
     let state: Option<String> = sqlx::query_scalar(
         "UPDATE other_identity SET last_seen = $3, attempts = attempts + 1, key_id = $4, \
          source = $5 WHERE asset_id = $1 AND identity = $2 RETURNING state",
@@ -86,8 +86,8 @@ pub async fn note(
     .await
     .doing("record the other identity")?;
     match state.as_deref() {
-        Some("waiting") => return Ok(Noted::Waiting),
-        Some(_) => return Ok(Noted::Rejected),
+        Some("waiting") => return Ok(PendingIdentityOutcome::Waiting),
+        Some(_) => return Ok(PendingIdentityOutcome::Rejected),
         None => {}
     }
     let done = sqlx::query(
@@ -106,7 +106,11 @@ pub async fn note(
     .execute(conn)
     .await
     .doing("remember the other identity")?;
-    Ok(if done.rows_affected() > 0 { Noted::New } else { Noted::NoRoom })
+    Ok(if done.rows_affected() > 0 {
+        PendingIdentityOutcome::New
+    } else {
+        PendingIdentityOutcome::NoRoom
+    })
 }
 
 /// The identities that wait for this asset, in the order in which they came.

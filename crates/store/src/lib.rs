@@ -12,7 +12,7 @@ use sqlx::sqlite::{
 use sqlx::{Connection as _, SqlSafeStr as _, SqlStr};
 use tokio::time::timeout;
 
-use turns::{Hurry, Turn, Turns};
+use write_queue::{WritePermit, WritePriority, WriteQueue};
 use xshield_model::Timestamp;
 
 /// SQL: the counter `column` of `table` and what is to be inserted, added up to [`MOST`] and no further.
@@ -86,8 +86,8 @@ pub mod threat_events;
 pub mod threat_feeds;
 pub mod threat_lists;
 pub mod trim;
-mod turns;
 pub mod uploads;
+mod write_queue;
 
 /// The database's dialect.
 pub type Db = sqlx::Sqlite;
@@ -163,14 +163,14 @@ impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> Doing<T> for Result<T
 pub struct Store {
     pool: SqlitePool,
     /// Writers queue here without holding a connection that readers could use.
-    writers: Turns,
+    writers: WriteQueue,
 }
 
 /// A transaction that may write. Nothing of it has happened until it is [committed](commit).
 #[derive(Debug)]
 pub struct Tx {
     inner: sqlx::Transaction<'static, Db>,
-    _turn: Turn,
+    _turn: WritePermit,
 }
 
 impl Deref for Tx {
@@ -212,7 +212,7 @@ impl Store {
             .await
             .doing("open its file")?;
         bring_up_to_date(&pool).await?;
-        Ok(Self { pool, writers: Turns::default() })
+        Ok(Self { pool, writers: WriteQueue::default() })
     }
 
     /// A connection for reading.
@@ -229,7 +229,7 @@ impl Store {
     /// # Errors
     /// When the lock is not free in time.
     pub async fn write(&self) -> StoreResult<Tx> {
-        self.begin(Hurry::Now).await
+        self.begin(WritePriority::Now).await
     }
 
     /// The same for bulk work, which is cut into short transactions: those for whom somebody waits go
@@ -238,11 +238,11 @@ impl Store {
     /// # Errors
     /// When the lock is not free in time.
     pub async fn write_later(&self) -> StoreResult<Tx> {
-        self.begin(Hurry::Later).await
+        self.begin(WritePriority::Later).await
     }
 
-    async fn begin(&self, hurry: Hurry) -> StoreResult<Tx> {
-        let turn = timeout(WRITER_WAITS, self.writers.take(hurry));
+    async fn begin(&self, priority: WritePriority) -> StoreResult<Tx> {
+        let turn = timeout(WRITER_WAITS, self.writers.take(priority));
         let turn = turn.await.doing("begin a transaction: other writers take too long")?;
         let inner = self.pool.begin_with("BEGIN IMMEDIATE").await.doing("begin a transaction")?;
         Ok(Tx { inner, _turn: turn })
@@ -292,7 +292,7 @@ async fn bring_up_to_date(pool: &SqlitePool) -> StoreResult<()> {
     }
     let migrator = migrator(MIGRATIONS);
     let began = Instant::now();
-    let done = told_while(LONG, migrator.run(pool), || {
+    let done = log_while(LONG, migrator.run(pool), || {
         let seconds = began.elapsed().as_secs();
         tracing::info!(seconds, "still bringing the database's tables up to date");
     });
@@ -312,7 +312,7 @@ async fn schema(pool: &SqlitePool) -> StoreResult<Option<i64>> {
 }
 
 /// Does `work`, and tells every so often that it goes on.
-async fn told_while<T>(every: Duration, work: impl Future<Output = T>, tell: impl Fn()) -> T {
+async fn log_while<T>(every: Duration, work: impl Future<Output = T>, tell: impl Fn()) -> T {
     let mut work = std::pin::pin!(work);
     loop {
         match timeout(every, &mut work).await {

@@ -106,7 +106,7 @@ pub fn damage() -> Vec<Damage> {
 }
 
 /// Tells of a row that can't be read.
-fn tell(list: &'static str, row: &Row, error: &StoreError) {
+fn log_damage(list: &'static str, row: &Row, error: &StoreError) {
     let (place, reason) = (place(row), in_words(&error));
     tracing::error!(list, place, reason, "a damaged row is passed over");
     let mut met = DAMAGE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,7 +140,7 @@ pub(crate) fn readable<T>(
             .inspect_err(|error| {
                 damaged += 1;
                 if damaged <= TOLD {
-                    tell(list, row, error);
+                    log_damage(list, row, error);
                 }
             })
             .ok()
@@ -205,7 +205,7 @@ pub(crate) fn every<T, C: FromIterator<T>>(
     read: impl FnMut(&Row) -> StoreResult<T>,
 ) -> StoreResult<C> {
     let mut read = read;
-    let told = |row| read(row).inspect_err(|error| tell(list, row, error));
+    let told = |row| read(row).inspect_err(|error| log_damage(list, row, error));
     rows.iter().map(told).collect()
 }
 
@@ -217,7 +217,7 @@ pub(crate) fn grouped<T>(
 ) -> BTreeMap<String, Option<Vec<T>>> {
     let mut groups: BTreeMap<String, Option<Vec<T>>> = BTreeMap::new();
     let whose = |row: &Row| {
-        Ok((row.col("asset_id")?, read(row).inspect_err(|error| tell(list, row, error)).ok()))
+        Ok((row.col("asset_id")?, read(row).inspect_err(|error| log_damage(list, row, error)).ok()))
     };
     for (asset, value) in readable(list, rows, whose) {
         let group = groups.entry(asset).or_insert_with(|| Some(Vec::new()));

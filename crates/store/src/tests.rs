@@ -45,7 +45,7 @@ async fn long_work_is_told_of_until_it_is_done() {
         "done"
     };
     let every = Duration::from_millis(1);
-    assert_eq!(told_while(every, work, || tell.send(()).unwrap()).await, "done");
+    assert_eq!(log_while(every, work, || tell.send(()).unwrap()).await, "done");
 }
 
 #[tokio::test]
@@ -98,14 +98,14 @@ async fn a_full_database_is_written_again_once_there_is_room() {
     let store = Store::open_with(options.clone().pragma("max_page_count", "400")).await.unwrap();
     let write = async |at: i64| {
         let mut tx = store.write().await?;
-        let deed = audit::Deed {
+        let new_entry = audit::NewAuditEntry {
             actor: "user:a",
             action: "fill",
             target: "",
             before: String::new(),
             after: "x".repeat(50_000),
         };
-        audit::record(&mut tx, deed, Timestamp(at)).await?;
+        audit::record(&mut tx, new_entry, Timestamp(at)).await?;
         commit(tx).await
     };
     let mut failures = 0;

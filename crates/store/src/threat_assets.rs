@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlx::QueryBuilder;
 use xshield_model::Timestamp;
-use xshield_model::threat_settings::{ThreatSettings, Wish};
+use xshield_model::threat_settings::{ScopeModes, ThreatSettings};
 use xshield_policy::AssetId;
 use xshield_threat::ThreatMode;
 use xshield_wire::message::Digest;
@@ -17,7 +17,7 @@ use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, rows, to_json};
 #[derive(Debug, Clone, Default)]
 pub struct StoredThreat {
     /// The modes that an operator wants of it.
-    pub wish: Wish,
+    pub modes: ScopeModes,
     /// The budget in bytes that an operator gave it; a share of its memory otherwise.
     pub budget: Option<u64>,
     /// The last order's number; 0 when there is none.
@@ -164,7 +164,7 @@ pub async fn put_sequence(conn: &mut Conn, asset: &AssetId, sequence: u64) -> St
 pub async fn put_wish(
     conn: &mut Conn,
     asset: &AssetId,
-    wish: Wish,
+    modes: ScopeModes,
     budget: Option<u64>,
 ) -> StoreResult<()> {
     sqlx::query(
@@ -173,8 +173,8 @@ pub async fn put_wish(
          inbound = excluded.inbound, outbound = excluded.outbound, budget = excluded.budget",
     )
     .bind(asset.as_str())
-    .bind(wish.inbound.map(ThreatMode::as_str))
-    .bind(wish.outbound.map(ThreatMode::as_str))
+    .bind(modes.inbound.map(ThreatMode::as_str))
+    .bind(modes.outbound.map(ThreatMode::as_str))
     .bind(budget.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)))
     .execute(conn)
     .await
@@ -186,20 +186,20 @@ pub async fn put_wish(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn segments(conn: &mut Conn) -> StoreResult<Vec<(String, Wish)>> {
+pub async fn segments(conn: &mut Conn) -> StoreResult<Vec<(String, ScopeModes)>> {
     let rows = sqlx::query("SELECT * FROM threat_segment ORDER BY segment")
         .fetch_all(conn)
         .await
         .doing("list threat modes")?;
-    rows::every("threat modes", &rows, |row| Ok((row.col("segment")?, wish(row)?)))
+    rows::every("threat modes", &rows, |row| Ok((row.col("segment")?, modes(row)?)))
 }
 
 /// Stores the modes of a segment; forgets it when nothing is wanted.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn put_segment(conn: &mut Conn, segment: &str, wish: Wish) -> StoreResult<()> {
-    let query = if wish == Wish::default() {
+pub async fn put_segment(conn: &mut Conn, segment: &str, modes: ScopeModes) -> StoreResult<()> {
+    let query = if modes == ScopeModes::default() {
         sqlx::query("DELETE FROM threat_segment WHERE segment = $1").bind(segment)
     } else {
         sqlx::query(
@@ -208,8 +208,8 @@ pub async fn put_segment(conn: &mut Conn, segment: &str, wish: Wish) -> StoreRes
              outbound = excluded.outbound",
         )
         .bind(segment)
-        .bind(wish.inbound.map(ThreatMode::as_str))
-        .bind(wish.outbound.map(ThreatMode::as_str))
+        .bind(modes.inbound.map(ThreatMode::as_str))
+        .bind(modes.outbound.map(ThreatMode::as_str))
     };
     query.execute(conn).await.doing("store a segment's threat modes")?;
     Ok(())
@@ -244,12 +244,12 @@ pub async fn put_settings(conn: &mut Conn, settings: &ThreatSettings) -> StoreRe
     Ok(())
 }
 
-fn wish(row: &Row) -> StoreResult<Wish> {
+fn modes(row: &Row) -> StoreResult<ScopeModes> {
     let mode = |column: &str| {
         let mode = row.col::<Option<String>>(column)?;
         mode.map(|mode| mode.parse()).transpose().doing("read a stored threat mode")
     };
-    Ok(Wish { inbound: mode("inbound")?, outbound: mode("outbound")? })
+    Ok(ScopeModes { inbound: mode("inbound")?, outbound: mode("outbound")? })
 }
 
 fn stored(row: &Row) -> StoreResult<StoredThreat> {
@@ -267,7 +267,7 @@ fn stored(row: &Row) -> StoreResult<StoredThreat> {
     let standing = text("standing")?.map(|text| from_json(&text)).transpose()?;
     let standing_at = time("standing_at")?;
     Ok(StoredThreat {
-        wish: wish(row)?,
+        modes: modes(row)?,
         budget: row.col::<Option<i64>>("budget")?.map(unsigned),
         sequence: row.count("sequence")?,
         order,

@@ -126,7 +126,7 @@ impl std::fmt::Display for Unit {
 
 /// The addresses with which a listing is compared.
 #[derive(Debug, Clone, Copy)]
-pub struct Surroundings<'a> {
+pub struct ReferenceAddresses<'a> {
     /// Addresses of own assets and own named networks.
     pub own_assets: &'a ThreatSet,
     /// Peers with which there was traffic in the last days.
@@ -143,7 +143,7 @@ const SAMPLES: usize = 20;
 pub fn judge(
     before: Option<&ThreatSet>,
     after: &ThreatSet,
-    surroundings: Surroundings<'_>,
+    surroundings: ReferenceAddresses<'_>,
     limits: ChangeLimits,
 ) -> Guard {
     let mut reasons = Vec::new();

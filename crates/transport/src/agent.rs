@@ -32,7 +32,7 @@ pub(crate) fn tls_config(ca_pem: &str) -> Result<TlsConfig, ConfigError> {
         .build())
 }
 
-/// TLS without verifying certificates: see [`crate::Stranger`].
+/// TLS without verifying certificates: see [`crate::UnverifiedServer`].
 pub(crate) fn blind_tls_config() -> TlsConfig {
     TlsConfig::builder()
         .provider(TlsProvider::Rustls)

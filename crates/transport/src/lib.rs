@@ -1,7 +1,7 @@
 //! HTTPS from a host to the platform, through ordered proxies. Blocking.
 //!
 //! - Exactly the pinned CA certificates are trusted: no system store, no bundled roots. TLS 1.3 only.
-//!   [`Stranger`] verifies no certificate instead, and can't send anything confidential.
+//!   [`UnverifiedServer`] verifies no certificate instead, and can't send anything confidential.
 //! - [`Transport::send`] tries the route that worked last, then the proxies in their order, then the direct
 //!   route. A route that worked is used until it fails.
 //! - An HTTP status is an answer, never an error of the transport. A request may arrive twice, if a route
@@ -14,23 +14,23 @@
 
 mod address;
 mod agent;
+mod cancel;
 mod config;
 mod handover;
-mod line;
 mod proxies;
 mod resolve;
 mod route;
 mod send;
-mod stranger;
+mod unverified;
 
 pub use address::{Endpoint, EndpointError, PlatformUrl};
+pub use cancel::CancelHandle;
 pub use config::{ConfigError, Proxy, Secret, Timeouts, TransportConfig};
 pub use handover::Handover;
-pub use line::Line;
 pub use proxies::{ProxyList, ProxyListError, ProxyListReason, ProxyText};
 pub use resolve::Resolve;
 pub use route::{Phase, Route, RouteError, RouteState};
 pub use send::{
     DownloadError, Endpoints, Failure, Method, Request, Response, Transport, TransportError,
 };
-pub use stranger::Stranger;
+pub use unverified::UnverifiedServer;

@@ -12,9 +12,9 @@ use ureq::tls::TlsConfig;
 
 use crate::address::{Endpoint, PlatformUrl};
 use crate::agent::{self, Builder, Connections};
+use crate::cancel::CancelHandle;
 use crate::config::{ConfigError, Timeouts, TransportConfig};
 use crate::handover::{Handover, OpenConnection};
-use crate::line::Line;
 use crate::resolve::{Adapter, Resolve};
 use crate::route::{Route, RouteError, RouteState, classify};
 
@@ -112,9 +112,9 @@ pub enum TransportError {
         /// The limit.
         limit: u64,
     },
-    /// The request was cancelled: see [`crate::Line::cut`].
+    /// The request was cancelled: see [`crate::CancelHandle::cancel`].
     #[error("the request was abandoned")]
-    Cut,
+    Cancelled,
     /// A header or the path contains characters that HTTP does not allow.
     #[error("the request to {path:?} can't be written as HTTP")]
     Request {
@@ -164,12 +164,12 @@ pub struct Transport {
     timeouts: Timeouts,
     max_response: u64,
     /// The proxies in their order, then the direct route.
-    routes: Vec<Way>,
+    routes: Vec<RouteAgent>,
     current: Option<usize>,
 }
 
 /// A route and its agent.
-struct Way {
+struct RouteAgent {
     route: Route,
     proxy: Option<ureq::Proxy>,
     /// Present as long as its connection may be reused.
@@ -191,7 +191,7 @@ impl Transport {
         config: TransportConfig,
         resolver: Arc<dyn Resolve>,
     ) -> Result<Self, ConfigError> {
-        let way = |route, proxy| Way { route, proxy, agent: None, last_failure: None };
+        let way = |route, proxy| RouteAgent { route, proxy, agent: None, last_failure: None };
         let mut routes = Vec::with_capacity(config.proxies.len() + 1);
         for proxy in &config.proxies {
             routes.push(way(Route::Proxy(proxy.address.clone()), Some(agent::proxy(proxy)?)));
@@ -235,29 +235,29 @@ impl Transport {
     }
 
     /// Sends a request once, by the current route only; the caller decides about retries. For long polls,
-    /// which thousands of hosts may lose at the same time. Until the answer arrives, `line` can be cut.
+    /// which thousands of hosts may lose at the same time. Until the answer arrives, the request can be cancelled with `cancel`.
     ///
     /// # Errors
     /// See [`TransportError`]; [`TransportError::NoRoute`] with that one route.
     pub fn send_once(
         &mut self,
         request: &Request<'_>,
-        line: &Line,
+        cancel: &CancelHandle,
     ) -> Result<Response, TransportError> {
         let index = self.order().first().copied().unwrap_or_default();
         let kept = self.routes[index].agent.take();
         let proxy = self.routes[index].proxy.as_ref();
         let agent = kept.unwrap_or_else(|| agent::agent(&self.builder, proxy, Connections::Kept));
-        if !line.take(&agent) {
-            return Err(TransportError::Cut);
+        if !cancel.take(&agent) {
+            return Err(TransportError::Cancelled);
         }
         let result = self.exchange(&agent, &self.routes[index], request);
         let way = &mut self.routes[index];
-        let is_whole = line.leave();
+        let is_whole = cancel.leave();
         match result {
             // A cancelled agent can't be reused, and the cancellation is not a failure of the route.
             Ok(response) if !is_whole => Ok(response),
-            Err(_) if !is_whole => Err(TransportError::Cut),
+            Err(_) if !is_whole => Err(TransportError::Cancelled),
             Ok(response) => {
                 way.agent = Some(agent);
                 way.last_failure = None;
@@ -345,7 +345,7 @@ impl Transport {
     /// Every route, in the configured order.
     #[must_use]
     pub fn routes(&self) -> Vec<RouteState> {
-        let state = |(index, way): (usize, &Way)| RouteState {
+        let state = |(index, way): (usize, &RouteAgent)| RouteState {
             route: way.route.clone(),
             current: self.current == Some(index),
             last_failure: way.last_failure.clone(),
@@ -410,7 +410,7 @@ impl Transport {
     fn exchange(
         &self,
         agent: &Agent,
-        way: &Way,
+        way: &RouteAgent,
         request: &Request<'_>,
     ) -> Result<Response, SendError> {
         self.exchange_within(self.timeouts, agent, way, request)
@@ -420,7 +420,7 @@ impl Transport {
         &self,
         timeouts: Timeouts,
         agent: &Agent,
-        way: &Way,
+        way: &RouteAgent,
         request: &Request<'_>,
     ) -> Result<Response, SendError> {
         let mut answer = self.answer(timeouts, agent, way, request)?;
@@ -440,7 +440,7 @@ impl Transport {
         &self,
         timeouts: Timeouts,
         agent: &Agent,
-        way: &Way,
+        way: &RouteAgent,
         request: &Request<'_>,
     ) -> Result<http::Response<ureq::Body>, SendError> {
         let mut builder = http::Request::builder()
@@ -463,7 +463,7 @@ impl Transport {
     }
 
     /// Converts an error of the library on a route, for an answer of at most `limit` bytes.
-    fn failed(&self, way: &Way, error: ureq::Error, limit: u64) -> SendError {
+    fn failed(&self, way: &RouteAgent, error: ureq::Error, limit: u64) -> SendError {
         match error {
             ureq::Error::BodyExceedsLimit(_) => {
                 SendError::Final(TransportError::ResponseTooLarge { limit })

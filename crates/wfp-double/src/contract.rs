@@ -59,17 +59,17 @@ pub enum By {
 
 /// How long an object lives, in the order of its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Lives {
+enum ObjectLifetime {
     Session,
     EngineRun,
     ForGood,
 }
 
-fn lives(flags: u32, lasting: u32, session: Option<u64>) -> Lives {
+fn lives(flags: u32, lasting: u32, session: Option<u64>) -> ObjectLifetime {
     match (flags & lasting, session) {
-        (0, Some(_)) => Lives::Session,
-        (0, None) => Lives::EngineRun,
-        _ => Lives::ForGood,
+        (0, Some(_)) => ObjectLifetime::Session,
+        (0, None) => ObjectLifetime::EngineRun,
+        _ => ObjectLifetime::ForGood,
     }
 }
 
@@ -231,7 +231,7 @@ impl Store {
         Ok(())
     }
 
-    fn refers_to_provider(&self, key: Option<&Key>, own: Lives) -> Result<(), u32> {
+    fn refers_to_provider(&self, key: Option<&Key>, own: ObjectLifetime) -> Result<(), u32> {
         let Some(key) = key else { return Ok(()) };
         let provider = self.providers.get(key).ok_or(code::PROVIDER_NOT_FOUND)?;
         if lives(provider.flags, FLAG_PERSISTENT, provider.session) < own {

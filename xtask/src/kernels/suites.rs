@@ -31,7 +31,7 @@ const SUITES: &[Suite] = &[
     // The ways from a policy and from a feed to dropped packets, whole, with a platform.
     Suite {
         package: "xshield-lab",
-        target: "spine",
+        target: "end_to_end",
         tests: Tests::Only(&["a_policy_becomes_dropped_packets"]),
     },
     Suite {

@@ -161,8 +161,8 @@ fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
         Some(Command::Remove(Remove { clean })) => remove(line, *clean),
         Some(Command::Restore) => {
             let config = config_file::load(&line.config)?.config;
-            let surroundings = linux::this_host(absolute(&line.config));
-            let restored = verbs::restore(&config, &surroundings)?;
+            let environment = linux::this_host(absolute(&line.config));
+            let restored = verbs::restore(&config, &environment)?;
             if let Some(policy) = restored.policy {
                 show::line(&format!("restored revision {}", policy.revision));
             }
@@ -246,8 +246,8 @@ fn remove(line: &CommandLine, clean: bool) -> Result<(), Box<dyn Error>> {
             if state.is_kept_by_a_resident()? {
                 return Err("the agent is still running: stop it first, then remove it".into());
             }
-            let surroundings = linux::this_host(absolute(&line.config));
-            verbs::remove(&loaded.config, &surroundings)?;
+            let environment = linux::this_host(absolute(&line.config));
+            verbs::remove(&loaded.config, &environment)?;
             show::line("removed our tables, the boot unit and the state directory");
         }
         Err(error) if !line.config.exists() => {

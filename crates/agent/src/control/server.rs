@@ -216,7 +216,7 @@ fn status(agent: &Agent) -> Value {
 }
 
 fn live(agent: &Agent) -> Value {
-    let (standing, counts, untold) = agent.live.look();
+    let (standing, counts, untold) = agent.live.status();
     json!({ "standing": standing, "counts": counts, "untold": untold })
 }
 

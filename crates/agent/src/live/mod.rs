@@ -8,7 +8,7 @@
 //! The rules send packets while this program holds the group. If another program holds it, or live events are
 //! off, the next cycle removes the logging from the rules.
 
-mod account;
+mod counts;
 mod receive;
 mod send;
 pub mod shared;

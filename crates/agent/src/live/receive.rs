@@ -6,7 +6,7 @@ use xshield_enforce::problems::chain;
 use xshield_enforce::resident::host::nflog::{Aggregate, Drained, Listener};
 use xshield_enforce::{LiveCounters, LiveGroup};
 
-use super::account::Account;
+use super::counts::GroupCounts;
 use super::shared::{Batch, ListenerStatus, MOST_FLOWS};
 use crate::agent::Agent;
 use crate::cycles::Wake;
@@ -66,7 +66,7 @@ fn stand(agent: &Agent, standing: ListenerStatus) {
 fn hold(agent: &Agent, group: LiveGroup) -> Result<(), String> {
     // In this order: a packet in between is counted as lost rather than not at all.
     let mut counters = LiveCounters::open().map_err(|error| chain(&error))?;
-    let mut account = Account::default();
+    let mut counts = GroupCounts::default();
     let open = || Listener::open(&[group.number()]).map_err(|error| chain(&error));
     let mut listener = Some(open()?);
     loop {
@@ -75,10 +75,10 @@ fn hold(agent: &Agent, group: LiveGroup) -> Result<(), String> {
             None => ListenerStatus::Resting { group },
         };
         stand(agent, standing);
-        let ear = Ear { agent, group, counters: &mut counters, account: &mut account };
+        let receiver = LiveReceiver { agent, group, counters: &mut counters, counts: &mut counts };
         match &mut listener {
-            Some(listener) => ear.listen(listener)?,
-            None => ear.rest(),
+            Some(listener) => receiver.listen(listener)?,
+            None => receiver.rest(),
         }
         if agent.is_stopping() || agent.settings().live != Some(group) {
             return Ok(());
@@ -90,14 +90,14 @@ fn hold(agent: &Agent, group: LiveGroup) -> Result<(), String> {
     }
 }
 
-struct Ear<'a> {
+struct LiveReceiver<'a> {
     agent: &'a Agent,
     group: LiveGroup,
     counters: &'a mut LiveCounters,
-    account: &'a mut Account,
+    counts: &'a mut GroupCounts,
 }
 
-impl Ear<'_> {
+impl LiveReceiver<'_> {
     fn goes_on(&self) -> bool {
         !self.agent.is_stopping() && self.agent.settings().live == Some(self.group)
     }
@@ -108,9 +108,9 @@ impl Ear<'_> {
         let mut due = Instant::now() + STEP;
         let mut looked = Instant::now();
         loop {
-            let busy = !aggregate.is_empty() || !self.account.is_settled();
+            let busy = !aggregate.is_empty() || !self.counts.is_settled();
             let wait = if busy { due.saturating_duration_since(Instant::now()) } else { QUIET };
-            let clock = || self.agent.surroundings.now();
+            let clock = || self.agent.environment.now();
             let read = listener.read(&mut aggregate, wait, clock).map_err(|error| chain(&error))?;
             if !busy && read.packets > 0 {
                 due = due.max(Instant::now() + FIRST);
@@ -133,7 +133,7 @@ impl Ear<'_> {
         listener: &mut Listener,
         aggregate: &mut Aggregate,
     ) -> Result<usize, String> {
-        let clock = || self.agent.surroundings.now();
+        let clock = || self.agent.environment.now();
         let mut emptied = false;
         for _ in 0..MOST_READINGS {
             let read = listener.read(aggregate, Duration::ZERO, clock);
@@ -150,10 +150,10 @@ impl Ear<'_> {
         };
         let overflow: u64 = overflow.iter().map(|(_, count)| count.packets).sum();
         let heard = flows.iter().map(|live| live.flow.packets).sum::<u64>() + overflow;
-        self.account.hear(heard);
+        self.counts.hear(heard);
         // What is still in the socket or in this thread is not lost.
         let missed = if emptied && room { self.missed() } else { 0 };
-        self.look();
+        self.read_counters();
         let told = flows.len();
         let batch = Batch { flows, lost: overflow + missed };
         if told > 0 || batch.lost > 0 {
@@ -165,7 +165,7 @@ impl Ear<'_> {
     /// Over the budget: packets are only counted.
     fn rest(mut self) {
         while self.goes_on() && self.agent.is_throttled() {
-            self.look();
+            self.read_counters();
             self.agent.rest(QUIET);
             let lost = self.missed();
             if lost > 0 {
@@ -175,12 +175,12 @@ impl Ear<'_> {
     }
 
     fn missed(&mut self) -> u64 {
-        self.account.newly_lost(Instant::now())
+        self.counts.newly_lost(Instant::now())
     }
 
-    fn look(&mut self) {
+    fn read_counters(&mut self) {
         match self.counters.read() {
-            Ok(total) => self.account.offer(total, Instant::now()),
+            Ok(total) => self.counts.offer(total, Instant::now()),
             Err(error) => self.agent.log.debug(&chain(&error)),
         }
     }

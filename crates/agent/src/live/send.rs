@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use xshield_enforce::Outcome;
 use xshield_enforce::problems::chain;
-use xshield_enforce::resident::live::{Described, Describer, Teller};
+use xshield_enforce::resident::live::{Described, Describer, LiveReporter};
 use xshield_enforce::state::StateDirectory;
 use xshield_enforce::telemetry::LiveReport;
 use xshield_enforce::{Report, ReportBody};
@@ -25,16 +25,16 @@ const RARELY: Duration = Duration::from_secs(15);
 
 /// Reports to the platform until the agent stops.
 pub fn run(agent: &Agent) {
-    let mut mouth = Mouth { agent, tools: None, pending: None, lost: 0, not_before: None };
+    let mut sender = LiveSender { agent, tools: None, pending: None, lost: 0, not_before: None };
     while !agent.is_stopping() {
-        mouth.step();
+        sender.step();
     }
 }
 
-struct Mouth<'a> {
+struct LiveSender<'a> {
     agent: &'a Agent,
     /// With the number of the configuration for which they were created.
-    tools: Option<(u64, Describer, Teller)>,
+    tools: Option<(u64, Describer, LiveReporter)>,
     /// A report that may or may not have arrived.
     pending: Option<Pending>,
     /// Packets that are lost and not reported yet.
@@ -62,7 +62,7 @@ impl Pending {
     }
 }
 
-impl Mouth<'_> {
+impl LiveSender<'_> {
     fn step(&mut self) {
         let now = Instant::now();
         let resting = self.not_before.map_or(Duration::ZERO, |then| then - now.min(then));
@@ -99,9 +99,9 @@ impl Mouth<'_> {
         let agent = self.agent;
         let described = match &mut self.tools {
             Some((_, describer, _)) => {
-                if let Some(then) = describer.look(&batch.flows) {
+                if let Some(then) = describer.look_up(&batch.flows) {
                     agent.rest(then.saturating_duration_since(Instant::now()).min(ATTRIBUTION));
-                    let _ = describer.look(&batch.flows);
+                    let _ = describer.look_up(&batch.flows);
                 }
                 describer.describe(batch.flows, revision)
             }
@@ -110,8 +110,8 @@ impl Mouth<'_> {
         let lost = std::mem::take(&mut self.lost);
         let Described { events, threats } = described;
         let body = ReportBody::Live(LiveReport { events, threats, lost });
-        let surroundings = &self.agent.surroundings;
-        let report = Report::new(surroundings.random(), surroundings.now(), body);
+        let environment = &self.agent.environment;
+        let report = Report::new(environment.random(), environment.now(), body);
         self.pending = Some(Pending { report, shown, lost, since: Instant::now() });
     }
 
@@ -123,7 +123,7 @@ impl Mouth<'_> {
         }
         let route = self.agent.route();
         let told = match self.tool() {
-            Ok(teller) => teller.tell(&pending.report, route.as_ref()),
+            Ok(reporter) => reporter.report(&pending.report, route.as_ref()),
             Err(reason) => {
                 self.untold(reason);
                 self.pending = Some(pending);
@@ -167,7 +167,7 @@ impl Mouth<'_> {
     }
 
     /// Creates the describer and the reporter with the configuration in use.
-    fn tool(&mut self) -> Result<&mut Teller, String> {
+    fn tool(&mut self) -> Result<&mut LiveReporter, String> {
         let configured = self.agent.configured();
         let current = self.tools.take().filter(|(made_for, ..)| *made_for == configured);
         let tools = match current {
@@ -177,14 +177,14 @@ impl Mouth<'_> {
         Ok(&mut self.tools.insert(tools).2)
     }
 
-    fn new_tools(&self, configured: u64) -> Result<(u64, Describer, Teller), String> {
+    fn new_tools(&self, configured: u64) -> Result<(u64, Describer, LiveReporter), String> {
         let loaded = self.agent.loaded();
         let state = StateDirectory::open(&loaded.config.state_directory);
         let state = state.map_err(|error| chain(&error))?;
-        let (program, surroundings) = (&self.agent.program, self.agent.surroundings.clone());
-        let teller = Teller::new(&loaded.config, program, state.clone(), surroundings);
-        let teller = teller.map_err(|error| chain(&error))?;
-        Ok((configured, Describer::new(&loaded.config, state), teller))
+        let (program, environment) = (&self.agent.program, self.agent.environment.clone());
+        let reporter = LiveReporter::new(&loaded.config, program, state.clone(), environment);
+        let reporter = reporter.map_err(|error| chain(&error))?;
+        Ok((configured, Describer::new(&loaded.config, state), reporter))
     }
 
     /// The revision of the threat list in force.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use xshield_enforce::LiveGroup;
-use xshield_enforce::options::Handing;
+use xshield_enforce::options::LiveLogging;
 use xshield_enforce::resident::host::nflog::LiveFlow;
 
 /// The most flows reported at a time; packets of further flows are counted as lost.
@@ -63,7 +63,7 @@ impl Batch {
 
 pub(super) struct Inner {
     pub(super) standing: ListenerStatus,
-    pub(super) handing: Handing,
+    pub(super) logging: LiveLogging,
     pub(super) counts: Counts,
     /// Why the last report failed.
     pub(super) untold: Option<String>,
@@ -80,7 +80,7 @@ impl Default for Live {
     fn default() -> Self {
         let inner = Inner {
             standing: ListenerStatus::Starting,
-            handing: Handing::AsBefore,
+            logging: LiveLogging::Unchanged,
             counts: Counts::default(),
             untold: None,
             outbox: None,
@@ -96,8 +96,8 @@ impl Live {
 
     /// The log group to which the rules send packets.
     #[must_use]
-    pub fn handing(&self) -> Handing {
-        self.inner().handing
+    pub fn logging(&self) -> LiveLogging {
+        self.inner().logging
     }
 
     /// Waits until it is known whether packets can be received, for at most `longest`: otherwise a second
@@ -109,26 +109,26 @@ impl Live {
 
     /// The status, the counts, and why the last report failed.
     #[must_use]
-    pub fn look(&self) -> (ListenerStatus, Counts, Option<String>) {
+    pub fn status(&self) -> (ListenerStatus, Counts, Option<String>) {
         let inner = self.inner();
         (inner.standing.clone(), inner.counts, inner.untold.clone())
     }
 
     /// Sets the status; `true` if the rules must change because of it.
     pub(super) fn stand(&self, standing: ListenerStatus) -> bool {
-        let handing = match &standing {
-            ListenerStatus::Starting => Handing::AsBefore,
-            ListenerStatus::Off | ListenerStatus::Failed { .. } => Handing::Nobody,
+        let logging = match &standing {
+            ListenerStatus::Starting => LiveLogging::Unchanged,
+            ListenerStatus::Off | ListenerStatus::Failed { .. } => LiveLogging::Off,
             ListenerStatus::Listening { group } | ListenerStatus::Resting { group } => {
-                Handing::To(*group)
+                LiveLogging::To(*group)
             }
         };
         let mut inner = self.inner();
         inner.standing = standing;
-        let before = std::mem::replace(&mut inner.handing, handing);
+        let before = std::mem::replace(&mut inner.logging, logging);
         drop(inner);
         self.filled.notify_all();
-        before != handing
+        before != logging
     }
 
     /// Whether the last batch was taken.
@@ -162,12 +162,12 @@ mod tests {
     pub(super) fn rules_hand_over_only_to_who_listens() {
         let live = Live::default();
         let group = LiveGroup::DEFAULT;
-        assert_eq!(live.handing(), Handing::AsBefore);
+        assert_eq!(live.logging(), LiveLogging::Unchanged);
         assert!(live.stand(ListenerStatus::Listening { group }));
         assert!(!live.stand(ListenerStatus::Resting { group }));
-        assert_eq!(live.handing(), Handing::To(group));
+        assert_eq!(live.logging(), LiveLogging::To(group));
         assert!(live.stand(ListenerStatus::Failed { reason: "held".to_owned() }));
         assert!(!live.stand(ListenerStatus::Off));
-        assert_eq!(live.handing(), Handing::Nobody);
+        assert_eq!(live.logging(), LiveLogging::Off);
     }
 }

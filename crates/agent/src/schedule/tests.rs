@@ -6,16 +6,18 @@ const HEARTBEAT: Duration = Duration::from_secs(120);
 #[test]
 fn heartbeats_keep_their_interval_and_failures_stretch_it() {
     let mut schedule = Schedule::default();
-    let half = Chance::new(1 << 31);
+    let half = RandomFraction::new(1 << 31);
     assert_eq!(schedule.after(Reach::Reached, HEARTBEAT, half), HEARTBEAT);
     let waits: Vec<u64> = (0..9)
-        .map(|_| schedule.after(Reach::Unreachable, HEARTBEAT, Chance::new(u32::MAX)).as_secs())
+        .map(|_| {
+            schedule.after(Reach::Unreachable, HEARTBEAT, RandomFraction::new(u32::MAX)).as_secs()
+        })
         .collect();
     assert_eq!(waits, [4, 9, 19, 39, 79, 159, 299, 299, 299]);
     assert!(schedule.is_backing_off());
     schedule.after(Reach::Reached, HEARTBEAT, half);
     assert!(!schedule.is_backing_off());
-    let again = schedule.after(Reach::Unreachable, HEARTBEAT, Chance::new(0));
+    let again = schedule.after(Reach::Unreachable, HEARTBEAT, RandomFraction::new(0));
     assert_eq!(again, FIRST_WAIT / 2);
 }
 
@@ -25,7 +27,7 @@ proptest! {
         let mut schedule = Schedule::default();
         for (reached, bits) in rounds {
             let reach = if reached { Reach::Reached } else { Reach::Unreachable };
-            let wait = schedule.after(reach, HEARTBEAT, Chance::new(bits));
+            let wait = schedule.after(reach, HEARTBEAT, RandomFraction::new(bits));
             let (least, most) = match reach {
                 Reach::Reached => (HEARTBEAT.mul_f64(0.9), HEARTBEAT.mul_f64(1.1)),
                 Reach::Unreachable => (FIRST_WAIT / 2, LONGEST_WAIT),
@@ -54,23 +56,23 @@ proptest! {
 struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self) -> Chance {
+    fn roll(&mut self) -> RandomFraction {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        Chance::new(((z ^ (z >> 31)) >> 32) as u32)
+        RandomFraction::new(((z ^ (z >> 31)) >> 32) as u32)
     }
 }
 
 /// The most first check-ins of 10,000 hosts in one second, after the platform was unreachable for `away`.
-fn worst_second(away: Duration, broke: Break) -> usize {
+fn worst_second(away: Duration, failure: PollFailure) -> usize {
     let mut dice = Dice(7);
     let mut seconds = std::collections::BTreeMap::new();
     for _ in 0..10_000 {
         let mut schedule = Schedule::default();
         // All lose their poll at the same time.
-        let mut now = Schedule::after_break(broke, dice.roll());
+        let mut now = Schedule::after_failure(failure, dice.roll());
         while now < away {
             now += schedule.after(Reach::Unreachable, HEARTBEAT, dice.roll());
         }
@@ -82,17 +84,17 @@ fn worst_second(away: Duration, broke: Break) -> usize {
 
 #[test]
 fn ten_thousand_hosts_do_not_come_back_in_one_second() {
-    for (away, broke, most) in [
-        (0, Break::Elsewhere, 500),
-        (10, Break::Elsewhere, 1_000),
-        (60, Break::Elsewhere, 600),
-        (600, Break::Elsewhere, 150),
-        (4 * 3600, Break::Elsewhere, 100),
+    for (away, failure, most) in [
+        (0, PollFailure::Elsewhere, 500),
+        (10, PollFailure::Elsewhere, 1_000),
+        (60, PollFailure::Elsewhere, 600),
+        (600, PollFailure::Elsewhere, 150),
+        (4 * 3600, PollFailure::Elsewhere, 100),
         // After a proxy failure they contact the platform by another route at once.
-        (600, Break::Proxy, 200),
-        (4 * 3600, Break::Proxy, 100),
+        (600, PollFailure::Proxy, 200),
+        (4 * 3600, PollFailure::Proxy, 100),
     ] {
-        let worst = worst_second(Duration::from_secs(away), broke);
+        let worst = worst_second(Duration::from_secs(away), failure);
         assert!(worst <= most, "after {away} s: {worst} in one second, at most {most} expected");
     }
 }

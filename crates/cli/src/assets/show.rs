@@ -9,7 +9,7 @@ use xshield_wire::message::{InForce, Status};
 
 use super::claims::{claim_text, is_trouble};
 use crate::tags::tags_text;
-use crate::terminal::{Sheet, Table, bad, cell, good, number, warning};
+use crate::terminal::{KeyValueList, Table, bad, cell, good, number, warning};
 use crate::times::{relative, relative_or_dash};
 use crate::words::word;
 
@@ -160,7 +160,7 @@ pub(super) fn problems(all: Vec<PastProblem>, now: Timestamp) -> [Table; 2] {
 }
 
 /// Everything known about one asset.
-pub(super) fn sheet(asset: Asset, now: Timestamp) -> Sheet {
+pub(super) fn sheet(asset: Asset, now: Timestamp) -> KeyValueList {
     let Asset { spark, .. } = &asset;
     let held = |held: &Option<InForce>| {
         held.as_ref().map_or_else(
@@ -168,7 +168,7 @@ pub(super) fn sheet(asset: Asset, now: Timestamp) -> Sheet {
             |held| format!("revision {}, digest {}", held.revision, held.digest.to_base64()),
         )
     };
-    let mut sheet = Sheet::new();
+    let mut sheet = KeyValueList::new();
     sheet.line("name", asset.name.as_str());
     sheet.line("id", asset.id.as_str());
     sheet.line("source", format!("{} {}", word(&asset.source), spark.version));
@@ -231,7 +231,7 @@ pub(super) fn sheet(asset: Asset, now: Timestamp) -> Sheet {
 }
 
 /// The pending identity keys, and what to do about them.
-fn waiting_lines(sheet: &mut Sheet, asset: &Asset, now: Timestamp) {
+fn waiting_lines(sheet: &mut KeyValueList, asset: &Asset, now: Timestamp) {
     for (index, waiting) in asset.waiting_identities.iter().flatten().enumerate() {
         let label = if index == 0 { "waiting" } else { "also waiting" };
         let from =
@@ -270,7 +270,7 @@ fn waiting_lines(sheet: &mut Sheet, asset: &Asset, now: Timestamp) {
     sheet.line("", advice);
 }
 
-fn threat_lines(sheet: &mut Sheet, threat: &AssetThreat, now: Timestamp) {
+fn threat_lines(sheet: &mut KeyValueList, threat: &AssetThreat, now: Timestamp) {
     let list = |list: &Option<List>| match list {
         None => "none".to_owned(),
         Some(list) if list.least_confidence == 0 => {

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use crate::error::CliError;
-use crate::progress::{Left, Shown, Waiting};
+use crate::progress::{AfterInterrupt, Shown, Waiting};
 use crate::session::failed;
 
 /// A file created before the secret, so that an invalid path does not waste a key.
@@ -35,7 +35,7 @@ impl NewFile {
             path.display()
         );
         let gone = path.clone();
-        let waiting = Waiting::begin("create the key", Left::Said(left), Shown::WhenLong);
+        let waiting = Waiting::begin("create the key", AfterInterrupt::Said(left), Shown::WhenLong);
         // At worst, an empty file remains.
         let waiting = waiting.putting_back(move || drop(fs::remove_file(&gone)));
         Ok(Self { path, file, state: Filled::NotYet, waiting })

@@ -5,7 +5,7 @@ use xshield_api::Timestamp;
 use xshield_api::keys::{Host, Key, KeyKind, KeyState};
 
 use crate::tags::tags_text;
-use crate::terminal::{Sheet, Table, bad, cell, good, number, warning};
+use crate::terminal::{KeyValueList, Table, bad, cell, good, number, warning};
 use crate::times::{relative, relative_or_dash};
 use crate::words::word;
 
@@ -53,8 +53,8 @@ pub(super) fn table(keys: Vec<Key>, now: Timestamp) -> Table {
 }
 
 /// Everything known about a key.
-pub(super) fn sheet(key: Key, now: Timestamp) -> Sheet {
-    let mut sheet = Sheet::new();
+pub(super) fn sheet(key: Key, now: Timestamp) -> KeyValueList {
+    let mut sheet = KeyValueList::new();
     sheet.line("id", &key.id);
     sheet.line("kind", word(&key.kind));
     sheet.line("name", &key.name);

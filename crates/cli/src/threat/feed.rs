@@ -12,8 +12,10 @@ use xshield_threat::guard::Empty;
 use super::feed_options::FeedOptions;
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
-use crate::progress::{Left, Shown, Waiting};
-use crate::terminal::{Output, Screen, Sheet, Table, bad, cell, good, note, number, warning};
+use crate::progress::{AfterInterrupt, Shown, Waiting};
+use crate::terminal::{
+    KeyValueList, Output, Screen, Table, bad, cell, good, note, number, warning,
+};
 use crate::times::{relative, relative_or_dash};
 use crate::words::word;
 
@@ -135,7 +137,7 @@ fn path(below: &[&str]) -> Path {
 /// Runs a feed now, and waits until that is done.
 fn run(client: &Client, name: &str) -> Result<Value, CliError> {
     let action = "run the threat feed";
-    let left = Left::Asked { see: Some(format!("xshield threat feed show {name}")) };
+    let left = AfterInterrupt::Asked { see: Some(format!("xshield threat feed show {name}")) };
     let _waiting = Waiting::begin(action, left, Shown::WhenLong);
     // The platform answers after a minute at the latest; a run may take longer.
     loop {
@@ -301,8 +303,8 @@ fn show(action: &str, answer: &Value, output: Output) -> Result<(), CliError> {
     output.show(answer, |_: &Screen| Ok(sheet(&view(action, answer)?, Timestamp::now()).render()))
 }
 
-fn sheet(feed: &Feed, now: Timestamp) -> Sheet {
-    let mut sheet = Sheet::new();
+fn sheet(feed: &Feed, now: Timestamp) -> KeyValueList {
+    let mut sheet = KeyValueList::new();
     let settings = &feed.settings;
     sheet.line("name", &feed.name);
     sheet.line("state", word(&feed.state));
@@ -381,7 +383,7 @@ fn sheet(feed: &Feed, now: Timestamp) -> Sheet {
 
 fn preset_text(presets: Vec<Preset>) -> String {
     let one = |preset: Preset| {
-        let mut sheet = Sheet::new();
+        let mut sheet = KeyValueList::new();
         sheet.line("preset", format!("{} ({})", preset.id, preset.title));
         sheet.line("about", &preset.about);
         let (PresetSource::Url(place) | PresetSource::Own(place)) = &preset.source;

@@ -15,7 +15,7 @@ use xshield_threat::ThreatMode;
 use crate::client::{Client, Path, parsed, view};
 use crate::error::CliError;
 use crate::questions::{confirm, somebody_is_there};
-use crate::terminal::{Output, Sheet, Table, cell, note};
+use crate::terminal::{KeyValueList, Output, Table, cell, note};
 use crate::times::Span;
 use crate::words::word;
 
@@ -240,7 +240,7 @@ impl SettingsCommand {
             answer = client.put("change the settings", &path, &settings)?;
         }
         output.show(&answer, |_| {
-            let mut sheet = Sheet::new();
+            let mut sheet = KeyValueList::new();
             sheet
                 .line("private ranges", one_line(answer["private_ranges"].as_str().unwrap_or("-")));
             sheet.line("verify every", format!("{} s", answer["verify_every"]));
@@ -255,8 +255,8 @@ pub(super) fn status(client: &Client, output: Output) -> Result<(), CliError> {
     output.show(&answer, |_| Ok(sheet(&view(action, &answer)?).render()))
 }
 
-fn sheet(status: &Status) -> Sheet {
-    let mut sheet = Sheet::new();
+fn sheet(status: &Status) -> KeyValueList {
+    let mut sheet = KeyValueList::new();
     if let Some(revision) = status.restored {
         sheet.line("RESTORED", format!("the list of revision {revision} is in force"));
         sheet.line("", "feeds are ignored until: xshield threat resume");

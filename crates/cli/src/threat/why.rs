@@ -7,7 +7,7 @@ use xshield_api::threat_why::Explanation;
 
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
-use crate::terminal::{Output, Sheet};
+use crate::terminal::{KeyValueList, Output};
 use crate::times::relative;
 
 pub(super) fn run(address: IpAddr, client: &Client, output: Output) -> Result<(), CliError> {
@@ -17,8 +17,8 @@ pub(super) fn run(address: IpAddr, client: &Client, output: Output) -> Result<()
     output.show(&answer, |_| Ok(sheet(&view(action, &answer)?, Timestamp::now()).render()))
 }
 
-fn sheet(why: &Explanation, now: Timestamp) -> Sheet {
-    let mut sheet = Sheet::new();
+fn sheet(why: &Explanation, now: Timestamp) -> KeyValueList {
+    let mut sheet = KeyValueList::new();
     let address = why.address.to_string();
     sheet.line("address", &address);
     match &why.blocked_as {

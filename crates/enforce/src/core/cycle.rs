@@ -7,7 +7,7 @@ use super::policy::Failed;
 /// The parts of a run. Each keeps its own result and reports what fails.
 pub(crate) trait Cycle {
     /// What was read from the kernel and the host.
-    type Look;
+    type Inspection;
 
     /// Makes the kernel's firewall available.
     fn provision(&mut self);
@@ -16,14 +16,14 @@ pub(crate) trait Cycle {
     ///
     /// # Errors
     /// When the policy part can't continue.
-    fn look(&mut self) -> Result<Self::Look, Failed>;
+    fn inspect(&mut self) -> Result<Self::Inspection, Failed>;
 
     /// Restores the last-known-good ruleset where others changed it, and admits the addresses that the host
     /// needs to reach the platform.
     ///
     /// # Errors
     /// When the policy part can't continue.
-    fn mend(&mut self, seen: &mut Self::Look) -> Result<(), Failed>;
+    fn repair(&mut self, seen: &mut Self::Inspection) -> Result<(), Failed>;
 
     /// Ensures that the kernel holds the threat list that the last run left.
     fn settle_threats(&mut self);
@@ -32,13 +32,13 @@ pub(crate) trait Cycle {
     fn check_in(&mut self) -> Option<CheckInAnswer>;
 
     /// Puts the ruleset that the platform wants in force, or the last one if the platform did not answer.
-    fn follow_policy(&mut self, seen: &mut Self::Look, answer: Option<&CheckInAnswer>);
+    fn follow_policy(&mut self, seen: &mut Self::Inspection, answer: Option<&CheckInAnswer>);
 
     /// Carries out the threat order that the platform wants, or the last one if the platform did not answer.
     fn follow_threats(&mut self, answer: Option<&CheckInAnswer>);
 
     /// Reports what was observed.
-    fn tell(&mut self, seen: Option<Self::Look>);
+    fn report_observations(&mut self, seen: Option<Self::Inspection>);
 
     /// Ensures that a restart restores what is in force.
     fn install_boot_unit(&mut self);
@@ -48,20 +48,20 @@ pub(crate) trait Cycle {
 /// or the reverse; observations are reported whatever failed.
 pub(crate) fn enforce(cycle: &mut impl Cycle) {
     cycle.provision();
-    let mut seen = cycle.look();
-    let mended = match &mut seen {
-        Ok(seen) => cycle.mend(seen),
+    let mut seen = cycle.inspect();
+    let repaired = match &mut seen {
+        Ok(seen) => cycle.repair(seen),
         Err(Failed) => Err(Failed),
     };
     cycle.settle_threats();
 
     let answer = cycle.check_in();
-    if let (Ok(()), Ok(seen)) = (mended, &mut seen) {
+    if let (Ok(()), Ok(seen)) = (repaired, &mut seen) {
         cycle.follow_policy(seen, answer.as_ref());
     }
     cycle.follow_threats(answer.as_ref());
 
-    cycle.tell(seen.ok());
+    cycle.report_observations(seen.ok());
     cycle.install_boot_unit();
 }
 

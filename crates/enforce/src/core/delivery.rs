@@ -8,7 +8,7 @@
 //! read: a kill neither loses nor repeats what lies between two positions. Moving it into the spool may
 //! happen twice; batch ids stay, and the platform counts each batch once.
 
-use xshield_host::spool::{Lane, Losses};
+use xshield_host::spool::{DeliveryOrder, Losses};
 use xshield_wire::message::{Problem, Report, ReportBody, UnixSeconds};
 
 use crate::progress::Progress;
@@ -31,7 +31,7 @@ pub(crate) enum Undelivered {
 }
 
 /// Disk and platform, as delivery uses them.
-pub(crate) trait Mail {
+pub(crate) trait DeliveryIo {
     /// Names a record of the spool.
     type Record: Copy;
     /// Why something could not be made to outlive the run.
@@ -50,7 +50,12 @@ pub(crate) trait Mail {
     ///
     /// # Errors
     /// When it can't be written. It is then counted as lost.
-    fn append(&mut self, report: &Report, items: u64, lane: Lane) -> Result<(), Self::Error>;
+    fn append(
+        &mut self,
+        report: &Report,
+        items: u64,
+        order: DeliveryOrder,
+    ) -> Result<(), Self::Error>;
 
     /// The records that wait, in the order in which they are to be delivered.
     fn pending(&self) -> Vec<Self::Record>;
@@ -117,7 +122,7 @@ pub(crate) struct Delivery {
 
 impl Delivery {
     /// Looks what the spool had to drop; it is to be reported with this run's events.
-    pub(crate) fn look_at_losses(&mut self, mail: &impl Mail) -> Losses {
+    pub(crate) fn look_at_losses(&mut self, mail: &impl DeliveryIo) -> Losses {
         self.losses = mail.losses();
         self.losses
     }
@@ -137,26 +142,26 @@ impl Delivery {
     }
 
     /// What was dropped counts as reported.
-    pub(crate) fn settle_losses<M: Mail>(&mut self, mail: &mut M) -> Result<(), M::Error> {
+    pub(crate) fn settle_losses<M: DeliveryIo>(&mut self, mail: &mut M) -> Result<(), M::Error> {
         mail.settle(self.losses)
     }
 
     /// Moves what was written together with the positions into the spool. A kill in between moves it
     /// again.
-    pub(crate) fn move_outbox<M: Mail>(&mut self, mail: &mut M) -> Result<(), M::Error> {
+    pub(crate) fn move_outbox<M: DeliveryIo>(&mut self, mail: &mut M) -> Result<(), M::Error> {
         if mail.progress().outbox.is_empty() {
             return Ok(());
         }
         for report in std::mem::take(&mut mail.progress().outbox) {
-            let (items, lane) = (items(&report.body), lane(&report.body));
-            mail.append(&report, items, lane)?;
+            let (items, order) = (items(&report.body), order(&report.body));
+            mail.append(&report, items, order)?;
         }
         mail.save()
     }
 
     /// Delivers what is waiting, smallest first, until the platform does not answer or has enough for now:
     /// then what waits stays in the spool until the time that it named.
-    pub(crate) fn deliver<M: Mail>(&mut self, mail: &mut M) {
+    pub(crate) fn deliver<M: DeliveryIo>(&mut self, mail: &mut M) {
         let now = mail.now();
         if mail.progress().reports_after.is_some_and(|after| is_ahead(after, now)) {
             self.waiting = mail.waiting();
@@ -217,17 +222,19 @@ fn items(body: &ReportBody) -> u64 {
 }
 
 /// What adds up may come in any order; of everything else the last word counts, or the order itself.
-fn lane(body: &ReportBody) -> Lane {
+fn order(body: &ReportBody) -> DeliveryOrder {
     match body {
-        ReportBody::Events(_) | ReportBody::Threats(_) | ReportBody::Paths(_) => Lane::BySize,
-        ReportBody::Programmed(_) => Lane::InOrder(1),
-        ReportBody::ListeningPorts { .. } => Lane::InOrder(2),
-        ReportBody::Commands { .. } => Lane::InOrder(3),
-        ReportBody::Host(_) => Lane::InOrder(4),
-        ReportBody::Software(_) => Lane::InOrder(5),
-        ReportBody::Live(_) => Lane::InOrder(6),
-        ReportBody::Agent { .. } => Lane::InOrder(7),
-        ReportBody::DebugLog(_) => Lane::InOrder(8),
+        ReportBody::Events(_) | ReportBody::Threats(_) | ReportBody::Paths(_) => {
+            DeliveryOrder::BySize
+        }
+        ReportBody::Programmed(_) => DeliveryOrder::InOrder(1),
+        ReportBody::ListeningPorts { .. } => DeliveryOrder::InOrder(2),
+        ReportBody::Commands { .. } => DeliveryOrder::InOrder(3),
+        ReportBody::Host(_) => DeliveryOrder::InOrder(4),
+        ReportBody::Software(_) => DeliveryOrder::InOrder(5),
+        ReportBody::Live(_) => DeliveryOrder::InOrder(6),
+        ReportBody::Agent { .. } => DeliveryOrder::InOrder(7),
+        ReportBody::DebugLog(_) => DeliveryOrder::InOrder(8),
     }
 }
 

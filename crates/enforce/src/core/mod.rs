@@ -17,21 +17,21 @@
 //! ```
 //!
 //! `cycle` is a run on one page. [`holding`] has one type for each of these states, and is the only place
-//! that says what is in force: what was read from the kernel, or what the kernel acknowledged. `mend` decides
+//! that says what is in force: what was read from the kernel, or what the kernel acknowledged. `repair` decides
 //! what to do before the platform is asked, `policy` afterwards. `result` is the result of a run, computed at
 //! its end from the results of its parts.
 
 pub(crate) mod cycle;
 pub(crate) mod delivery;
 pub(crate) mod hits;
-pub mod holding;
+mod inspection;
 pub mod kernel;
 pub mod known_good;
-mod mend;
 pub(crate) mod policy;
 pub mod ports;
+mod repair;
 pub(crate) mod result;
-mod sight;
+pub mod ruleset_state;
 #[cfg(test)]
 mod tests;
 pub(crate) mod threat;

@@ -11,13 +11,13 @@ use xshield_wire::message::{CheckInAnswer, InForce, Problem, Status};
 use xshield_wire::telemetry::DebugArea;
 use xshield_wire::{RulesetVersion, Verified};
 
-use super::holding::{Candidate, Holding, HoldingError, OnTrial, Writing};
+pub(crate) use super::inspection::LastReadBack;
+use super::inspection::{drift_text, texts};
 use super::kernel::{Kernel, ReadBack, Standing};
 use super::known_good::LastKnownGood;
 use super::ports::{Fetched, Log, PolicyStatus, World};
 use super::result::{Change, Contact, PolicyFailure};
-pub(crate) use super::sight::LastSeen;
-use super::sight::{drift_text, texts};
+use super::ruleset_state::{Candidate, OnTrial, RulesetState, RulesetStateError, SaveResult};
 use crate::problems::{chain, problem};
 use crate::step::Step;
 
@@ -50,7 +50,7 @@ pub(crate) struct Terms {
 
 /// The policy part of the current run.
 pub(crate) struct PolicyPart {
-    pub(super) holding: Holding,
+    pub(super) holding: RulesetState,
     /// The log group to which packets are sent as they are denied.
     live: Option<LiveGroup>,
     terms: Terms,
@@ -75,7 +75,7 @@ impl PolicyPart {
     pub(crate) fn new(proven: Option<LastKnownGood>, terms: Terms) -> Self {
         Self {
             live: proven.as_ref().and_then(|known| known.live),
-            holding: Holding::of_disk(proven),
+            holding: RulesetState::of_disk(proven),
             terms,
             damage: Damage::None,
             change: Change::None,
@@ -167,7 +167,7 @@ impl PolicyPart {
         world: &mut impl World<K::Capabilities>,
         answer: Option<&CheckInAnswer>,
         contact: Contact,
-    ) -> Result<(), HoldingError> {
+    ) -> Result<(), RulesetStateError> {
         let fetched = answer.and_then(|answer| self.fetch(world, answer));
         world.step(Step::Fetched);
         let proven = || self.proven().map(|known| known.ruleset.clone());
@@ -248,7 +248,7 @@ impl PolicyPart {
             world.note(Problem { code: "rule-unenforceable".to_owned(), text });
         }
         K::omissions(&plan).into_iter().for_each(|omission| world.note(omission));
-        world.look_at_forwarding(&ruleset, capabilities);
+        world.inspect_forwarding(&ruleset, capabilities);
         Candidate { content: LastKnownGood { ruleset, facts, live }, plan, unenforceable }
     }
 
@@ -259,7 +259,7 @@ impl PolicyPart {
         world: &mut impl World<K::Capabilities>,
         candidate: Candidate<K::Plan>,
         contact: Contact,
-    ) -> Result<(), HoldingError> {
+    ) -> Result<(), RulesetStateError> {
         let digest = K::digest(&candidate.plan);
         let is_there = kernel.state()? == Standing::InForce(digest);
         let content = &candidate.content;
@@ -304,7 +304,7 @@ impl PolicyPart {
         kernel: &mut K,
         world: &mut impl World<K::Capabilities>,
         candidate: Candidate<K::Plan>,
-    ) -> Result<(), HoldingError> {
+    ) -> Result<(), RulesetStateError> {
         let on_trial = self.holding.try_out(candidate, self.terms.probation, kernel)?;
         let digest = K::digest(&on_trial.candidate().plan);
         world.trace(DebugArea::Rules, &|| format!("plan {digest} is on trial"));
@@ -315,7 +315,7 @@ impl PolicyPart {
         world.step(Step::Confirmed);
         let on_trial = match confirmed {
             Ok(()) => match self.holding.write_down(on_trial.confirmed(), world) {
-                Writing::Done(written) => {
+                SaveResult::Done(written) => {
                     world.step(Step::Remembered);
                     let (candidate, kept) = self.holding.keep(written, kernel, world)?;
                     world.trace(DebugArea::Rules, &|| format!("plan {digest} was kept"));
@@ -325,7 +325,7 @@ impl PolicyPart {
                     self.use_rules_of(candidate);
                     return Ok(());
                 }
-                Writing::Failed(on_trial, error) => {
+                SaveResult::Failed(on_trial, error) => {
                     self.on_disk = OnDisk::Unsure;
                     return self.take_back(
                         kernel,
@@ -354,7 +354,7 @@ impl PolicyPart {
         world: &mut impl World<K::Capabilities>,
         on_trial: OnTrial<K>,
         why: &str,
-    ) -> Result<(), HoldingError> {
+    ) -> Result<(), RulesetStateError> {
         let revision = on_trial.candidate().content.ruleset.revision;
         let text = format!("revision {revision} was taken back: {why}");
         // Whatever follows: the trial ends in the kernel, and the ruleset is not in force for good.
@@ -379,7 +379,7 @@ impl PolicyPart {
         &mut self,
         kernel: &mut K,
         world: &mut impl World<K::Capabilities>,
-    ) -> Result<(), HoldingError> {
+    ) -> Result<(), RulesetStateError> {
         let read = match self.kept.take() {
             Some(kept) => Ok(kept),
             None => {

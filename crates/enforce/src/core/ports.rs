@@ -15,7 +15,7 @@ use crate::step::Step;
 /// A ruleset could not be saved; the one saved before is intact.
 #[derive(Debug, thiserror::Error)]
 #[error("saving the ruleset that is in force failed: {reason}")]
-pub struct NotWritten {
+pub struct SaveError {
     /// The error returned by the OS.
     pub reason: String,
 }
@@ -26,7 +26,7 @@ pub trait Records {
     ///
     /// # Errors
     /// When it can't be written.
-    fn write_down(&mut self, known: &LastKnownGood) -> Result<(), NotWritten>;
+    fn write_down(&mut self, known: &LastKnownGood) -> Result<(), SaveError>;
 
     /// From now on, no ruleset older than this one is accepted.
     fn raise_floor(&mut self, ruleset: &Verified<Ruleset>);
@@ -37,7 +37,7 @@ pub trait Records {
 
 /// Addresses that no rule may block: those to which the host's own configuration refers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct WaysOut {
+pub struct FailsafeAddresses {
     /// The platform and the proxies.
     pub endpoints: Vec<SocketAddr>,
     /// DNS servers; empty: any may be asked. `None`: not determined.
@@ -53,16 +53,16 @@ pub trait Host<C> {
     fn facts(&mut self, ruleset: &Ruleset, capabilities: &C, known: &[SocketAddr]) -> Facts;
 
     /// The addresses that are known without asking another host.
-    fn configured_ways(&mut self) -> WaysOut;
+    fn configured_failsafe(&mut self) -> FailsafeAddresses;
 
     /// The addresses that have to be resolved by means of the others.
-    fn resolved_ways(&mut self) -> WaysOut;
+    fn resolved_failsafe(&mut self) -> FailsafeAddresses;
 
     /// Before the first rules: tells connection tracking which side opened the open connections.
     fn introduce_open_connections(&mut self);
 
     /// Reports what the ruleset can't enforce for traffic that this host forwards.
-    fn look_at_forwarding(&mut self, ruleset: &Ruleset, capabilities: &C);
+    fn inspect_forwarding(&mut self, ruleset: &Ruleset, capabilities: &C);
 }
 
 /// The policy's state as a check-in reports it.
@@ -136,7 +136,7 @@ pub(crate) fn add<T: Ord + Copy>(addresses: &mut Vec<T>, new: &[T]) {
 }
 
 /// Adds these addresses to those that `facts` admit.
-pub(crate) fn admit(facts: &mut Facts, ways: &WaysOut) {
+pub(crate) fn admit(facts: &mut Facts, ways: &FailsafeAddresses) {
     add(&mut facts.endpoints, &ways.endpoints);
     add(&mut facts.time_servers.ntp, &ways.time_servers.ntp);
     add(&mut facts.time_servers.nts, &ways.time_servers.nts);
@@ -180,10 +180,16 @@ mod tests {
             ("10.0.0.1", "", ""),
         ] {
             let mut facts = Facts { resolvers: list(admitted), ..Facts::default() };
-            admit(&mut facts, &WaysOut { resolvers: Some(list(configured)), ..WaysOut::default() });
+            admit(
+                &mut facts,
+                &FailsafeAddresses {
+                    resolvers: Some(list(configured)),
+                    ..FailsafeAddresses::default()
+                },
+            );
             assert_eq!(facts.resolvers, list(expected), "{admitted} and {configured}");
             let before = facts.clone();
-            admit(&mut facts, &WaysOut::default());
+            admit(&mut facts, &FailsafeAddresses::default());
             assert_eq!(facts, before, "not looked at");
         }
     }

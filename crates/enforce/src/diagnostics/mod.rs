@@ -21,7 +21,7 @@ use self::collect::{Found, collect};
 use crate::client::ContactError;
 use crate::core::delivery::Delivery;
 use crate::core::ports::PolicyStatus;
-use crate::delivery::{DeliveryError, HostMail};
+use crate::delivery::{DeliveryError, HostDelivery};
 use crate::exchange::Exchange;
 use crate::problems::{chain, problem};
 use crate::progress::WantedDiagnostics;
@@ -32,7 +32,7 @@ use crate::step::Step;
 use crate::{commands, reached};
 
 /// How long one run uploads; the next one continues.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// After this time an upload is abandoned, in seconds, unless the command expires earlier.
 const GIVE_UP: u64 = 24 * 60 * 60;
 /// How often the upload of an archive is started.
@@ -87,7 +87,7 @@ impl Diagnosing<'_, '_> {
         if self.run.progress.diagnostics.is_empty() {
             return Ok(());
         }
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         let mut outcomes = Vec::new();
         for wanted in self.run.progress.diagnostics.clone() {
             if let Some(result) = self.serve_one(&wanted, until) {
@@ -103,7 +103,7 @@ impl Diagnosing<'_, '_> {
         for id in ended {
             let _ = std::fs::remove_file(self.archive_path(&id));
         }
-        HostMail::new(self.run, self.exchange, self.spool).deliver_outbox(self.delivery)
+        HostDelivery::new(self.run, self.exchange, self.spool).deliver_outbox(self.delivery)
     }
 
     fn found(&self) -> Found {

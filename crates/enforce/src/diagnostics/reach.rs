@@ -15,7 +15,7 @@ use crate::resolve::HostResolver;
 use crate::run::Run;
 
 /// The timeout of each test.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// The port of DNS (RFC 1035); over TCP, since no answer over UDP would prove nothing.
 const DNS: u16 = 53;
 
@@ -25,7 +25,7 @@ pub(crate) fn reachability(run: &Run<'_>) -> String {
     let proxies = config.proxies.as_slice().iter();
     let routes: Vec<Route> =
         proxies.map(|proxy| Route::Proxy(proxy.address.clone())).chain([Route::Direct]).collect();
-    let servers = run.surroundings.os.name_servers();
+    let servers = run.environment.os.name_servers();
     let name = config.platform.endpoint().name().map(str::to_owned);
     std::thread::scope(|scope| {
         let mut asked = Vec::new();
@@ -60,7 +60,7 @@ fn platform(
     resolver: &Resolver,
     route: Route,
 ) -> Result<String, String> {
-    let timeouts = Timeouts { probe: PATIENCE, ..Timeouts::default() };
+    let timeouts = Timeouts { probe: TIMEOUT, ..Timeouts::default() };
     let resolver = HostResolver::of_a_run(resolver);
     let transport = connect::transport(config, program, resolver, Some(route), timeouts)
         .map_err(|error| chain(&error))?;
@@ -72,7 +72,7 @@ fn platform(
 fn connect(server: IpAddr) -> Result<String, String> {
     let began = Instant::now();
     let address = SocketAddr::new(server, DNS);
-    TcpStream::connect_timeout(&address, PATIENCE).map_err(|error| error.to_string())?;
+    TcpStream::connect_timeout(&address, TIMEOUT).map_err(|error| error.to_string())?;
     Ok(took(began))
 }
 

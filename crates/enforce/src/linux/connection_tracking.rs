@@ -1,6 +1,6 @@
 //! Keeps the kernel's connection tracking consistent with the open connections of this host.
 
-use xshield_firewall::conntrack::{Aligned, ConntrackError, Opened, Telling, align};
+use xshield_firewall::conntrack::{Aligned, ConntrackError, Opened, UpdateLimits, align};
 use xshield_firewall::{Firewall, KernelState};
 use xshield_host::linux::connections::open_connections;
 use xshield_host::linux::conntrack::{established_timeout, fullness};
@@ -44,7 +44,7 @@ fn told(timeout_seconds: u32) -> Result<Aligned, AlignError> {
     // A full table drops everyone's packets, so half of it stays free.
     let room = fullness().map_or(u64::MAX, |(used, most)| (most / 2).saturating_sub(used));
     let room = usize::try_from(room).unwrap_or(usize::MAX);
-    Ok(align(&opened, Telling { timeout_seconds, room })?)
+    Ok(align(&opened, UpdateLimits { timeout_seconds, room })?)
 }
 
 /// Called before the first rule that uses connection tracking. If this fails, connection tracking takes the

@@ -34,7 +34,7 @@ pub(crate) fn facts(run: &Run<'_>) -> Vec<(&'static str, String)> {
 
 fn fact(run: &Run<'_>, path: &str) -> Option<String> {
     use std::io::Read as _;
-    let file = fs::File::open(run.surroundings.root.join(path)).ok()?;
+    let file = fs::File::open(run.environment.root.join(path)).ok()?;
     let mut bytes = Vec::new();
     file.take(LONGEST_FACT).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())

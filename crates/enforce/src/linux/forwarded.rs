@@ -8,7 +8,7 @@ use xshield_wire::message::Problem;
 use crate::problems::problem;
 
 /// Checks the ruleset that is to be in force.
-pub(crate) fn look(ruleset: &Ruleset, capabilities: &Capabilities) -> Option<Problem> {
+pub(crate) fn inspect(ruleset: &Ruleset, capabilities: &Capabilities) -> Option<Problem> {
     let told = |code: &str, text: String| Some(Problem { code: code.to_owned(), text });
     match ruleset.forwarded {
         Some(forwarded) if forwarded.judges() && !capabilities.forwarded => told(
@@ -20,7 +20,7 @@ pub(crate) fn look(ruleset: &Ruleset, capabilities: &Capabilities) -> Option<Pro
         ),
         Some(_) => None,
         None if !restricts(ruleset) => None,
-        None => match Forwarding::look() {
+        None => match Forwarding::inspect() {
             Ok(found) if found.serves_others() => told(
                 "forwarding-left-alone",
                 format!(

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use xshield_firewall::Capabilities;
-use xshield_host::linux::local::{self, CgroupMatching, Impostor, Impostors};
+use xshield_host::linux::local::{self, CgroupMatching, Lookalike, Lookalikes};
 use xshield_host::linux::sockets::ListeningSocket;
 use xshield_policy::{LocalProgram, Ruleset};
 use xshield_wire::message::Problem;
@@ -23,8 +23,8 @@ pub(crate) fn recognise(
         false => CgroupMatching::Missing,
     };
     let found = local::recognise(inbound, outbound, sockets, matching);
-    let local::Recognised { listeners, absent, unknown, owners, impostors: seen } = found;
-    let problems = impostors(ruleset, &seen);
+    let local::Recognised { listeners, absent, unknown, owners, lookalikes: seen } = found;
+    let problems = lookalikes(ruleset, &seen);
     Recognised { listeners, absent, unknown, owners, problems }
 }
 
@@ -32,18 +32,18 @@ pub(crate) fn recognise(
 const MOST_IMPOSTORS: usize = 20;
 
 /// Processes that look like a program of a rule but are not accepted as such, as problems.
-fn impostors(ruleset: &Ruleset, found: &[Impostors]) -> Vec<Problem> {
+fn lookalikes(ruleset: &Ruleset, found: &[Lookalikes]) -> Vec<Problem> {
     let mut told = Vec::new();
     let mut more = 0;
-    for impostors in found {
-        let Impostors { program, direction, .. } = impostors;
+    for lookalikes in found {
+        let Lookalikes { program, direction, .. } = lookalikes;
         let meant = ruleset
             .direction(*direction)
             .rules()
             .filter(|rule| rule.program().as_ref() == Some(program));
         let rule = meant.map(|rule| rule.id.as_str()).next().unwrap_or("-");
-        more += impostors.more;
-        for Impostor { pid, user, executable, reason } in &impostors.told {
+        more += lookalikes.more;
+        for Lookalike { pid, user, executable, reason } in &lookalikes.told {
             if told.len() == MOST_IMPOSTORS {
                 more += 1;
                 continue;

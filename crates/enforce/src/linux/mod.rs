@@ -26,7 +26,7 @@ use xshield_wire::message::HostFacts;
 pub(crate) use boot_unit::BootUnitError;
 pub(crate) use connection_tracking::{follow as follow_connections, introduce};
 pub(crate) use diagnostic_facts::facts as diagnostic_facts;
-pub(crate) use forwarded::look as look_at_forwarding;
+pub(crate) use forwarded::inspect as inspect_forwarding;
 pub(crate) use local_programs::recognise;
 pub(crate) use observed::{Recorded, RecordedMatches, read_flows, tell_flows};
 pub(crate) use provision::provision;
@@ -47,14 +47,14 @@ pub use xshield_host::linux::Linux;
 use xshield_host::linux::{sockets, system};
 
 use crate::config::Config;
+use crate::environment::RunEnvironment;
 use crate::problems::problem;
 use crate::run::Run;
-use crate::surroundings::Surroundings;
 
 /// The surroundings of a run on this host.
 #[must_use]
-pub fn this_host(config: PathBuf) -> Surroundings {
-    Surroundings::new(Arc::new(this_system()), PathBuf::from("/"), config)
+pub fn this_host(config: PathBuf) -> RunEnvironment {
+    RunEnvironment::new(Arc::new(this_system()), PathBuf::from("/"), config)
 }
 
 /// This system.
@@ -90,7 +90,7 @@ pub(crate) fn listening_sockets(run: &mut Run<'_>) -> Result<Vec<ListeningSocket
 
 /// Ensures that a restart restores what is in force.
 pub(crate) fn install_boot_unit(run: &mut Run<'_>) {
-    let Surroundings { root, program, config, .. } = run.surroundings;
+    let RunEnvironment { root, program, config, .. } = run.environment;
     let unit = BootUnit::new(root, &run.config.state_directory);
     match unit.install(program, config) {
         Ok(Installed::Unchanged | Installed::Written | Installed::NoSystemd) => {}

@@ -45,7 +45,7 @@ pub(crate) fn read_flows(
     let dump = firewall.flows()?;
     let now = run.now();
     let since = run.progress.last_collected.replace(now).unwrap_or(now);
-    let flows = run.progress.flows.advance(&dump, run.surroundings.uptime_ms());
+    let flows = run.progress.flows.advance(&dump, run.environment.uptime_ms());
     let interval = Interval { since, until: now };
     Ok(Recorded { flows, matches: None, bound: policy.bound(), interval })
 }
@@ -65,11 +65,11 @@ pub(crate) fn tell_flows(
     let mut events = reports::flow_events(&flows, bound.as_ref(), interval);
     if let Some(bound) = bound.as_ref().filter(|bound| reports::has_program_rules(bound)) {
         let opened = events.iter().filter(|event| event.direction == Direction::Outbound);
-        let programs = FlowPrograms::of(run.surroundings.os.as_ref(), opened.map(reports::place));
+        let programs = FlowPrograms::of(run.environment.os.as_ref(), opened.map(reports::place));
         reports::name_programs(&mut events, bound, &programs);
     }
     if run.options.paths == RecordedPaths::Told {
-        paths::reports(run.surroundings.os.as_ref(), &events, interval)
+        paths::reports(run.environment.os.as_ref(), &events, interval)
             .into_iter()
             .for_each(|body| run.put(body));
     }
@@ -100,7 +100,7 @@ pub(crate) fn tell_flows(
 fn logged_flows(run: &mut Run<'_>, interval: Interval) -> Vec<LoggedFlow> {
     let moment = Moment {
         now: interval.until,
-        uptime: run.surroundings.uptime_ms() / 1000,
+        uptime: run.environment.uptime_ms() / 1000,
         boot_id: &run.host.boot_id,
     };
     match Sources::default().read(run.progress.log.as_ref(), moment) {

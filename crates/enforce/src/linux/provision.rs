@@ -17,7 +17,7 @@ pub(crate) fn provision(run: &mut Run<'_>) {
         Provisioning::Leave => nftables::Switch::Off,
     };
     let allowed = nftables::Provisioning { module: switch, package: switch, service: switch };
-    let observed = nftables::observe(&run.surroundings.root, &run.host.kernel);
+    let observed = nftables::observe(&run.environment.root, &run.host.kernel);
     let steps = nftables::plan(&observed, allowed);
     run.problems.extend(nftables::carry_out(&steps, PROVISION_LIMIT));
 }

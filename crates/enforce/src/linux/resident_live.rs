@@ -16,7 +16,7 @@ use xshield_host::log_line::LoggedThreat;
 use xshield_host::program::Program;
 use xshield_policy::{Bound, Direction, Protocol};
 use xshield_transport::{
-    ConfigError, Line, Method, Request, Route, Timeouts, Transport, TransportError,
+    CancelHandle, ConfigError, Method, Request, Route, Timeouts, Transport, TransportError,
 };
 use xshield_wire::Bytes;
 use xshield_wire::keys::PolicyPublicKey;
@@ -28,14 +28,14 @@ use xshield_wire::threat::ThreatMatch;
 use crate::client::{pack, to_json};
 use crate::config::Config;
 use crate::connect;
+use crate::environment::RunEnvironment;
 use crate::reports;
 use crate::resolve::HostResolver;
 use crate::state::StateDirectory;
-use crate::surroundings::Surroundings;
 use crate::threat::matches::{self, Context};
 
 /// The time limit of an exchange; later events are no longer live.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// The least time between two searches for programs; results that come later are no longer live.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(250);
 /// How long the socket that opened a flow is assumed to still be the one that uses it.
@@ -45,7 +45,7 @@ const MOST_OPENERS: usize = 4_096;
 
 /// Why events could not be reported.
 #[derive(Debug, thiserror::Error)]
-pub enum TellError {
+pub enum LiveReportError {
     /// No cycle has set up a session yet, or the last one has expired.
     #[error("there is no session with the platform yet")]
     NoSession,
@@ -63,7 +63,7 @@ pub enum TellError {
     },
 }
 
-impl TellError {
+impl LiveReportError {
     /// Whether the platform will never accept this report, so that repeating it is useless.
     #[must_use]
     pub fn is_final(&self) -> bool {
@@ -72,13 +72,13 @@ impl TellError {
 }
 
 /// Reports live events to the platform over its own connection, in the session that cycles set up.
-pub struct Teller {
+pub struct LiveReporter {
     transport: Transport,
     state: StateDirectory,
-    surroundings: Surroundings,
+    environment: RunEnvironment,
 }
 
-impl Teller {
+impl LiveReporter {
     /// Does not connect yet.
     ///
     /// # Errors
@@ -87,46 +87,50 @@ impl Teller {
         config: &Config,
         program: &Sender,
         state: StateDirectory,
-        surroundings: Surroundings,
+        environment: RunEnvironment,
     ) -> Result<Self, ConfigError> {
-        let resolver = HostResolver::of_a_resident(&surroundings.os);
+        let resolver = HostResolver::of_a_resident(&environment.os);
         let timeouts = Timeouts {
-            connect: PATIENCE,
-            stall: PATIENCE,
-            exchange: 2 * PATIENCE,
+            connect: TIMEOUT,
+            stall: TIMEOUT,
+            exchange: 2 * TIMEOUT,
             ..Timeouts::default()
         };
         let transport = connect::transport(config, program, resolver, None, timeouts)?;
-        Ok(Self { transport, state, surroundings })
+        Ok(Self { transport, state, environment })
     }
 
     /// Delivers a report by `route`, the one by which the platform was last reached, and no other.
     ///
     /// # Errors
-    /// See [`TellError`]. The platform may have received it nevertheless; sent again with the same batch id,
+    /// See [`LiveReportError`]. The platform may have received it nevertheless; sent again with the same batch id,
     /// it is counted once.
-    pub fn tell(&mut self, report: &Report, route: Option<&Route>) -> Result<(), TellError> {
+    pub fn report(
+        &mut self,
+        report: &Report,
+        route: Option<&Route>,
+    ) -> Result<(), LiveReportError> {
         if let Some(route) = route {
             self.transport.prefer(route);
         }
-        let now = self.surroundings.now();
+        let now = self.environment.now();
         let session = self.state.session(&mut Vec::new())?;
         let session = session.filter(|session| session.expires > now);
-        let session = session.ok_or(TellError::NoSession)?;
+        let session = session.ok_or(LiveReportError::NoSession)?;
         let (path, body) = ("/host/v1/reports", pack(&to_json(report)));
         let signer = Signer { key: &session.key, asset: &session.asset, token: &session.token };
         let parts = RequestParts::new(Method::Post.as_str(), path, &body);
-        let nonce = Bytes(self.surroundings.random());
+        let nonce = Bytes(self.environment.random());
         let mut headers = signature::sign(signer, &parts, now, nonce).to_vec();
         headers.push(("content-type", "application/json".to_owned()));
         headers.push(("content-encoding", "zstd".to_owned()));
         let method = Method::Post;
         let request = Request { method, path_and_query: path, headers: &headers, body: &body };
-        let answer = self.transport.send_once(&request, &Line::default());
-        let answer = answer.map_err(TellError::Unreachable)?;
+        let answer = self.transport.send_once(&request, &CancelHandle::default());
+        let answer = answer.map_err(LiveReportError::Unreachable)?;
         match answer.status {
             200..300 => Ok(()),
-            status => Err(TellError::Refused { status }),
+            status => Err(LiveReportError::Refused { status }),
         }
     }
 }
@@ -173,7 +177,7 @@ impl Describer {
     /// Searches for the programs of these flows. Returns a time if not all were found: the search may be
     /// repeated then.
     #[must_use]
-    pub fn look(&mut self, flows: &[LiveFlow]) -> Option<Instant> {
+    pub fn look_up(&mut self, flows: &[LiveFlow]) -> Option<Instant> {
         let owners: HashSet<_> = flows.iter().filter_map(|flow| self.owner(flow)).collect();
         let programs = self.programs.as_mut()?;
         let unknown = |owner: &SocketOwner, programs: &Programs| programs.known(owner).is_none();

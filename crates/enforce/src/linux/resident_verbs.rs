@@ -10,7 +10,7 @@ use xshield_policy::{Direction, Protocol};
 use xshield_wire::message::InForce;
 
 use crate::config::Config;
-use crate::surroundings::Surroundings;
+use crate::environment::RunEnvironment;
 use crate::verbs::{Restored, VerbError, open, restore};
 
 /// After a boot, puts the last-known-good ruleset and the threat list into the kernel unless a ruleset is
@@ -20,7 +20,7 @@ use crate::verbs::{Restored, VerbError, open, restore};
 /// When the state can't be read or the kernel refuses.
 pub fn restore_after_boot(
     config: &Config,
-    surroundings: &Surroundings,
+    environment: &RunEnvironment,
 ) -> Result<Option<Restored>, VerbError> {
     let progress = open(config)?.progress(&mut Vec::new())?;
     let boot = system::boot_id()?;
@@ -28,7 +28,7 @@ pub fn restore_after_boot(
     if of_this_boot || Firewall::open()?.state()? != KernelState::Absent {
         return Ok(None);
     }
-    match restore(config, surroundings) {
+    match restore(config, environment) {
         Ok(restored) => Ok(Some(restored)),
         Err(VerbError::NothingToRestore { reasons }) if reasons.is_empty() => Ok(None),
         Err(error) => Err(error),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use xshield_host::linux::time_servers::{self, Keys, Place, TimeServer};
-use xshield_host::resolver::{Moment, Patience, Resolution};
+use xshield_host::resolver::{Moment, Resolution, ResolverTimeouts};
 use xshield_policy::{DomainName, Grace, Span, TimeServers};
 
 use crate::problems::problem;
@@ -17,15 +17,15 @@ use crate::time_answers::TimeAnswers;
 const GRACE: Grace = Grace { span: Span::minutes(24 * 60), while_connected: false };
 /// How long a run waits for them. Many hosts name time servers that they can't resolve; a run must not wait
 /// long for those.
-const PATIENCE: Patience =
-    Patience { one_try: Duration::from_secs(1), retries: 0, total: Duration::from_secs(1) };
+const TIMEOUTS: ResolverTimeouts =
+    ResolverTimeouts { one_try: Duration::from_secs(1), retries: 0, total: Duration::from_secs(1) };
 
 /// Reads the configuration; resolves the names once in a while, and when they have changed.
 pub(crate) fn time_servers(run: &mut Run<'_>) -> TimeServers {
     if let Some(known) = &run.time_servers {
         return known.clone();
     }
-    let configured = time_servers::configured(&run.surroundings.root);
+    let configured = time_servers::configured(&run.environment.root);
     let names: BTreeSet<_> = configured
         .iter()
         .filter_map(|server| match &server.place {
@@ -68,7 +68,7 @@ fn answers_for(
         stale: run.config.stale_answers.as_secs(),
         connected: &|| Ok(Default::default()),
     };
-    let resolver = run.surroundings.os.resolver(PATIENCE);
+    let resolver = run.environment.os.resolver(TIMEOUTS);
     let asked = names.iter().map(|name| (name, GRACE));
     let answered = resolver.resolve(asked, &mut run.progress.time_answers, moment);
     let mut found = answered.unwrap_or_else(|error| {

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use xshield_host::files::FileError;
 use xshield_transport::{
-    ConfigError, Handover, Line, Method, Request, Route, Timeouts, Transport, TransportError,
+    CancelHandle, ConfigError, Handover, Method, Request, Route, Timeouts, Transport,
+    TransportError,
 };
 use xshield_wire::Bytes;
 use xshield_wire::control::{NOTIFY_HOLD, Notification};
@@ -18,9 +19,9 @@ use xshield_wire::signature::{self, RequestParts, Signer};
 
 use crate::config::Config;
 use crate::connect;
+use crate::environment::RunEnvironment;
 use crate::resolve::HostResolver;
 use crate::state::StateDirectory;
-use crate::surroundings::Surroundings;
 
 /// How much longer than the platform's own limit a poll is waited for.
 const GRACE: Duration = Duration::from_secs(10);
@@ -79,7 +80,7 @@ pub enum PollError {
 pub struct Poller {
     transport: Transport,
     state: StateDirectory,
-    surroundings: Surroundings,
+    environment: RunEnvironment,
 }
 
 impl Poller {
@@ -91,13 +92,13 @@ impl Poller {
         config: &Config,
         program: &Program,
         state: StateDirectory,
-        surroundings: Surroundings,
+        environment: RunEnvironment,
     ) -> Result<Self, ConfigError> {
-        let resolver = HostResolver::of_a_resident(&surroundings.os);
+        let resolver = HostResolver::of_a_resident(&environment.os);
         let hold = Duration::from_secs(NOTIFY_HOLD) + GRACE;
         let timeouts = Timeouts { stall: hold, exchange: hold + GRACE, ..Timeouts::default() };
         let transport = connect::transport(config, program, resolver, None, timeouts)?;
-        Ok(Self { transport, state, surroundings })
+        Ok(Self { transport, state, environment })
     }
 
     /// Whether the proxy of `route` failed: it no longer accepts connections. On the direct route, or if the
@@ -111,7 +112,7 @@ impl Poller {
 
     /// Waits until something is pending, at most as long as the platform holds a poll. `seen`: the token of
     /// the last check-in's answer; `route`: that check-in's route. Only that route is used, only once, and
-    /// until `line` is cut. `connection`: passed on from the last cycle to the next one.
+    /// until it is cancelled with `cancel`. `connection`: passed on from the last cycle to the next one.
     ///
     /// # Errors
     /// See [`PollError`].
@@ -119,7 +120,7 @@ impl Poller {
         &mut self,
         seen: Option<&str>,
         route: Option<&Route>,
-        line: &Line,
+        cancel: &CancelHandle,
         connection: &Handover,
     ) -> Result<Polled, PollError> {
         if let Some(route) = route {
@@ -127,7 +128,7 @@ impl Poller {
         }
         self.transport.take_over(connection);
         let session = self.state.session(&mut Vec::new())?;
-        let now = self.surroundings.now();
+        let now = self.environment.now();
         let session =
             session.filter(|session| session.expires > now).ok_or(PollError::NoSession)?;
         let path = match seen.filter(|seen| is_plain(seen)) {
@@ -136,12 +137,12 @@ impl Poller {
         };
         let signer = Signer { key: &session.key, asset: &session.asset, token: &session.token };
         let parts = RequestParts::new(Method::Get.as_str(), &path, &[]);
-        let nonce = Bytes(self.surroundings.random());
+        let nonce = Bytes(self.environment.random());
         let headers = signature::sign(signer, &parts, now, nonce);
         let request =
             Request { method: Method::Get, path_and_query: &path, headers: &headers, body: &[] };
-        let answer = self.transport.send_once(&request, line).map_err(|error| match error {
-            TransportError::Cut => PollError::Cut,
+        let answer = self.transport.send_once(&request, cancel).map_err(|error| match error {
+            TransportError::Cancelled => PollError::Cut,
             error => PollError::Unreachable(error),
         })?;
         match answer.status {

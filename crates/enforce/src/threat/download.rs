@@ -9,7 +9,7 @@ use xshield_wire::threat::ThreatFile;
 use super::error::ListFileError;
 use super::store::Store;
 use crate::client::Client;
-use crate::surroundings::Downloaded;
+use crate::environment::Downloaded;
 
 /// Downloads the file with this number of a path; `watch` is told how far it is.
 pub(super) fn download(
@@ -23,9 +23,9 @@ pub(super) fn download(
     let whole = file.bytes;
     let begin = || {
         let file = store.begin(&path).map_err(io::Error::other)?;
-        Ok(Summed { file, sum: Context::new(&SHA256), bytes: 0, whole, watch })
+        Ok(HashingWriter { file, sum: Context::new(&SHA256), bytes: 0, whole, watch })
     };
-    let Summed { sum, bytes, .. } = client.threat_file(file, begin)?;
+    let HashingWriter { sum, bytes, .. } = client.threat_file(file, begin)?;
     match bytes == file.bytes && sum.finish().as_ref() == file.sha256.0 {
         true => Ok(()),
         false => Err(ListFileError::WrongFile),
@@ -33,7 +33,7 @@ pub(super) fn download(
 }
 
 /// A file whose SHA-256 is computed while it is written.
-struct Summed {
+struct HashingWriter {
     file: File,
     sum: Context,
     bytes: u64,
@@ -42,7 +42,7 @@ struct Summed {
     watch: fn(Downloaded),
 }
 
-impl Write for Summed {
+impl Write for HashingWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.sum.update(&bytes[..written]);

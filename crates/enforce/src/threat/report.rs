@@ -33,7 +33,7 @@ pub(crate) fn read_matches(threat: &mut ThreatPart, run: &mut Run<'_>) -> Option
     match threat.table().and_then(read) {
         Ok((dump, losses)) => {
             let progress = &mut run.progress.threat;
-            let new = progress.flows.advance(&dump, run.surroundings.uptime_ms());
+            let new = progress.flows.advance(&dump, run.environment.uptime_ms());
             flows = matches::recorded(&new, Interval { since, until: now });
             progress.last_collected = Some(now);
             let lost = losses.since(&mut progress.recorder_lost);
@@ -63,7 +63,7 @@ pub(crate) fn tell_matches(
     let Some(Matches { revision, flows: mut found }) = matches else { return };
     found.extend(matches::logged(logged, &run.host.addresses));
     threat.matches += found.len();
-    let programs = FlowPrograms::of(run.surroundings.os.as_ref(), found.iter().map(Flow::place));
+    let programs = FlowPrograms::of(run.environment.os.as_ref(), found.iter().map(Flow::place));
     let context = Context { bound, ports: &run.ports, revision };
     let found: Vec<_> = found
         .into_iter()

@@ -134,7 +134,7 @@ impl ThreatSource for ThreatShell<'_, '_> {
     }
 
     fn download(&mut self, number: usize, file: &ThreatFile) -> Result<(), ThreatFailure> {
-        let watch = self.run.surroundings.watch;
+        let watch = self.run.environment.watch;
         let client = &mut self.exchange.client;
         Ok(download::download(client, &self.store, watch, number, file)?)
     }
@@ -167,7 +167,7 @@ impl ThreatHost for ThreatShell<'_, '_> {
     }
 
     fn failsafe_without_policy(&mut self, known: &[SocketAddr]) -> BoundFailsafe {
-        let resolvers = self.run.surroundings.os.name_servers();
+        let resolvers = self.run.environment.os.name_servers();
         BoundFailsafe::bare(
             endpoints::endpoints(self.run, &self.exchange.client, known),
             &resolvers,

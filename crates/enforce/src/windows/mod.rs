@@ -36,10 +36,10 @@ pub(crate) use xshield_host::windows::sockets::{ListeningSocket, SocketsError, p
 pub(crate) use xshield_host::windows::system::{SystemError, addresses as all_addresses};
 
 use crate::config::Config;
+use crate::environment::RunEnvironment;
 use crate::reached;
 use crate::run::Run;
 use crate::step::Step;
-use crate::surroundings::Surroundings;
 pub(crate) use crate::wfp_kernel::FilterEngineHost as Capabilities;
 
 /// The policy's filters in this host's filter engine.
@@ -47,8 +47,8 @@ pub(crate) type Firewall = WfpFirewall<HostEngine>;
 
 /// The surroundings of a run on this host.
 #[must_use]
-pub fn this_host(config: PathBuf) -> Surroundings {
-    Surroundings::new(Arc::new(this_system()), PathBuf::from("/"), config)
+pub fn this_host(config: PathBuf) -> RunEnvironment {
+    RunEnvironment::new(Arc::new(this_system()), PathBuf::from("/"), config)
 }
 
 /// This system.
@@ -105,7 +105,7 @@ pub(crate) fn remove_boot_unit(_: &Config, _: &Path) -> Result<(), BootUnitError
 }
 
 /// What a plan leaves out of forwarded traffic is reported with the plan.
-pub(crate) fn look_at_forwarding(_: &Ruleset, _: &Capabilities) -> Option<Problem> {
+pub(crate) fn inspect_forwarding(_: &Ruleset, _: &Capabilities) -> Option<Problem> {
     None
 }
 

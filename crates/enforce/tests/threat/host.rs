@@ -10,7 +10,7 @@ use rustix::thread::UnshareFlags;
 use tempfile::TempDir;
 use xshield_enforce::options::RunOptions;
 use xshield_enforce::outcome::ThreatChange;
-use xshield_enforce::{Config, Cycle, Outcome, Program, ProgramKind, Surroundings};
+use xshield_enforce::{Config, Cycle, Outcome, Program, ProgramKind, RunEnvironment};
 
 use crate::platform::{Platform, enforcement_key, policy_key};
 
@@ -85,11 +85,11 @@ impl Host {
         Config::load(&xshield_enforce::linux::this_system(), &path).unwrap()
     }
 
-    pub(crate) fn surroundings(&self) -> Surroundings {
-        let mut surroundings =
+    pub(crate) fn environment(&self) -> RunEnvironment {
+        let mut environment =
             xshield_enforce::linux::this_host(self.root.path().join("spark.yaml"));
-        surroundings.root = self.root.path().to_owned();
-        surroundings
+        environment.root = self.root.path().to_owned();
+        environment
     }
 
     /// One run of the cycle.
@@ -103,19 +103,19 @@ impl Host {
     }
 
     fn run_with(&self, config: &Config) -> Outcome {
-        let surroundings = self.surroundings();
+        let environment = self.environment();
         let program = Program { kind: ProgramKind::Spark, version: "0.0.0".to_owned() };
         let cycle =
-            Cycle { config, program, surroundings: &surroundings, options: RunOptions::default() };
+            Cycle { config, program, environment: &environment, options: RunOptions::default() };
         cycle.run().unwrap()
     }
 
     /// Returns why a run does not start.
     pub(crate) fn run_in_vain(&self) -> String {
-        let (config, surroundings) = (self.config(), self.surroundings());
+        let (config, environment) = (self.config(), self.environment());
         let program = Program { kind: ProgramKind::Spark, version: "0.0.0".to_owned() };
         let options = RunOptions::default();
-        let cycle = Cycle { config: &config, program, surroundings: &surroundings, options };
+        let cycle = Cycle { config: &config, program, environment: &environment, options };
         xshield_enforce::problems::chain(&cycle.run().unwrap_err())
     }
 

@@ -6,5 +6,5 @@ mod faults;
 mod host;
 mod order;
 mod platform;
+mod reported;
 mod rulesets;
-mod told;

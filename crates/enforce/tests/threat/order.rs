@@ -192,21 +192,21 @@ fn the_list_is_restored_at_boot_and_removed_with_the_rest() {
         host.run_well(ThreatChange::Loaded);
         sh("nft flush ruleset");
         assert_eq!(listed(), [""; 0]);
-        let restored = verbs::restore(&host.config(), &host.surroundings()).unwrap();
+        let restored = verbs::restore(&host.config(), &host.environment()).unwrap();
         assert_eq!(restored.threat.unwrap().revision, 1);
         assert!(restored.policy.is_none());
         assert_eq!(listed(), ["192.0.2.1", "2001:db8::/32"]);
         assert!(sh("nft list chain inet xshield_threat input").contains("@hosts4"));
-        verbs::restore(&host.config(), &host.surroundings()).unwrap();
+        verbs::restore(&host.config(), &host.environment()).unwrap();
 
         look_up(host);
         let status = verbs::status(&host.config()).unwrap();
         assert_eq!(status.threat.kernel, "threat list revision 1 is in force");
         sh("nft add table inet of_others");
-        verbs::remove(&host.config(), &host.surroundings()).unwrap();
+        verbs::remove(&host.config(), &host.environment()).unwrap();
         assert_eq!(sh("nft list tables"), "table inet of_others\n");
         assert!(!host.state("").exists());
-        assert!(verbs::restore(&host.config(), &host.surroundings()).is_err());
+        assert!(verbs::restore(&host.config(), &host.environment()).is_err());
     });
 }
 

@@ -141,7 +141,7 @@ fn number(bytes: &[u8]) -> u128 {
 
 /// The content of a register.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Holds {
+enum RegisterContent {
     Field(Field),
     Family,
     InputIndex,
@@ -182,7 +182,7 @@ pub(crate) fn line(attributes: Attributes<'_>, cgroups: &HashMap<u64, String>) -
 }
 
 struct Reader<'a> {
-    registers: HashMap<u32, Holds>,
+    registers: HashMap<u32, RegisterContent>,
     line: Line,
     count: Count,
     /// A lower bound whose upper bound is still missing.
@@ -210,7 +210,7 @@ impl Reader<'_> {
             "payload" => self.payload(data),
             "ct" => self.ct(data),
             "socket" => {
-                self.hold(data.be32(expr::SOCKET_REGISTER)?, Holds::Cgroup);
+                self.hold(data.be32(expr::SOCKET_REGISTER)?, RegisterContent::Cgroup);
                 Some(())
             }
             "fib" => {
@@ -218,7 +218,7 @@ impl Reader<'_> {
                 if asked != (fib::ADDRESS_TYPE, fib::OF_DESTINATION) {
                     return None;
                 }
-                self.hold(data.be32(expr::FIB_REGISTER)?, Holds::TypeOfDestination);
+                self.hold(data.be32(expr::FIB_REGISTER)?, RegisterContent::TypeOfDestination);
                 Some(())
             }
             "bitwise" => self.mask(data),
@@ -282,19 +282,19 @@ impl Reader<'_> {
         self.line.conditions.extend(foreign);
     }
 
-    fn hold(&mut self, register: u32, what: Holds) {
+    fn hold(&mut self, register: u32, what: RegisterContent) {
         self.registers.insert(word(register), what);
     }
 
     fn meta(&mut self, data: Attributes<'_>) -> Option<()> {
         let what = match data.be32(expr::META_KEY)? {
-            meta::FAMILY => Holds::Family,
-            meta::PROTOCOL => Holds::Field(Field::Protocol),
-            meta::INPUT_INDEX => Holds::InputIndex,
-            meta::OUTPUT_INDEX => Holds::OutputIndex,
-            meta::INPUT_NAME => Holds::Field(Field::InputName),
-            meta::OUTPUT_NAME => Holds::Field(Field::OutputName),
-            meta::SOCKET_UID => Holds::Uid,
+            meta::FAMILY => RegisterContent::Family,
+            meta::PROTOCOL => RegisterContent::Field(Field::Protocol),
+            meta::INPUT_INDEX => RegisterContent::InputIndex,
+            meta::OUTPUT_INDEX => RegisterContent::OutputIndex,
+            meta::INPUT_NAME => RegisterContent::Field(Field::InputName),
+            meta::OUTPUT_NAME => RegisterContent::Field(Field::OutputName),
+            meta::SOCKET_UID => RegisterContent::Uid,
             _ => return None,
         };
         self.hold(data.be32(expr::META_REGISTER)?, what);
@@ -308,17 +308,19 @@ impl Reader<'_> {
             data.be32(expr::PAYLOAD_LENGTH)?,
         );
         let what = match place {
-            (TRANSPORT_HEADER, 0, 2) => Holds::Field(Field::SourcePort),
-            (TRANSPORT_HEADER, 2, 2) => Holds::Field(Field::DestinationPort),
-            (TRANSPORT_HEADER, 0, 1) => Holds::Field(Field::IcmpType(self.icmp_family()?)),
-            (TRANSPORT_HEADER, TCP_FLAGS, 1) => Holds::TcpFlags(None),
+            (TRANSPORT_HEADER, 0, 2) => RegisterContent::Field(Field::SourcePort),
+            (TRANSPORT_HEADER, 2, 2) => RegisterContent::Field(Field::DestinationPort),
+            (TRANSPORT_HEADER, 0, 1) => {
+                RegisterContent::Field(Field::IcmpType(self.icmp_family()?))
+            }
+            (TRANSPORT_HEADER, TCP_FLAGS, 1) => RegisterContent::TcpFlags(None),
             (NETWORK_HEADER, offset, length) => {
                 let family = if length == 4 { Family::V4 } else { Family::V6 };
                 let (source, destination) = address_offsets(family);
                 if offset == source && matches!(length, 4 | 16) {
-                    Holds::Field(Field::Source(family))
+                    RegisterContent::Field(Field::Source(family))
                 } else if offset == destination && matches!(length, 4 | 16) {
-                    Holds::Field(Field::Destination(family))
+                    RegisterContent::Field(Field::Destination(family))
                 } else {
                     return None;
                 }
@@ -339,10 +341,10 @@ impl Reader<'_> {
     fn ct(&mut self, data: Attributes<'_>) -> Option<()> {
         let original = data.get(expr::CT_DIRECTION) == Some(&[ct::ORIGINAL]);
         let what = match data.be32(expr::CT_KEY)? {
-            ct::STATE => Holds::CtState(None),
-            ct::DIRECTION => Holds::CtDirection,
-            ct::STATUS => Holds::CtStatus(None),
-            key if original => Holds::Field(match key {
+            ct::STATE => RegisterContent::CtState(None),
+            ct::DIRECTION => RegisterContent::CtDirection,
+            ct::STATUS => RegisterContent::CtStatus(None),
+            key if original => RegisterContent::Field(match key {
                 ct::SOURCE_V4 => Field::OriginalSource(Family::V4),
                 ct::SOURCE_V6 => Field::OriginalSource(Family::V6),
                 ct::DESTINATION_V4 => Field::OriginalDestination(Family::V4),
@@ -364,11 +366,13 @@ impl Reader<'_> {
             return None;
         }
         let what = match source {
-            Holds::CtState(None) => Holds::CtState(Some(u32::from_ne_bytes(mask.try_into().ok()?))),
-            Holds::CtStatus(None) => {
-                Holds::CtStatus(Some(u32::from_ne_bytes(mask.try_into().ok()?)))
+            RegisterContent::CtState(None) => {
+                RegisterContent::CtState(Some(u32::from_ne_bytes(mask.try_into().ok()?)))
             }
-            Holds::TcpFlags(None) => Holds::TcpFlags(Some(*mask.first()?)),
+            RegisterContent::CtStatus(None) => {
+                RegisterContent::CtStatus(Some(u32::from_ne_bytes(mask.try_into().ok()?)))
+            }
+            RegisterContent::TcpFlags(None) => RegisterContent::TcpFlags(Some(*mask.first()?)),
             _ => return None,
         };
         self.hold(data.be32(expr::BITWISE_REGISTER)?, what);
@@ -381,34 +385,36 @@ impl Reader<'_> {
         let held = *self.registers.get(&word(data.be32(expr::CMP_REGISTER)?))?;
         let index = || Some(u32::from_ne_bytes(value.try_into().ok()?));
         let condition = match (held, operation) {
-            (Holds::Family, cmp::EQUAL) => {
+            (RegisterContent::Family, cmp::EQUAL) => {
                 let is = |family: &Family| Some(&protocol_family(*family)) == value.first();
                 Condition::Family(Family::BOTH.into_iter().find(is)?)
             }
-            (Holds::Field(Field::Protocol), cmp::EQUAL) => Condition::Protocol(*value.first()?),
-            (Holds::Field(field), cmp::EQUAL) => {
+            (RegisterContent::Field(Field::Protocol), cmp::EQUAL) => {
+                Condition::Protocol(*value.first()?)
+            }
+            (RegisterContent::Field(field), cmp::EQUAL) => {
                 let value = number(value);
                 Condition::Within { field, first: value, last: value }
             }
-            (Holds::Field(field), cmp::AT_LEAST) => {
+            (RegisterContent::Field(field), cmp::AT_LEAST) => {
                 self.at_least = Some((field, number(value)));
                 return Some(());
             }
-            (Holds::Field(field), cmp::AT_MOST) => {
+            (RegisterContent::Field(field), cmp::AT_MOST) => {
                 let (same, first) = self.at_least.take()?;
                 if same != field {
                     return None;
                 }
                 Condition::Within { field, first, last: number(value) }
             }
-            (Holds::InputIndex, cmp::EQUAL) if index()? == LOOPBACK_INDEX => {
+            (RegisterContent::InputIndex, cmp::EQUAL) if index()? == LOOPBACK_INDEX => {
                 Condition::InputLoopback
             }
-            (Holds::OutputIndex, cmp::EQUAL) if index()? == LOOPBACK_INDEX => {
+            (RegisterContent::OutputIndex, cmp::EQUAL) if index()? == LOOPBACK_INDEX => {
                 Condition::OutputLoopback
             }
-            (Holds::CtDirection, cmp::EQUAL) if value == [1] => Condition::Reply,
-            (Holds::CtState(Some(mask)), cmp::NOT_EQUAL) if number(value) == 0 => {
+            (RegisterContent::CtDirection, cmp::EQUAL) if value == [1] => Condition::Reply,
+            (RegisterContent::CtState(Some(mask)), cmp::NOT_EQUAL) if number(value) == 0 => {
                 Condition::State(match mask {
                     ct::NEW => State::New,
                     ct::ESTABLISHED => State::Established,
@@ -417,16 +423,20 @@ impl Reader<'_> {
                     _ => return None,
                 })
             }
-            (Holds::CtStatus(Some(ct::TRANSLATED)), cmp::NOT_EQUAL) if number(value) == 0 => {
+            (RegisterContent::CtStatus(Some(ct::TRANSLATED)), cmp::NOT_EQUAL)
+                if number(value) == 0 =>
+            {
                 Condition::Translated
             }
-            (Holds::TcpFlags(Some(SYN_ACK)), cmp::EQUAL) if value == [SYN] => Condition::Opens,
-            (Holds::TypeOfDestination, cmp::EQUAL) if index()? == fib::LOCAL => {
+            (RegisterContent::TcpFlags(Some(SYN_ACK)), cmp::EQUAL) if value == [SYN] => {
+                Condition::Opens
+            }
+            (RegisterContent::TypeOfDestination, cmp::EQUAL) if index()? == fib::LOCAL => {
                 Condition::LocalDestination
             }
-            (Holds::Uid, cmp::EQUAL) => Condition::Owner(Owner::Uid(index()?)),
-            (Holds::Uid, cmp::AT_LEAST) if number(value) == 0 => Condition::HasOwner,
-            (Holds::Cgroup, cmp::EQUAL) => {
+            (RegisterContent::Uid, cmp::EQUAL) => Condition::Owner(Owner::Uid(index()?)),
+            (RegisterContent::Uid, cmp::AT_LEAST) if number(value) == 0 => Condition::HasOwner,
+            (RegisterContent::Cgroup, cmp::EQUAL) => {
                 let id = u64::from_ne_bytes(value.try_into().ok()?);
                 let path = self.cgroups.get(&id).cloned();
                 Condition::Owner(Owner::Cgroup(path.unwrap_or_else(|| format!("gone:{id}"))))
@@ -441,7 +451,7 @@ impl Reader<'_> {
     fn key(&self, register: u32) -> Vec<Field> {
         let mut fields = Vec::new();
         let mut at = word(register);
-        while let Some(Holds::Field(field)) = self.registers.get(&at) {
+        while let Some(RegisterContent::Field(field)) = self.registers.get(&at) {
             fields.push(*field);
             at += u32::try_from(field.type_of().width().div_ceil(4)).unwrap_or(1);
         }
@@ -453,7 +463,7 @@ impl Reader<'_> {
         let register = data.be32(expr::LOOKUP_REGISTER)?;
         let held = *self.registers.get(&word(register))?;
         self.line.conditions.push(match held {
-            Holds::Family if set == PROBATION => Condition::OnProbation,
+            RegisterContent::Family if set == PROBATION => Condition::OnProbation,
             _ => Condition::InSet { key: self.key(register), set: plain(set) },
         });
         // What was loaded for this look-up is not part of the next key.
@@ -466,7 +476,7 @@ impl Reader<'_> {
         let register = data.be32(expr::IMMEDIATE_REGISTER)?;
         if register != 0 {
             let zero = value.get(DATA_VALUE)?.iter().all(|&byte| byte == 0);
-            self.hold(register, Holds::Field(Field::NoPort));
+            self.hold(register, RegisterContent::Field(Field::NoPort));
             return zero.then_some(());
         }
         let value = value.nested(DATA_VERDICT)?;

@@ -10,7 +10,7 @@ use super::lists::{counters, sets, table_handle};
 use super::slot;
 use super::socket::{Batch, Link};
 use super::state::{judges_forwarded, leading_rule, leading_to, state};
-use super::steady::{Steady, steady};
+use super::steady::{ConsistentRead, steady};
 use super::wire::Writer;
 use crate::error::FirewallError;
 use crate::installed::{InstalledRuleset, KernelState, Slot};
@@ -102,7 +102,7 @@ impl Survey {
     pub(crate) fn read(link: &mut Link) -> Result<Self, FirewallError> {
         let action = "reading our table";
         let once = |link: &mut Link| Self::read_once(link, action);
-        let Steady { read, generation, .. } =
+        let ConsistentRead { read, generation, .. } =
             steady(link, action, Link::generation, once, PartialEq::eq)?;
         Ok(Self { generation, ..read })
     }

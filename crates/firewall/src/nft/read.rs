@@ -13,7 +13,7 @@ use super::hits::Counted;
 use super::lists::{is_missing, sets, table_handle};
 use super::slot;
 use super::socket::Link;
-use super::steady::{Steady, steady};
+use super::steady::{ConsistentRead, steady};
 use super::wire::{Attributes, Writer};
 use crate::error::FirewallError;
 use crate::flows::{FlowCount, FlowDump, FlowKind, Losses, Traffic};
@@ -87,7 +87,7 @@ pub(crate) fn programmed(
 ) -> Result<Programmed, FirewallError> {
     let action = "reading the ruleset back";
     let once = |link: &mut Link| programmed_once(link, standing, action);
-    let Steady { read, began: generation, .. } =
+    let ConsistentRead { read, began: generation, .. } =
         steady(link, action, Link::generation, once, Programmed::is_same_ruleset)?;
     Ok(Programmed { generation, ..read })
 }

@@ -17,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 
 /// The result, and when it was read.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Steady<T> {
+pub(crate) struct ConsistentRead<T> {
     pub read: T,
     /// The generation when the reading started.
     pub began: Generation,
@@ -32,7 +32,7 @@ pub(crate) fn steady<L, T>(
     generation: impl Fn(&mut L) -> Result<Generation, FirewallError>,
     mut read: impl FnMut(&mut L) -> Result<T, FirewallError>,
     same: impl Fn(&T, &T) -> bool,
-) -> Result<Steady<T>, FirewallError> {
+) -> Result<ConsistentRead<T>, FirewallError> {
     let mut last = None;
     let mut before = generation(link)?;
     let mut pause = Duration::from_millis(1);
@@ -40,10 +40,10 @@ pub(crate) fn steady<L, T>(
         let now = read(link)?;
         let after = generation(link)?;
         if after == before {
-            return Ok(Steady { read: now, began: before, generation: Some(after) });
+            return Ok(ConsistentRead { read: now, began: before, generation: Some(after) });
         }
         if last.as_ref().is_some_and(|last| same(last, &now)) {
-            return Ok(Steady { read: now, began: before, generation: None });
+            return Ok(ConsistentRead { read: now, began: before, generation: None });
         }
         if last.is_some() {
             #[allow(

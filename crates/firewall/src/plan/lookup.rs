@@ -3,7 +3,7 @@
 use super::builder::{Builder, View, line, with};
 use super::group::Verb;
 use super::model::{Chain, Condition, Field, Line, Next};
-use super::shapes::{Asks, Lookup, Sets};
+use super::shapes::{Lookup, LookupKey, Sets};
 use super::tree::{Axis, Tree};
 
 impl Builder<'_> {
@@ -49,9 +49,9 @@ impl Builder<'_> {
     ) -> Line {
         let (peer, service) = (view.peer(lookup.family), lookup.service(view));
         let key = match lookup.asks {
-            Asks::AddressAndPort => vec![peer, Field::Protocol, service],
-            Asks::Port => vec![Field::Protocol, service],
-            Asks::AddressAndProtocol | Asks::AddressAndIcmpType => vec![peer, service],
+            LookupKey::AddressAndPort => vec![peer, Field::Protocol, service],
+            LookupKey::Port => vec![Field::Protocol, service],
+            LookupKey::AddressAndProtocol | LookupKey::AddressAndIcmpType => vec![peer, service],
         };
         let line = line(with(&head, [Condition::InSet { key, set: set.to_owned() }]), next.clone());
         if self.capabilities.element_counters { line } else { line.counted(verb.label()) }
@@ -62,9 +62,9 @@ impl Lookup {
     /// What is looked up in addition to address and protocol.
     fn service(&self, view: View) -> Field {
         match self.asks {
-            Asks::AddressAndPort | Asks::Port => view.service(),
-            Asks::AddressAndProtocol => Field::Protocol,
-            Asks::AddressAndIcmpType => Field::IcmpType(self.family),
+            LookupKey::AddressAndPort | LookupKey::Port => view.service(),
+            LookupKey::AddressAndProtocol => Field::Protocol,
+            LookupKey::AddressAndIcmpType => Field::IcmpType(self.family),
         }
     }
 }

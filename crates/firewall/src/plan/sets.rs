@@ -3,8 +3,8 @@
 use super::boxes::{RuleBox, layers};
 use super::model::{Element, Family, Key, Set, Shape};
 use super::shapes::{
-    Asks, ELEMENT_LIMIT, Entry, FamilyServices, Lookup, Pool, Sets, Shapes, WITH_PORTS, key_types,
-    ranges_of,
+    ELEMENT_LIMIT, Entry, FamilyServices, Lookup, LookupKey, Pool, Sets, Shapes, WITH_PORTS,
+    key_types, ranges_of,
 };
 use super::tree::{LEAF, Tree, part};
 use crate::Capabilities;
@@ -56,16 +56,16 @@ struct SetBuilder<'a> {
 impl SetBuilder<'_> {
     fn take(&mut self, pool: Pool) {
         let n = self.family.number();
-        self.exact(format!("host{n}"), Asks::AddressAndPort, pool.hosts);
+        self.exact(format!("host{n}"), LookupKey::AddressAndPort, pool.hosts);
         if pool.ports.iter().map(Vec::len).sum::<usize>() <= LEAF {
             self.ports_together(pool.ports);
         } else {
             self.ports_parted(pool.ports);
         }
         let two = |address: u128, service: u16| [address, service.into(), 0, 0];
-        self.boxes(format!("net{n}"), None, Asks::AddressAndProtocol, pool.nets, two);
+        self.boxes(format!("net{n}"), None, LookupKey::AddressAndProtocol, pool.nets, two);
         let icmp = Some(self.family.icmp());
-        self.boxes(format!("icmp{n}"), icmp, Asks::AddressAndIcmpType, pool.icmp, two);
+        self.boxes(format!("icmp{n}"), icmp, LookupKey::AddressAndIcmpType, pool.icmp, two);
     }
 
     /// For few boxes: the protocols share sets.
@@ -81,7 +81,7 @@ impl SetBuilder<'_> {
                 }
             }
         }
-        let asks = Asks::AddressAndPort;
+        let asks = LookupKey::AddressAndPort;
         for name in self.layers(&format!("port{}", self.family.number()), asks, sets) {
             self.look_up(None, asks, Sets::One(name));
         }
@@ -102,15 +102,15 @@ impl SetBuilder<'_> {
             rest.push((protocol, format!("open{n}_{word}"), wide));
             rest.push((protocol, format!("port{n}_{word}"), some));
         }
-        self.exact(format!("service{n}"), Asks::Port, services);
+        self.exact(format!("service{n}"), LookupKey::Port, services);
         for (protocol, name, boxes) in rest {
             let key = |address: u128, port: u16| [address, protocol.into(), port.into(), 0];
-            self.boxes(name, Some(protocol), Asks::AddressAndPort, boxes, key);
+            self.boxes(name, Some(protocol), LookupKey::AddressAndPort, boxes, key);
         }
     }
 
     /// A hash set. If elements are equal, the first one's rule is named.
-    fn exact(&mut self, kind: String, asks: Asks, mut elements: Vec<Element>) {
+    fn exact(&mut self, kind: String, asks: LookupKey, mut elements: Vec<Element>) {
         if elements.is_empty() {
             return;
         }
@@ -125,7 +125,7 @@ impl SetBuilder<'_> {
         &mut self,
         kind: String,
         protocol: Option<u8>,
-        asks: Asks,
+        asks: LookupKey,
         boxes: Vec<RuleBox>,
         key: impl Fn(u128, u16) -> Key + Copy,
     ) {
@@ -153,7 +153,7 @@ impl SetBuilder<'_> {
     }
 
     /// One set per layer; returns their names.
-    fn layers(&mut self, kind: &str, asks: Asks, layers: Vec<Vec<Element>>) -> Vec<String> {
+    fn layers(&mut self, kind: &str, asks: LookupKey, layers: Vec<Vec<Element>>) -> Vec<String> {
         let mut names = Vec::new();
         for (depth, mut elements) in layers.into_iter().enumerate() {
             elements.sort_unstable();
@@ -165,12 +165,12 @@ impl SetBuilder<'_> {
         names
     }
 
-    fn set(&mut self, name: String, asks: Asks, shape: Shape, elements: Vec<Element>) {
+    fn set(&mut self, name: String, asks: LookupKey, shape: Shape, elements: Vec<Element>) {
         let key = key_types(asks, self.family);
         self.shapes.sets.push(Set { name, key, shape, counted: self.counted, elements });
     }
 
-    fn look_up(&mut self, protocol: Option<u8>, asks: Asks, sets: Sets) {
+    fn look_up(&mut self, protocol: Option<u8>, asks: LookupKey, sets: Sets) {
         self.shapes.lookups.push(Lookup { family: self.family, protocol, asks, sets });
     }
 }

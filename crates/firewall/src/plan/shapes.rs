@@ -42,7 +42,7 @@ pub(crate) struct Lookup {
     pub family: Family,
     /// Packets of one protocol, or all.
     pub protocol: Option<u8>,
-    pub asks: Asks,
+    pub asks: LookupKey,
     pub sets: Sets,
 }
 
@@ -58,7 +58,7 @@ pub(crate) enum Sets {
 
 /// The key of a look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asks {
+pub(crate) enum LookupKey {
     /// Peer's address, protocol, port.
     AddressAndPort,
     /// Protocol, port.
@@ -289,7 +289,7 @@ impl Shapes {
             [(0, last)] if last == family.max() => Addresses::Any,
             ref many if many.len() > 1 && capabilities.concat_intervals => {
                 let keys = many.iter().map(|&(lo, hi)| ([lo, 0, 0, 0], [hi, 255, 0, 0])).collect();
-                set(format!("{name}_net"), key_types(Asks::AddressAndProtocol, family), keys);
+                set(format!("{name}_net"), key_types(LookupKey::AddressAndProtocol, family), keys);
                 Addresses::Set(format!("{name}_net"))
             }
             _ => Addresses::Ranges(ranges),
@@ -315,12 +315,12 @@ impl Shapes {
     }
 }
 
-pub(super) fn key_types(asks: Asks, family: Family) -> Vec<FieldType> {
+pub(super) fn key_types(asks: LookupKey, family: Family) -> Vec<FieldType> {
     let address = FieldType::Address(family);
     match asks {
-        Asks::AddressAndPort => vec![address, FieldType::Protocol, FieldType::Port],
-        Asks::Port => vec![FieldType::Protocol, FieldType::Port],
-        Asks::AddressAndProtocol => vec![address, FieldType::Protocol],
-        Asks::AddressAndIcmpType => vec![address, FieldType::IcmpType(family)],
+        LookupKey::AddressAndPort => vec![address, FieldType::Protocol, FieldType::Port],
+        LookupKey::Port => vec![FieldType::Protocol, FieldType::Port],
+        LookupKey::AddressAndProtocol => vec![address, FieldType::Protocol],
+        LookupKey::AddressAndIcmpType => vec![address, FieldType::IcmpType(family)],
     }
 }

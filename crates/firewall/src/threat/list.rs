@@ -5,7 +5,7 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::list_set::{Holds, ListSet};
+use super::list_set::{ListSet, SetContent};
 use crate::installed::Slot;
 use crate::plan::{Digest, Family};
 
@@ -40,10 +40,10 @@ impl Counts {
 
     pub(crate) fn of_mut(&mut self, set: ListSet) -> &mut u32 {
         match (set.family, set.holds) {
-            (Family::V4, Holds::Hosts) => &mut self.hosts4,
-            (Family::V4, Holds::Nets) => &mut self.nets4,
-            (Family::V6, Holds::Hosts) => &mut self.hosts6,
-            (Family::V6, Holds::Nets) => &mut self.nets6,
+            (Family::V4, SetContent::Hosts) => &mut self.hosts4,
+            (Family::V4, SetContent::Nets) => &mut self.nets4,
+            (Family::V6, SetContent::Hosts) => &mut self.hosts6,
+            (Family::V6, SetContent::Nets) => &mut self.nets6,
         }
     }
 

@@ -8,29 +8,29 @@ use crate::plan::Family;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ListSet {
     pub family: Family,
-    pub holds: Holds,
+    pub holds: SetContent,
 }
 
 /// The content of a set of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Holds {
+pub(crate) enum SetContent {
     Hosts,
     Nets,
 }
 
 impl ListSet {
     pub(crate) const ALL: [Self; 4] = [
-        Self { family: Family::V4, holds: Holds::Hosts },
-        Self { family: Family::V4, holds: Holds::Nets },
-        Self { family: Family::V6, holds: Holds::Hosts },
-        Self { family: Family::V6, holds: Holds::Nets },
+        Self { family: Family::V4, holds: SetContent::Hosts },
+        Self { family: Family::V4, holds: SetContent::Nets },
+        Self { family: Family::V6, holds: SetContent::Hosts },
+        Self { family: Family::V6, holds: SetContent::Nets },
     ];
 
     /// Its name without the slot's suffix.
     pub(crate) fn name(self) -> String {
         match self.holds {
-            Holds::Hosts => format!("hosts{}", self.family.number()),
-            Holds::Nets => format!("nets{}", self.family.number()),
+            SetContent::Hosts => format!("hosts{}", self.family.number()),
+            SetContent::Nets => format!("nets{}", self.family.number()),
         }
     }
 }
@@ -43,8 +43,8 @@ impl ListSet {
             IpNet::V6(_) => Family::V6,
         };
         let holds = match entry.prefix_len() == entry.max_prefix_len() {
-            true => Holds::Hosts,
-            false => Holds::Nets,
+            true => SetContent::Hosts,
+            false => SetContent::Nets,
         };
         Self { family, holds }
     }

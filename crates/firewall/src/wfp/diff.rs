@@ -50,7 +50,7 @@ pub fn difference(plan: Option<&Plan>, state: &EngineState) -> PlanDifference {
         match by_key.get(&filter.key) {
             Some(wanted) if wanted.is_same_as(filter) && !again => {
                 if filter.flags.contains(Flags::DISABLED) {
-                    found.tell(format!(
+                    found.note(format!(
                         "filter at {place}: disabled by Windows; enable the service that our provider \
                          names"
                     ));
@@ -59,8 +59,8 @@ pub fn difference(plan: Option<&Plan>, state: &EngineState) -> PlanDifference {
                 continue;
             }
             Some(wanted) if wanted.is_same_as(filter) => {}
-            Some(_) => found.tell(format!("filter at {place}: changed by another program")),
-            None if plan.is_some() => found.tell(format!("filter at {place}: should not be there")),
+            Some(_) => found.note(format!("filter at {place}: changed by another program")),
+            None if plan.is_some() => found.note(format!("filter at {place}: should not be there")),
             None => {}
         }
         found.changes.push(ObjectChange::DeleteFilter(filter.key.clone()));
@@ -71,7 +71,7 @@ pub fn difference(plan: Option<&Plan>, state: &EngineState) -> PlanDifference {
         .filter(|filter| filter.sublayer == SUBLAYER.into() && !is_ours(filter.provider.as_ref()));
     for filter in intruders {
         let provider = state.provider_name(filter.provider.as_ref());
-        found.tell(format!(
+        found.note(format!(
             "filter {:?} at {} of {provider}: not ours, but in our sublayer",
             filter.name, filter.layer
         ));
@@ -81,7 +81,7 @@ pub fn difference(plan: Option<&Plan>, state: &EngineState) -> PlanDifference {
     for filter in wanted.into_iter().filter(|filter| !right.contains(&filter.key)) {
         if !there.contains(&filter.key) {
             let name = filter.name.strip_prefix(NAME).unwrap_or_default();
-            found.tell(format!("filter at {}, {name}: missing", filter.layer));
+            found.note(format!("filter at {}, {name}: missing", filter.layer));
         }
         found.changes.push(ObjectChange::AddFilter(Box::new(filter)));
     }
@@ -89,7 +89,7 @@ pub fn difference(plan: Option<&Plan>, state: &EngineState) -> PlanDifference {
 }
 
 impl PlanDifference {
-    fn tell(&mut self, text: String) {
+    fn note(&mut self, text: String) {
         self.drift.push(Drift { text });
     }
 
@@ -102,19 +102,19 @@ impl PlanDifference {
             self.changes.push(ObjectChange::DeleteSubLayer(sublayer.key.clone()));
         }
         if again {
-            self.tell("our sublayer has another weight than expected".to_owned());
+            self.note("our sublayer has another weight than expected".to_owned());
         }
         match (has_provider, wanted) {
             (true, false) => self.changes.push(ObjectChange::DeleteProvider(provider.key)),
             (false, true) => {
-                self.tell("our provider is missing".to_owned());
+                self.note("our provider is missing".to_owned());
                 self.changes.push(ObjectChange::AddProvider(provider));
             }
             (true, true) | (false, false) => {}
         }
         if wanted && (again || !has_sublayer) {
             if !has_sublayer {
-                self.tell("our sublayer is missing".to_owned());
+                self.note("our sublayer is missing".to_owned());
             }
             self.changes.push(ObjectChange::AddSubLayer(sublayer));
         }

@@ -130,7 +130,7 @@ impl<'a> Candidates<'a> {
     /// The final decision about the packet.
     #[must_use]
     pub fn arbitrate(&self, reading: &Reading, callouts: CalloutAnswer) -> LayerDecision<'a> {
-        let mut current: Option<Said<'a>> = None;
+        let mut current: Option<SublayerAction<'a>> = None;
         for filters in &self.sublayers {
             let Some(said) = decide(filters, reading, callouts) else { continue };
             current = Some(match current {
@@ -153,7 +153,7 @@ impl<'a> Candidates<'a> {
 
 /// The action of a sublayer.
 #[derive(Clone, Copy)]
-struct Said<'a> {
+struct SublayerAction<'a> {
     ruling: Ruling,
     strength: Strength,
     by: &'a Filter,
@@ -166,9 +166,9 @@ enum Strength {
     Hard,
 }
 
-impl<'a> Said<'a> {
+impl<'a> SublayerAction<'a> {
     /// The combined action with that of the next lower sublayer.
-    fn then(self, next: Said<'a>, reading: &Reading) -> Said<'a> {
+    fn then(self, next: SublayerAction<'a>, reading: &Reading) -> SublayerAction<'a> {
         let is_callout = matches!(next.by.action, FilterAction::Callout { .. });
         let changes = match (self.ruling, self.strength, next.ruling) {
             (Ruling::Block, Strength::Hard, _) | (Ruling::Block, _, Ruling::Block) => false,
@@ -192,7 +192,7 @@ fn decide<'a>(
     filters: &[&'a Filter],
     reading: &Reading,
     callouts: CalloutAnswer,
-) -> Option<Said<'a>> {
+) -> Option<SublayerAction<'a>> {
     let mut ordered = filters.to_vec();
     if reading.equal_weight == EqualWeight::LastAdded {
         ordered.reverse();
@@ -200,7 +200,7 @@ fn decide<'a>(
     ordered.sort_by_key(|filter| std::cmp::Reverse(filter.rank()));
     ordered.into_iter().find_map(|filter| {
         let ruling = answer(&filter.action, callouts)?;
-        Some(Said { ruling, strength: strength(filter, ruling, reading), by: filter })
+        Some(SublayerAction { ruling, strength: strength(filter, ruling, reading), by: filter })
     })
 }
 

@@ -21,7 +21,7 @@ use super::names::{FilterField, Layer};
 use super::ours::{CLOSED, Class, NAME, PROVIDER, Reach, SUBLAYER, Tier, in_tier, weight};
 use super::program::Programs;
 use super::region::{Common, Region};
-use super::rules::{Piece, failsafe, pieces, set_ranges, tell};
+use super::rules::{Piece, failsafe, pieces, report_unenforceable, set_ranges};
 use crate::plan::{Digest, Family, Label};
 
 /// The most filters of a tested stance above an enforced one, by direction and family. Beyond that the tested
@@ -192,7 +192,7 @@ struct Builder<'a> {
 }
 
 /// What a stance permits: pieces, and whether its level permits the rest.
-struct Passes {
+struct Permits {
     pieces: Vec<Piece>,
     rest: bool,
 }
@@ -252,7 +252,7 @@ impl Builder<'_> {
     }
 
     /// If a level closes nothing, allow rules have no effect.
-    fn passes(&mut self, stance: &BoundStance, at: (Direction, Family)) -> Passes {
+    fn passes(&mut self, stance: &BoundStance, at: (Direction, Family)) -> Permits {
         let rest = stance.subject == Subject::Nothing;
         let allows = if rest { &[][..] } else { &stance.allows };
         let mut pieces = pieces(allows, at, self.programs, &mut self.unenforceable);
@@ -267,7 +267,7 @@ impl Builder<'_> {
                 label: INTRANET.into(),
             }));
         }
-        Passes { pieces, rest }
+        Permits { pieces, rest }
     }
 
     /// The tested stance within what the enforced one permits; `None` if it is too large.
@@ -275,7 +275,7 @@ impl Builder<'_> {
         &mut self,
         tested: &BoundStance,
         blocks: &[Piece],
-        passes: &Passes,
+        passes: &Permits,
         at: (Direction, Family),
     ) -> Option<Tested> {
         let mut tested_blocks = pieces(&tested.blocks, at, self.programs, &mut self.unenforceable);
@@ -335,7 +335,7 @@ impl Builder<'_> {
                 if let Ok(rule) = tested.label.parse::<RuleId>() {
                     let reason = "tested for one service or user and enforced for another: WFP can't \
                                   ask for both at once, so this is not recorded";
-                    tell(&mut self.unenforceable, rule, direction, reason);
+                    report_unenforceable(&mut self.unenforceable, rule, direction, reason);
                 }
                 None
             }

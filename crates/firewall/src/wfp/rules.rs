@@ -97,7 +97,7 @@ pub(super) fn pieces(
             let Some(program) = programs.get(owner) else {
                 let reason = "the program can't be identified on this host: neither its \
                      executable nor the identity of its service or user is known";
-                tell(unenforceable, rule.id.clone(), direction, reason);
+                report_unenforceable(unenforceable, rule.id.clone(), direction, reason);
                 continue;
             };
             base.app = program.app().cloned();
@@ -111,7 +111,7 @@ pub(super) fn pieces(
 }
 
 /// Reports once that a rule is omitted.
-pub(super) fn tell(
+pub(super) fn report_unenforceable(
     unenforceable: &mut Vec<Unenforceable>,
     rule: xshield_policy::RuleId,
     direction: Direction,

@@ -7,7 +7,7 @@ use xshield_policy::{BoundDirection, BoundStance};
 
 use crate::policies::{bound, closed, rules};
 use crate::world::{
-    Connection, Host, PATIENCE, RawSocket, address, connect, datagram_arrives, firewall,
+    Connection, Host, RawSocket, TIMEOUT, address, connect, datagram_arrives, firewall,
     in_each_rendering, in_namespace, sh,
 };
 
@@ -142,7 +142,7 @@ fn dhcpv6_answers_from_any_port_on_the_link_and_from_547_elsewhere() {
         let answers = |from: &UdpSocket| {
             // Without a scope: that of the socket applies.
             from.send_to(b"hello", "[fe80::1]:546").unwrap();
-            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.set_read_timeout(Some(TIMEOUT)).unwrap();
             client.recv(&mut [0; 16]).is_ok()
         };
         close(|| assert!(answers(&relay) && datagram_arrives(&stranger, &routed_client)));

@@ -198,7 +198,7 @@ fn everything_judges_both_sides_and_errors_pass() {
         put(&mut firewall, &bound);
         let refused = world.guest.run(|| {
             let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
-            socket.set_read_timeout(Some(crate::world::PATIENCE)).unwrap();
+            socket.set_read_timeout(Some(crate::world::TIMEOUT)).unwrap();
             socket.connect("10.0.1.2:9").unwrap();
             socket.send(b"x").unwrap();
             socket.recv(&mut [0; 8]).unwrap_err().kind()
@@ -217,7 +217,7 @@ fn everything_judges_both_sides_and_errors_pass() {
             rustix::net::sockopt::set_socket_timeout(
                 &socket,
                 rustix::net::sockopt::Timeout::Send,
-                Some(crate::world::PATIENCE),
+                Some(crate::world::TIMEOUT),
             )
             .unwrap();
             rustix::net::connect(&socket, &to).is_ok()

@@ -3,18 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod capabilities;
-mod churn;
 #[allow(dead_code, reason = "packets are for the plan's own test")]
 #[path = "../common/mod.rs"]
 mod common;
+mod concurrent_changes;
+mod earlier_connections;
 mod failsafe;
 mod forwarded;
 mod lifecycle;
 mod live;
-mod older;
 mod packets;
 mod policies;
 mod protocols;
 mod stances;
-mod unplaced;
+mod untracked;
 mod world;

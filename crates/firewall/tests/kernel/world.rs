@@ -117,8 +117,8 @@ pub(crate) fn eventually(what: &str, limit: Duration, mut condition: impl FnMut(
 /// Runs `test` while other threads, one for each core of a small machine, change rules of this namespace in
 /// tight loops. Returns the number of their changes.
 pub(crate) fn beside_others<C: FnMut()>(start: impl Fn() -> C + Sync, test: impl FnOnce()) -> u64 {
-    struct StopAtTheEnd<'a>(&'a AtomicBool);
-    impl Drop for StopAtTheEnd<'_> {
+    struct StopOnDrop<'a>(&'a AtomicBool);
+    impl Drop for StopOnDrop<'_> {
         fn drop(&mut self) {
             self.0.store(true, Ordering::Relaxed);
         }
@@ -132,7 +132,7 @@ pub(crate) fn beside_others<C: FnMut()>(start: impl Fn() -> C + Sync, test: impl
         }
     };
     std::thread::scope(|scope| {
-        let _stop = StopAtTheEnd(&stop);
+        let _stop = StopOnDrop(&stop);
         for _core in 0..2 {
             scope.spawn(churn);
         }
@@ -208,7 +208,7 @@ fn is_up(link: &str) -> bool {
     sh(&format!("ip -o link show dev {link}")).contains("state UP")
 }
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An established connection over which a byte can be sent and answered.
 pub(crate) struct Connection {
@@ -230,7 +230,7 @@ impl Connection {
     /// Of its two ends.
     pub(crate) fn between(near: TcpStream, far: TcpStream) -> Self {
         for end in [&near, &far] {
-            end.set_read_timeout(Some(PATIENCE)).unwrap();
+            end.set_read_timeout(Some(TIMEOUT)).unwrap();
         }
         Self { near, far }
     }
@@ -260,12 +260,12 @@ impl Connection {
 
 /// Connects from the calling thread's namespace, from a given source address.
 pub(crate) fn connect(to: SocketAddr) -> std::io::Result<TcpStream> {
-    TcpStream::connect_timeout(&to, PATIENCE)
+    TcpStream::connect_timeout(&to, TIMEOUT)
 }
 
 /// Sends one datagram from `from` to `to`; returns whether it arrived at `socket`.
 pub(crate) fn datagram_arrives(from: &UdpSocket, socket: &UdpSocket) -> bool {
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     from.send_to(b"hello", socket.local_addr().unwrap()).ok();
     let mut buffer = [0; 16];
     match socket.recv(&mut buffer) {
@@ -283,7 +283,7 @@ pub(crate) fn ping(to: IpAddr) -> bool {
     };
     let socket = rustix::net::socket(family, SocketType::RAW, Some(protocol)).unwrap();
     let socket = UdpSocket::from(socket);
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     // Type, code, checksum (its complement sum; the kernel fills in the one of ICMPv6), id, sequence.
     let sum = !(u16::from(request) << 8).wrapping_add(7);
     let [high, low] = sum.to_be_bytes();
@@ -309,7 +309,7 @@ impl RawSocket {
         let protocol = rustix::net::Protocol::from_raw(u32::from(protocol).try_into().unwrap());
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(protocol));
         let socket = UdpSocket::from(socket.unwrap());
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self(socket)
     }
 

@@ -2,7 +2,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-mod churn;
+mod concurrent_changes;
 mod exact;
 mod faults;
 mod forward;

@@ -5,7 +5,7 @@ mod netlink;
 
 use libfuzzer_sys::fuzz_target;
 use netlink::Datagram;
-use xshield_host::linux::conntrack::{Event, Limits, PathKey, Paths, Way, events};
+use xshield_host::linux::conntrack::{ConnectionDirection, Event, Limits, PathKey, Paths, events};
 
 /// `NFNL_SUBSYS_CTNETLINK << 8`, of a new and of a deleted one; the end of a list.
 const KINDS: [u16; 3] = [1 << 8, 1 << 8 | 2, 3];
@@ -18,7 +18,7 @@ fuzz_target!(|datagrams: Vec<Datagram>| {
         let (Event::New(connection) | Event::Seen(connection) | Event::Ended(connection)) = event;
         let tuple = connection.original;
         let key = PathKey {
-            way: Way::Inbound,
+            way: ConnectionDirection::Inbound,
             source: tuple.source,
             destination: tuple.destination,
             protocol: tuple.protocol,

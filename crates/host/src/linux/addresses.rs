@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::netlink::{Arrival, Link, RECEIVE_BYTES};
+use super::netlink::{Link, RECEIVE_BYTES, ReceiveResult};
 use super::system;
 
 /// `RTNLGRP_IPV4_IFADDR`, linux/rtnetlink.h.
@@ -88,8 +88,8 @@ impl AddressWatch {
     /// Whether a notification arrives within this time.
     fn is_told(&mut self, time: Duration) -> Result<bool, AddressWatchError> {
         match self.link.receive(&mut self.buffer, time).map_err(AddressWatchError::Read)? {
-            Arrival::Nothing => Ok(false),
-            Arrival::Datagram(_) | Arrival::Overrun => Ok(true),
+            ReceiveResult::Nothing => Ok(false),
+            ReceiveResult::Datagram(_) | ReceiveResult::Overrun => Ok(true),
         }
     }
 }

@@ -22,16 +22,16 @@ const STICKY: u32 = 0o1000;
 /// # Errors
 /// [`UnguardedError::Owner`] and [`UnguardedError::Writable`] name who can, and what to do.
 pub fn ours_alone(path: &Path) -> Result<(), UnguardedError> {
-    let metadata = look(path)?;
+    let metadata = inspect(path)?;
     let owner = metadata.uid();
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {
         return Err(UnguardedError::Owner { path: path.to_owned(), owner });
     }
     refuse_writable(path, metadata.mode())?;
     let path = fs::canonicalize(path)
-        .map_err(|source| UnguardedError::Look { path: path.to_owned(), source })?;
+        .map_err(|source| UnguardedError::Inspect { path: path.to_owned(), source })?;
     for above in path.ancestors().skip(1) {
-        let mode = look(above)?.mode();
+        let mode = inspect(above)?.mode();
         if mode & STICKY == 0 {
             refuse_writable(above, mode)?;
         }
@@ -39,8 +39,8 @@ pub fn ours_alone(path: &Path) -> Result<(), UnguardedError> {
     Ok(())
 }
 
-fn look(path: &Path) -> Result<fs::Metadata, UnguardedError> {
-    fs::metadata(path).map_err(|source| UnguardedError::Look { path: path.to_owned(), source })
+fn inspect(path: &Path) -> Result<fs::Metadata, UnguardedError> {
+    fs::metadata(path).map_err(|source| UnguardedError::Inspect { path: path.to_owned(), source })
 }
 
 fn refuse_writable(path: &Path, mode: u32) -> Result<(), UnguardedError> {
@@ -103,7 +103,7 @@ mod tests {
             }
         }
         let missing = ours_alone(&dir.path().join("none"));
-        assert!(matches!(missing, Err(UnguardedError::Look { .. })));
+        assert!(matches!(missing, Err(UnguardedError::Inspect { .. })));
     }
 
     #[test]

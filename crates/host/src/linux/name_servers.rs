@@ -4,7 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use crate::resolver::{Hosts, Patience, ResolvConf, Resolver, parse_hosts};
+use crate::resolver::{Hosts, ResolvConf, Resolver, ResolverTimeouts, parse_hosts};
 
 /// Files in which local forwarders name their upstream servers.
 const UPSTREAMS: &[&str] =
@@ -12,8 +12,8 @@ const UPSTREAMS: &[&str] =
 
 /// A resolver configured by `etc/resolv.conf` and `etc/hosts` under `root` (`/` on a real host).
 #[must_use]
-pub fn resolver(root: &Path, patience: Patience) -> Resolver {
-    Resolver::new(conf(root), hosts(root), patience)
+pub fn resolver(root: &Path, timeouts: ResolverTimeouts) -> Resolver {
+    Resolver::new(conf(root), hosts(root), timeouts)
 }
 
 /// Reads `etc/resolv.conf` under `root`; without the file there are no servers.

@@ -27,7 +27,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// The result of one attempt to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(super) enum ReceiveResult {
     /// A datagram of this many bytes.
     Datagram(usize),
     /// Nothing within the timeout.
@@ -89,9 +89,9 @@ impl Link {
         let deadline = Instant::now() + ANSWER;
         loop {
             let size = match self.receive(&mut buffer, left(deadline))? {
-                Arrival::Datagram(size) => size,
-                Arrival::Overrun => continue,
-                Arrival::Nothing => return Err(io::ErrorKind::TimedOut.into()),
+                ReceiveResult::Datagram(size) => size,
+                ReceiveResult::Overrun => continue,
+                ReceiveResult::Nothing => return Err(io::ErrorKind::TimedOut.into()),
             };
             for message in Messages(&buffer[..size]) {
                 if message.sequence == sequence && message.kind == ERROR {
@@ -113,9 +113,9 @@ impl Link {
         let deadline = Instant::now() + ANSWER;
         loop {
             let size = match self.receive(buffer, left(deadline))? {
-                Arrival::Datagram(size) => size,
-                Arrival::Overrun => continue,
-                Arrival::Nothing => return Err(io::ErrorKind::TimedOut.into()),
+                ReceiveResult::Datagram(size) => size,
+                ReceiveResult::Overrun => continue,
+                ReceiveResult::Nothing => return Err(io::ErrorKind::TimedOut.into()),
             };
             for message in Messages(&buffer[..size]) {
                 if message.sequence != sequence {
@@ -142,12 +142,12 @@ impl Link {
         let mut state = Dump::Whole;
         loop {
             let size = match self.receive(buffer, ANSWER)? {
-                Arrival::Datagram(size) => size,
-                Arrival::Overrun => {
+                ReceiveResult::Datagram(size) => size,
+                ReceiveResult::Overrun => {
                     state = Dump::Changed;
                     continue;
                 }
-                Arrival::Nothing => return Err(io::ErrorKind::TimedOut.into()),
+                ReceiveResult::Nothing => return Err(io::ErrorKind::TimedOut.into()),
             };
             for message in Messages(&buffer[..size]) {
                 if message.sequence != sequence {
@@ -203,21 +203,25 @@ impl Link {
     }
 
     /// Waits at most `timeout` for one datagram.
-    pub(super) fn receive(&self, buffer: &mut [u8], timeout: Duration) -> io::Result<Arrival> {
+    pub(super) fn receive(
+        &self,
+        buffer: &mut [u8],
+        timeout: Duration,
+    ) -> io::Result<ReceiveResult> {
         let deadline = Instant::now() + timeout;
         loop {
             match self.socket.recv(&mut &mut *buffer, libc::MSG_DONTWAIT) {
-                Ok(size) => return Ok(Arrival::Datagram(size.min(buffer.len()))),
+                Ok(size) => return Ok(ReceiveResult::Datagram(size.min(buffer.len()))),
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => {}
                     Some(libc::EINTR) => continue,
-                    Some(libc::ENOBUFS) => return Ok(Arrival::Overrun),
+                    Some(libc::ENOBUFS) => return Ok(ReceiveResult::Overrun),
                     _ => return Err(error),
                 },
             }
             let left = left(deadline);
             if left.is_zero() {
-                return Ok(Arrival::Nothing);
+                return Ok(ReceiveResult::Nothing);
             }
             let socket = self.socket.as_fd();
             let left = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });

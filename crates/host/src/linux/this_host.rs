@@ -10,7 +10,7 @@ use super::programs::behind::behind;
 use super::{guarded, name_servers, system};
 use crate::operating_system::{OperatingSystem, UnguardedError};
 use crate::program::{Place, Program};
-use crate::resolver::{Patience, Resolver};
+use crate::resolver::{Resolver, ResolverTimeouts};
 
 /// A Linux host.
 #[derive(Debug, Clone)]
@@ -38,8 +38,8 @@ impl OperatingSystem for Linux {
         seconds * 1000 + rest
     }
 
-    fn resolver(&self, patience: Patience) -> Resolver {
-        name_servers::resolver(&self.root, patience)
+    fn resolver(&self, timeouts: ResolverTimeouts) -> Resolver {
+        name_servers::resolver(&self.root, timeouts)
     }
 
     fn name_servers(&self) -> Vec<IpAddr> {

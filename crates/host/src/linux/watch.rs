@@ -42,7 +42,7 @@ pub struct WatchError(#[source] io::Error);
 
 /// The changes since the last check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Look {
+pub enum WatchResult {
     /// No table of this network namespace has changed.
     Unchanged,
     /// Some table has: whether one of ours, only reading it back shows.
@@ -50,13 +50,13 @@ pub enum Look {
         /// The kernel's number of the current state.
         generation: u32,
         /// What is known of each watched table without reading it back.
-        tables: BTreeMap<String, Fate>,
+        tables: BTreeMap<String, TableChange>,
     },
 }
 
 /// The change of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum TableChange {
     /// Unchanged, or only its chains' or sets' content has changed.
     Present,
     /// It has more or fewer chains, sets and other objects.
@@ -127,30 +127,30 @@ impl Watch {
     ///
     /// # Errors
     /// When the kernel doesn't answer.
-    pub fn look(&mut self) -> Result<Look, WatchError> {
+    pub fn check(&mut self) -> Result<WatchResult, WatchError> {
         let generation = self.current_generation().map_err(WatchError)?;
         if generation == self.generation {
-            return Ok(Look::Unchanged);
+            return Ok(WatchResult::Unchanged);
         }
         let now = self.current_tables().map_err(WatchError)?;
         let fate = |name: &String| (name.clone(), fate(self.tables.get(name), now.get(name)));
         let tables = self.names.iter().map(fate).collect();
         self.tables = now;
         self.generation = generation;
-        Ok(Look::Changed { generation, tables })
+        Ok(WatchResult::Changed { generation, tables })
     }
 
     /// Checks once a second for at most `timeout`, until there is a change.
     ///
     /// # Errors
     /// When the kernel doesn't answer.
-    pub fn wait(&mut self, timeout: Duration) -> Result<Look, WatchError> {
+    pub fn wait(&mut self, timeout: Duration) -> Result<WatchResult, WatchError> {
         let deadline = Instant::now() + timeout;
         loop {
-            let look = self.look()?;
+            let check = self.check()?;
             let left = deadline.saturating_duration_since(Instant::now());
-            if look != Look::Unchanged || left.is_zero() {
-                return Ok(look);
+            if check != WatchResult::Unchanged || left.is_zero() {
+                return Ok(check);
             }
             // Nothing arrives on this socket unrequested: this is only a pause.
             self.link.receive(&mut self.buffer, left.min(STEP)).map_err(WatchError)?;
@@ -187,13 +187,13 @@ fn table(attributes: Attributes<'_>) -> Option<(&str, Table)> {
     Some((name, Table { objects, handle }))
 }
 
-fn fate(before: Option<&Table>, now: Option<&Table>) -> Fate {
+fn fate(before: Option<&Table>, now: Option<&Table>) -> TableChange {
     match (before, now) {
-        (None, None) => Fate::Absent,
-        (None, Some(_)) => Fate::Appeared,
-        (Some(_), None) => Fate::Gone,
-        (Some(before), Some(now)) if before.handle != now.handle => Fate::Replaced,
-        (Some(before), Some(now)) if before.objects != now.objects => Fate::Reshaped,
-        _ => Fate::Present,
+        (None, None) => TableChange::Absent,
+        (None, Some(_)) => TableChange::Appeared,
+        (Some(_), None) => TableChange::Gone,
+        (Some(before), Some(now)) if before.handle != now.handle => TableChange::Replaced,
+        (Some(before), Some(now)) if before.objects != now.objects => TableChange::Reshaped,
+        _ => TableChange::Present,
     }
 }

@@ -69,7 +69,7 @@ pub(super) enum Freshness {
 
 /// Why an address left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leaving {
+pub enum RemovalReason {
     /// It was last answered this many seconds ago, and its grace is over.
     Unanswered(u64),
     /// There were more than [`KEPT`].
@@ -140,14 +140,14 @@ impl Known {
         grace: Grace,
         connected: &HashSet<IpAddr>,
         now: UnixSeconds,
-    ) -> Vec<(IpAddr, Leaving)> {
+    ) -> Vec<(IpAddr, RemovalReason)> {
         let held = |address: &IpAddr| grace.while_connected && connected.contains(address);
         let mut left = Vec::new();
         self.leaving.retain(|address, last| {
             *last = (*last).min(now);
             let stays = !is_over(*last, grace, now) || held(address);
             if !stays {
-                left.push((*address, Leaving::Unanswered(now - *last)));
+                left.push((*address, RemovalReason::Unanswered(now - *last)));
             }
             stays
         });
@@ -161,7 +161,7 @@ impl Known {
             oldest.sort_unstable();
             for (_, _, address) in oldest.into_iter().take(excess) {
                 self.leaving.remove(&address);
-                left.push((address, Leaving::Crowded));
+                left.push((address, RemovalReason::Crowded));
             }
         }
         left
@@ -324,7 +324,7 @@ mod tests {
         let now = u64::try_from(KEPT).unwrap() + 1;
         known.settle(Family::V4, Ok([address(KEPT + 1)].into()), now, STALE);
         let left = known.let_go(grace("1h+"), &connected, now);
-        assert_eq!(left, [(address(1), Leaving::Crowded)], "the oldest without a connection");
+        assert_eq!(left, [(address(1), RemovalReason::Crowded)], "the oldest without a connection");
         assert_eq!(known.addresses().len(), KEPT + 1);
     }
 
@@ -336,6 +336,6 @@ mod tests {
         assert_eq!(known.let_go(grace("1m"), &HashSet::new(), 60), []);
         assert_eq!(shown(known.addresses()), "10.0.0.1 10.0.0.2");
         let left = known.let_go(grace("1m"), &HashSet::new(), 110);
-        assert_eq!(left, [("10.0.0.1".parse().unwrap(), Leaving::Unanswered(60))]);
+        assert_eq!(left, [("10.0.0.1".parse().unwrap(), RemovalReason::Unanswered(60))]);
     }
 }

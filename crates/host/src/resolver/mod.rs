@@ -29,7 +29,7 @@ use xshield_wire::message::{Problem, UnixSeconds};
 
 pub use conf::{Hosts, ResolvConf, parse_hosts};
 use memory::{Family, FamilyAnswer, Freshness, Known, Missing};
-pub use memory::{KEPT, Leaving};
+pub use memory::{KEPT, RemovalReason};
 
 use crate::problem;
 
@@ -72,7 +72,7 @@ pub struct Left {
     /// The address.
     pub address: IpAddr,
     /// Why.
-    pub why: Leaving,
+    pub why: RemovalReason,
 }
 
 impl std::fmt::Display for Left {
@@ -80,8 +80,8 @@ impl std::fmt::Display for Left {
         let Self { domain, address, why } = self;
         write!(f, "{address} is no longer an address of {domain} here: ")?;
         match why {
-            Leaving::Unanswered(seconds) => write!(f, "last answered {seconds} s ago"),
-            Leaving::Crowded => write!(
+            RemovalReason::Unanswered(seconds) => write!(f, "last answered {seconds} s ago"),
+            RemovalReason::Crowded => write!(
                 f,
                 "more than {KEPT} addresses that DNS no longer returns \
                  are kept"
@@ -105,7 +105,7 @@ pub struct Resolution {
 
 /// The timeouts of the resolver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct ResolverTimeouts {
     /// For one attempt with one server.
     pub one_try: Duration,
     /// Attempts after the first.
@@ -114,7 +114,7 @@ pub struct Patience {
     pub total: Duration,
 }
 
-impl Default for Patience {
+impl Default for ResolverTimeouts {
     fn default() -> Self {
         let seconds = Duration::from_secs;
         Self { one_try: seconds(2), retries: 1, total: seconds(10) }
@@ -155,14 +155,14 @@ pub struct Resolver {
     conf: ResolvConf,
     hosts: Hosts,
     port: u16,
-    patience: Patience,
+    timeouts: ResolverTimeouts,
 }
 
 impl Resolver {
     /// Queries these servers, after this hosts file.
     #[must_use]
-    pub fn new(conf: ResolvConf, hosts: Hosts, patience: Patience) -> Self {
-        Self { conf, hosts, port: 53, patience }
+    pub fn new(conf: ResolvConf, hosts: Hosts, timeouts: ResolverTimeouts) -> Self {
+        Self { conf, hosts, port: 53, timeouts }
     }
 
     /// Queries these servers at another port: for tests and unusual servers.
@@ -306,7 +306,7 @@ impl Resolver {
         runtime.block_on(async {
             let resolver =
                 self.hickory().map_err(|error| ResolveError::Runtime(io::Error::other(error)))?;
-            Ok(ask_all(&resolver, names, Instant::now() + self.patience.total).await)
+            Ok(ask_all(&resolver, names, Instant::now() + self.timeouts.total).await)
         })
     }
 
@@ -322,8 +322,8 @@ impl Resolver {
         let mut builder =
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         let options = builder.options_mut();
-        options.timeout = self.patience.one_try;
-        options.attempts = self.patience.retries;
+        options.timeout = self.timeouts.one_try;
+        options.attempts = self.timeouts.retries;
         options.use_hosts_file = ResolveHosts::Never;
         options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
         builder.build()
@@ -353,7 +353,7 @@ fn let_go(
     for (&domain, &grace) in domains {
         let Some(known) = cache.0.get_mut(domain) else { continue };
         let left = known.let_go(grace, &connected, now);
-        if left.iter().any(|(_, why)| *why == Leaving::Crowded) {
+        if left.iter().any(|(_, why)| *why == RemovalReason::Crowded) {
             crowded.push(domain.to_string());
         }
         let left = left.into_iter();

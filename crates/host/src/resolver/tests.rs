@@ -49,12 +49,12 @@ impl Server {
     fn resolver(&self) -> Resolver {
         let conf = ResolvConf::parse("nameserver 127.0.0.1\nsearch example");
         let hosts = parse_hosts("10.9.9.9 printer.example");
-        let patience = Patience {
+        let timeouts = ResolverTimeouts {
             one_try: Duration::from_millis(300),
             retries: 1,
             total: Duration::from_secs(5),
         };
-        Resolver { conf, hosts, port: self.port, patience }
+        Resolver { conf, hosts, port: self.port, timeouts }
     }
 }
 
@@ -306,7 +306,7 @@ fn many_names_and_a_dead_server_end_in_time() {
         })
         .collect();
     let mut resolver = server.resolver();
-    resolver.patience.total = Duration::from_millis(700);
+    resolver.timeouts.total = Duration::from_millis(700);
     let begun = std::time::Instant::now();
     let asked = domains.iter().map(|domain| (domain, Grace::DEFAULT));
     let resolution = resolver.resolve(asked, &mut Cache::default(), at(1)).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! After hours without the platform, a slow or unreliable connection should carry the many small records
 //! before the few large ones. So the smallest is sent first, but never before an earlier one of the same
-//! ordered lane ([`Lane::InOrder`]); and every [`OLDEST_EVERY`]th is the oldest, so that a stream of small
+//! ordered lane ([`DeliveryOrder::InOrder`]); and every [`OLDEST_EVERY`]th is the oldest, so that a stream of small
 //! records does not delay a large one forever.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,14 +11,14 @@ use super::{Entry, RecordId};
 
 /// Which earlier records a record must not overtake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Lane {
+pub enum DeliveryOrder {
     /// Those with the same number: each depends on the previous one.
     InOrder(u8),
     /// None: its content is summed in any order.
     BySize,
 }
 
-impl Lane {
+impl DeliveryOrder {
     /// The suffix of a record's name. Records of older versions have none.
     pub(super) fn mark(self) -> String {
         match self {
@@ -43,22 +43,22 @@ const OLDEST_EVERY: usize = 4;
 
 /// The waiting records in order of delivery.
 pub(super) fn order(waiting: &BTreeMap<RecordId, Entry>) -> Vec<RecordId> {
-    let mut lanes: BTreeMap<Lane, BTreeSet<(u64, RecordId)>> = BTreeMap::new();
+    let mut queues: BTreeMap<DeliveryOrder, BTreeSet<(u64, RecordId)>> = BTreeMap::new();
     for (&id, entry) in waiting {
-        lanes.entry(entry.lane).or_default().insert((rank(entry), id));
+        queues.entry(entry.order).or_default().insert((rank(entry), id));
     }
     let mut oldest = waiting.keys().copied();
     let mut order = Vec::with_capacity(waiting.len());
     while order.len() < waiting.len() {
         let is_for_oldest = order.len() % OLDEST_EVERY == OLDEST_EVERY - 1;
         let next = match is_for_oldest {
-            true => oldest.find(|id| waits(&lanes, waiting, *id)),
-            false => smallest(&lanes, waiting),
+            true => oldest.find(|id| waits(&queues, waiting, *id)),
+            false => smallest(&queues, waiting),
         };
         let Some(id) = next else { break };
         let Some(entry) = waiting.get(&id) else { break };
-        if let Some(lane) = lanes.get_mut(&entry.lane) {
-            lane.remove(&(rank(entry), id));
+        if let Some(order) = queues.get_mut(&entry.order) {
+            order.remove(&(rank(entry), id));
         }
         order.push(id);
     }
@@ -67,28 +67,29 @@ pub(super) fn order(waiting: &BTreeMap<RecordId, Entry>) -> Vec<RecordId> {
 
 /// A record's position in its lane, compared before its id.
 fn rank(entry: &Entry) -> u64 {
-    match entry.lane {
-        Lane::InOrder(_) => 0,
-        Lane::BySize => entry.bytes,
+    match entry.order {
+        DeliveryOrder::InOrder(_) => 0,
+        DeliveryOrder::BySize => entry.bytes,
     }
 }
 
 fn waits(
-    lanes: &BTreeMap<Lane, BTreeSet<(u64, RecordId)>>,
+    queues: &BTreeMap<DeliveryOrder, BTreeSet<(u64, RecordId)>>,
     waiting: &BTreeMap<RecordId, Entry>,
     id: RecordId,
 ) -> bool {
     let entry = waiting.get(&id);
-    entry
-        .is_some_and(|entry| lanes.get(&entry.lane).is_some_and(|l| l.contains(&(rank(entry), id))))
+    entry.is_some_and(|entry| {
+        queues.get(&entry.order).is_some_and(|l| l.contains(&(rank(entry), id)))
+    })
 }
 
 /// The smallest of those that are first in their lanes; of equal ones the oldest.
 fn smallest(
-    lanes: &BTreeMap<Lane, BTreeSet<(u64, RecordId)>>,
+    queues: &BTreeMap<DeliveryOrder, BTreeSet<(u64, RecordId)>>,
     waiting: &BTreeMap<RecordId, Entry>,
 ) -> Option<RecordId> {
-    let heads = lanes.values().filter_map(|lane| lane.first().map(|&(_, id)| id));
+    let heads = queues.values().filter_map(|order| order.first().map(|&(_, id)| id));
     heads.min_by_key(|id| (waiting.get(id).map(|entry| entry.bytes), *id))
 }
 
@@ -97,18 +98,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn waiting(records: &[(Lane, u64)]) -> BTreeMap<RecordId, Entry> {
-        let entry = |&(lane, bytes): &(Lane, u64)| Entry { items: 1, bytes, lane };
+    fn waiting(records: &[(DeliveryOrder, u64)]) -> BTreeMap<RecordId, Entry> {
+        let entry = |&(order, bytes): &(DeliveryOrder, u64)| Entry { items: 1, bytes, order };
         records.iter().enumerate().map(|(at, it)| (RecordId(at as u64 + 1), entry(it))).collect()
     }
 
-    fn ids(records: &[(Lane, u64)]) -> Vec<u64> {
+    fn ids(records: &[(DeliveryOrder, u64)]) -> Vec<u64> {
         order(&waiting(records)).into_iter().map(|id| id.0).collect()
     }
 
     #[test]
     fn small_ones_pass_large_ones_but_not_their_own_kind() {
-        use Lane::{BySize, InOrder};
+        use DeliveryOrder::{BySize, InOrder};
         let large_first = [(BySize, 900), (BySize, 10), (InOrder(1), 500), (InOrder(1), 5)];
         assert_eq!(ids(&large_first), [2, 3, 4, 1]);
         let alike = [(BySize, 7), (InOrder(1), 7), (BySize, 7)];
@@ -120,29 +121,30 @@ mod tests {
 
     #[test]
     fn the_largest_is_not_passed_for_ever() {
-        let mut records = vec![(Lane::BySize, 1_000)];
-        records.extend([(Lane::BySize, 1); 100]);
+        let mut records = vec![(DeliveryOrder::BySize, 1_000)];
+        records.extend([(DeliveryOrder::BySize, 1); 100]);
         assert_eq!(ids(&records)[..5], [2, 3, 4, 1, 5]);
     }
 
     #[test]
     fn marks_read_back() {
-        for lane in [Lane::BySize, Lane::InOrder(0), Lane::InOrder(255)] {
-            assert_eq!(Lane::parse(lane.mark().strip_prefix('-')), Some(lane));
+        for order in [DeliveryOrder::BySize, DeliveryOrder::InOrder(0), DeliveryOrder::InOrder(255)]
+        {
+            assert_eq!(DeliveryOrder::parse(order.mark().strip_prefix('-')), Some(order));
         }
         for wrong in ["", "x", "0", "256", "-1", "ss"] {
-            assert_eq!(Lane::parse(Some(wrong)), None, "{wrong}");
+            assert_eq!(DeliveryOrder::parse(Some(wrong)), None, "{wrong}");
         }
     }
 
-    fn any_lane() -> impl Strategy<Value = Lane> {
-        prop_oneof![Just(Lane::BySize), (0_u8..3).prop_map(Lane::InOrder)]
+    fn any_order() -> impl Strategy<Value = DeliveryOrder> {
+        prop_oneof![Just(DeliveryOrder::BySize), (0_u8..3).prop_map(DeliveryOrder::InOrder)]
     }
 
     proptest! {
         #[test]
         fn every_backlog_is_delivered_smallest_first_and_whole(
-            records in prop::collection::vec((any_lane(), 0_u64..50), 0..60),
+            records in prop::collection::vec((any_order(), 0_u64..50), 0..60),
         ) {
             let waiting = waiting(&records);
             let order = order(&waiting);
@@ -152,8 +154,8 @@ mod tests {
             for (at, id) in order.iter().enumerate() {
                 let (left, this) = (&order[at..], waiting[id]);
                 // No record overtakes an earlier one of its lane.
-                if let Lane::InOrder(_) = this.lane {
-                    let same = left.iter().filter(|other| waiting[other].lane == this.lane);
+                if let DeliveryOrder::InOrder(_) = this.order {
+                    let same = left.iter().filter(|other| waiting[other].order == this.order);
                     prop_assert!(same.min() == Some(id));
                 }
                 // The smallest of those that may be next; or, every fourth time, the oldest.
@@ -161,9 +163,9 @@ mod tests {
                     prop_assert!(left.iter().min() == Some(id));
                 } else {
                     let first = |other: &&RecordId| {
-                        let lane = waiting[other].lane;
-                        lane == Lane::BySize
-                            || left.iter().filter(|it| waiting[it].lane == lane).min() == Some(*other)
+                        let order = waiting[other].order;
+                        order == DeliveryOrder::BySize
+                            || left.iter().filter(|it| waiting[it].order == order).min() == Some(*other)
                     };
                     let least = left.iter().filter(first).map(|it| (waiting[it].bytes, *it)).min();
                     prop_assert_eq!(least, Some((this.bytes, *id)));

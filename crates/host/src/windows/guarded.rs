@@ -17,7 +17,7 @@ use crate::windows_formats::access::{Ability, FileAccess};
 /// # Errors
 /// Who can, and what to do.
 pub fn ours_alone(path: &Path) -> Result<(), UnguardedError> {
-    let looked = |source| UnguardedError::Look { path: path.to_owned(), source };
+    let looked = |source| UnguardedError::Inspect { path: path.to_owned(), source };
     if fs::symlink_metadata(path).map_err(looked)?.is_symlink() {
         return Err(UnguardedError::Link { path: path.to_owned() });
     }
@@ -36,7 +36,7 @@ pub fn ours_alone(path: &Path) -> Result<(), UnguardedError> {
 
 fn look(path: &Path) -> Result<FileAccess, UnguardedError> {
     security::access(path)
-        .map_err(|source: io::Error| UnguardedError::Look { path: path.to_owned(), source })
+        .map_err(|source: io::Error| UnguardedError::Inspect { path: path.to_owned(), source })
 }
 
 fn refuse(

@@ -10,7 +10,7 @@ use xshield_wire::message::Problem;
 use super::{guarded, name_servers, sockets, system};
 use crate::operating_system::{OperatingSystem, UnguardedError};
 use crate::program::{Place, Program};
-use crate::resolver::{Patience, Resolver};
+use crate::resolver::{Resolver, ResolverTimeouts};
 
 /// A Windows host: the one that this program runs on.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,8 +27,8 @@ impl OperatingSystem for Windows {
         unsafe { GetTickCount64() }
     }
 
-    fn resolver(&self, patience: Patience) -> Resolver {
-        Resolver::new(name_servers::conf(), name_servers::hosts(), patience)
+    fn resolver(&self, timeouts: ResolverTimeouts) -> Resolver {
+        Resolver::new(name_servers::conf(), name_servers::hosts(), timeouts)
     }
 
     fn name_servers(&self) -> Vec<IpAddr> {

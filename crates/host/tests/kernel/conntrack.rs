@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use xshield_host::linux::conntrack::{Accounting, Monitor, Path, Report, Settings, Way};
+use xshield_host::linux::conntrack::{
+    Accounting, ConnectionDirection, Monitor, Path, Report, Settings,
+};
 use xshield_policy::Protocol;
 
 use super::world::{Peer, in_own_network, nft, run, until};
@@ -118,10 +120,10 @@ fn short_connections_become_paths_with_bytes_and_programs() {
                 && of(7002).is_some_and(|path| path.counters.bytes_sent > 0)
         });
         let inbound = &paths[&7001];
-        assert_eq!((inbound.key.way, inbound.connections), (Way::Inbound, 2));
+        assert_eq!((inbound.key.way, inbound.connections), (ConnectionDirection::Inbound, 2));
         assert_eq!(inbound.key.source.to_string(), "10.0.0.2");
         let outbound = &paths[&7002];
-        assert_eq!((outbound.key.way, outbound.connections), (Way::Outbound, 1));
+        assert_eq!((outbound.key.way, outbound.connections), (ConnectionDirection::Outbound, 1));
         assert_eq!(outbound.key.source.to_string(), "fd00::1");
         assert!(outbound.counters.packets_sent >= 2, "{outbound:?}");
         let me = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
@@ -172,8 +174,8 @@ fn datagrams_and_what_stays_within_the_host() {
             })
             .collect();
         let expected = [
-            (Way::Inbound, Protocol::Udp, 7003, 1, true),
-            (Way::Outbound, Protocol::Udp, 7004, 1, true),
+            (ConnectionDirection::Inbound, Protocol::Udp, 7003, 1, true),
+            (ConnectionDirection::Outbound, Protocol::Udp, 7004, 1, true),
         ];
         assert_eq!(said, expected);
         drop(here);

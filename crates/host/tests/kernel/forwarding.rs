@@ -24,7 +24,7 @@ fn a_host_that_forwards_nothing_is_not_looked_at() {
         nft("table ip nat { chain pre { type nat hook prerouting priority -100;
              tcp dport 18080 dnat to 172.17.0.2:80; }
              }");
-        let found = Forwarding::look().unwrap();
+        let found = Forwarding::inspect().unwrap();
         assert_eq!(found, Forwarding::default());
         assert!(!found.serves_others());
     });
@@ -35,7 +35,7 @@ fn published_ports_and_inner_networks_are_found() {
     in_own_network(|| {
         network();
         fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
-        let found = Forwarding::look().unwrap();
+        let found = Forwarding::inspect().unwrap();
         let inner: Vec<String> = found.interfaces.inner.iter().map(ToString::to_string).collect();
         assert_eq!(inner, ["docker0", "inside"]);
         assert!(found.serves_others() && found.translations.is_empty(), "{found}");
@@ -48,7 +48,7 @@ fn published_ports_and_inner_networks_are_found() {
                  ip daddr 10.96.0.1 dnat ip to 172.17.0.9; }
                chain post { type nat hook postrouting priority 100; masquerade; }
              }");
-        let found = Forwarding::look().unwrap();
+        let found = Forwarding::inspect().unwrap();
         let published = found.translations.of(6, 18080).unwrap();
         assert_eq!(published.place, "table inet others, chain pre");
         assert!(found.translations.of(17, 5005).is_some());
@@ -74,7 +74,7 @@ fn rules_of_iptables_are_read() {
             let rule = ["-t", "nat", "-A", "PREROUTING", "-p", protocol, "--dport", port];
             run("iptables-nft", &[&rule[..], &to[..]].concat());
         }
-        let found = Forwarding::look().unwrap().translations;
+        let found = Forwarding::inspect().unwrap().translations;
         let place = &found.of(6, 18080).unwrap().place;
         assert_eq!(place, "table ip nat, chain PREROUTING");
         assert!(found.of(17, 5010).is_some() && found.of(17, 5011).is_none(), "{found:?}");

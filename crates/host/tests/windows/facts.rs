@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use xshield_host::operating_system::OperatingSystem as _;
-use xshield_host::resolver::Patience;
+use xshield_host::resolver::ResolverTimeouts;
 use xshield_host::windows::services::{self, ServiceState};
 use xshield_host::windows::{Windows, accounts, machine, paths, system};
 
@@ -52,7 +52,7 @@ fn the_time_since_the_start_goes_on() {
 #[test]
 fn names_can_be_resolved() {
     // Which servers there are depends on the machine; the hosts file and literal addresses do not.
-    let resolver = Windows.resolver(Patience::default());
+    let resolver = Windows.resolver(ResolverTimeouts::default());
     assert_eq!(
         resolver.resolve_host("10.0.0.5").unwrap(),
         ["10.0.0.5".parse::<std::net::IpAddr>().unwrap()]

@@ -90,7 +90,7 @@ fn private_directories_and_files_are_ours_alone() {
     let file = private.join("key");
     files::write(&file, b"secret", Access::Private).unwrap();
     let missing = guarded::ours_alone(&private.join("none"));
-    assert!(matches!(missing, Err(UnguardedError::Look { .. })), "{missing:?}");
+    assert!(matches!(missing, Err(UnguardedError::Inspect { .. })), "{missing:?}");
     guarded::ours_alone(&private).unwrap();
     guarded::ours_alone(&file).unwrap();
     assert_eq!(guarded::exposed(&file, "a key"), None);

@@ -89,8 +89,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         What::Firewall => firewall::run(&args.program, effort),
         What::Threat => {
             let (measure, feeds) = (args.measure.as_deref(), args.feeds.as_deref());
-            let means = threat::Means { driver: &args.program, measure, feeds, effort };
-            threat::run(&means, part(args)?)
+            let bench = threat::BenchContext { driver: &args.program, measure, feeds, effort };
+            threat::run(&bench, part(args)?)
         }
         What::Agent => agent::run(&args.program, effort, part(args)?),
         What::Hostile => hostile::run(&args.program, effort, part(args)?),
@@ -100,7 +100,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
                 Effort::Quick => windows::Amount { rounds: 4, cases: 400 },
             };
             let logs = args.logs.as_deref().zip(args.recordings.as_deref());
-            windows::run(&windows::Means { planner: &args.program, logs }, &amount)
+            windows::run(&windows::BenchContext { planner: &args.program, logs }, &amount)
         }
     }
 }

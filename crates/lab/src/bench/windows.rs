@@ -17,7 +17,7 @@ const RULES: usize = 10_000;
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 11);
 
 /// What is measured.
-pub(super) struct Means<'a> {
+pub(super) struct BenchContext<'a> {
     /// The firewall crate's example that plans.
     pub(super) planner: &'a Path,
     /// The host crate's example that reads logs, and where recordings of real ones are.
@@ -32,9 +32,9 @@ pub(super) struct Amount {
     pub(super) cases: usize,
 }
 
-pub(super) fn run(means: &Means<'_>, amount: &Amount) -> Result<()> {
-    plans(means.planner, amount)?;
-    match means.logs {
+pub(super) fn run(bench: &BenchContext<'_>, amount: &Amount) -> Result<()> {
+    plans(bench.planner, amount)?;
+    match bench.logs {
         Some((reader, recordings)) => logs(reader, recordings),
         None => {
             eprintln!(

@@ -149,7 +149,7 @@ async fn serve(
 mod tests {
     use super::*;
     use crate::compiler::Endpoints;
-    use crate::testing::{NOW, Noted, audited, by, register, store};
+    use crate::testing::{NOW, RecordedSignals, audited, by, register, store};
 
     fn tags(text: &str) -> BTreeMap<TagKey, Option<TagValue>> {
         let tag = |part: &str| {
@@ -163,13 +163,13 @@ mod tests {
     #[tokio::test]
     async fn an_asset_is_tagged_taken_out_of_service_and_forgotten_each_time_once() {
         let (_dir, store) = store().await;
-        let (signals, by) = (Noted::default(), by::<Operator>());
+        let (signals, by) = (RecordedSignals::default(), by::<Operator>());
         let compiler = RulesetCompiler::new(store.clone(), Endpoints::default());
         register(&store, &[("web", "web")]).await;
 
         for _ in 0..2 {
-            let wish = tags("role=,owner=ann");
-            let asset = set_tags(&store, &compiler, &by, "web", wish, NOW).await.unwrap();
+            let request = tags("role=,owner=ann");
+            let asset = set_tags(&store, &compiler, &by, "web", request, NOW).await.unwrap();
             assert_eq!(in_words(&asset.tags), "owner=ann");
         }
         for _ in 0..2 {

@@ -10,11 +10,11 @@ use crate::alert_rules;
 use crate::caller::{Caller, Operator};
 use crate::error::{OperationError, Result};
 use crate::paging::Paging;
-use crate::testing::{NOW, Noted, audited, by, by_account, store};
+use crate::testing::{NOW, RecordedSignals, audited, by, by_account, store};
 
 /// Delivers nothing, and answers a test with a fixed text.
 struct Delivers<'a> {
-    noted: &'a Noted,
+    noted: &'a RecordedSignals,
     store: Store,
     answer: &'static str,
 }
@@ -78,7 +78,7 @@ const SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 #[tokio::test]
 async fn a_secret_is_given_generated_or_kept_for_the_same_receiver() {
     let (_dir, store) = store().await;
-    let noted = Noted::default();
+    let noted = RecordedSignals::default();
     let engine = Delivers { noted: &noted, store: store.clone(), answer: "" };
     for (name, settings, secret, expected) in [
         ("hook", webhook("http://a.example/"), None, Err("/settings/url")),
@@ -126,7 +126,7 @@ async fn a_secret_is_given_generated_or_kept_for_the_same_receiver() {
 #[tokio::test]
 async fn private_addresses_and_what_answers_there_are_for_admins() {
     let (_dir, store) = store().await;
-    let noted = Noted::default();
+    let noted = RecordedSignals::default();
     let engine = Delivers { noted: &noted, store: store.clone(), answer: "550 no such user" };
     let operator = by::<Operator>();
     let admin = by_account::<Operator>("root", Role::Admin);
@@ -166,7 +166,7 @@ async fn private_addresses_and_what_answers_there_are_for_admins() {
 #[tokio::test]
 async fn a_channel_that_a_rule_uses_stays() {
     let (_dir, store) = store().await;
-    let noted = Noted::default();
+    let noted = RecordedSignals::default();
     let engine = Delivers { noted: &noted, store: store.clone(), answer: "" };
     let by = by::<Operator>();
     let hook = || input(webhook("https://a.example/"), None);

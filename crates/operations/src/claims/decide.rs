@@ -59,18 +59,18 @@ impl std::str::FromStr for Decision {
 }
 
 /// The data for a decision.
-struct Matter {
+struct DecisionData {
     held: Asset,
     known: Vec<Claim>,
 }
 
-async fn matter(conn: &mut Conn, asset: &StoredAsset) -> Result<Matter> {
+async fn data(conn: &mut Conn, asset: &StoredAsset) -> Result<DecisionData> {
     let tags = assets::tags_of(conn, std::iter::once(&asset.id)).await?.remove(&asset.id);
     let known = claims::of(conn, &asset.id).await?;
-    Ok(Matter { held: described(asset, tags.unwrap_or_default()), known })
+    Ok(DecisionData { held: described(asset, tags.unwrap_or_default()), known })
 }
 
-impl Matter {
+impl DecisionData {
     fn claim(&self, decision: &Decision) -> Result<&Claim> {
         // A pending claim takes precedence over one decided earlier.
         let about = |standing: Standing| {
@@ -101,15 +101,15 @@ pub async fn list(conn: &mut Conn) -> Result<Vec<ShownClaim>> {
 }
 
 /// A decision that is being made.
-struct Deciding {
+struct OpenDecision {
     change: Change,
     asset: StoredAsset,
-    matter: Matter,
+    data: DecisionData,
     decision: Decision,
     now: Timestamp,
 }
 
-impl Deciding {
+impl OpenDecision {
     async fn begin(
         store: &Store,
         by: &By<Operator>,
@@ -121,8 +121,8 @@ impl Deciding {
             what.parse().map_err(|reason: String| OperationError::invalid("/what", reason))?;
         let mut change = Change::begin(store, by, now).await?;
         let asset = lookup::asset(&mut change, asset).await?;
-        let matter = matter(&mut change, &asset).await?;
-        Ok(Self { change, asset, matter, decision, now })
+        let data = data(&mut change, &asset).await?;
+        Ok(Self { change, asset, data, decision, now })
     }
 
     /// Holds `held` from now on, notes how the claim stands, and returns the asset's name.
@@ -133,11 +133,11 @@ impl Deciding {
         held: &Asset,
         standing: Option<Standing>,
     ) -> Result<Name> {
-        let Self { change, matter, now, .. } = &mut self;
-        let before = &matter.held.addresses;
+        let Self { change, data, now, .. } = &mut self;
+        let before = &data.held.addresses;
         addresses::put(change, &held.id, before, &held.addresses, *now).await?;
         assets::hold(change, held).await?;
-        settle(change, matter, claim, standing).await?;
+        settle(change, data, claim, standing).await?;
         self.change.commit(entry(action, &self.asset, claim)).await?;
         Ok(self.asset.name)
     }
@@ -156,14 +156,14 @@ pub async fn accept(
     what: &str,
     now: Timestamp,
 ) -> Result<Name> {
-    let deciding = Deciding::begin(store, by, asset, what, now).await?;
-    let claim = deciding.matter.claim(&deciding.decision)?.clone();
+    let open = OpenDecision::begin(store, by, asset, what, now).await?;
+    let claim = open.data.claim(&open.decision)?.clone();
     let name = if let Fact::Name(name) = &claim.fact {
-        give_name(deciding.change, &deciding.asset, name).await?;
+        give_name(open.change, &open.asset, name).await?;
         name.clone()
     } else {
-        let (held, standing) = accepted(&deciding.matter.held, &claim.fact);
-        deciding.end("asset.accept", &claim, &held, standing).await?
+        let (held, standing) = accepted(&open.data.held, &claim.fact);
+        open.end("asset.accept", &claim, &held, standing).await?
     };
     compiler.inventory_changed();
     Ok(name)
@@ -198,24 +198,24 @@ pub async fn refuse(
     what: &str,
     now: Timestamp,
 ) -> Result<Name> {
-    let deciding = Deciding::begin(store, by, asset, what, now).await?;
-    let Deciding { matter, decision, .. } = &deciding;
+    let open = OpenDecision::begin(store, by, asset, what, now).await?;
+    let OpenDecision { data, decision, .. } = &open;
     let claim = match decision {
         Decision::Address(address)
-            if matter.held.addresses.contains(address)
-                && !matter.known.iter().any(|claim| claim.fact == Fact::Gone(*address)) =>
+            if data.held.addresses.contains(address)
+                && !data.known.iter().any(|claim| claim.fact == Fact::Gone(*address)) =>
         {
             let fact = Fact::Address(*address);
             let standing = Standing::Refused;
             Claim { fact, standing, reason: Reason::Outside, other: None, since: now }
         }
-        _ => matter.claim(decision)?.clone(),
+        _ => data.claim(decision)?.clone(),
     };
-    let mut held = matter.held.clone();
+    let mut held = data.held.clone();
     if let Fact::Address(address) = claim.fact {
         held.addresses.retain(|held| *held != address);
     }
-    let name = deciding.end("asset.refuse", &claim, &held, Some(Standing::Refused)).await?;
+    let name = open.end("asset.refuse", &claim, &held, Some(Standing::Refused)).await?;
     compiler.inventory_changed();
     Ok(name)
 }
@@ -246,10 +246,10 @@ async fn give_name(mut change: Change, asset: &StoredAsset, name: &Name) -> Resu
         let detail = format!("asset {} has that name; rename or delete it first", other.name);
         return Err(OperationError::conflict_at("/name", "name-taken", detail));
     }
-    let matter = matter(&mut change, asset).await?;
-    let held = Asset { name: name.clone(), ..matter.held.clone() };
+    let data = data(&mut change, asset).await?;
+    let held = Asset { name: name.clone(), ..data.held.clone() };
     assets::hold(&mut change, &held).await?;
-    let claims_left: Vec<Claim> = matter
+    let claims_left: Vec<Claim> = data
         .known
         .iter()
         .filter(|claim| claim.fact != Fact::Name(name.clone()))
@@ -259,7 +259,7 @@ async fn give_name(mut change: Change, asset: &StoredAsset, name: &Name) -> Resu
             _ => claim,
         })
         .collect();
-    claims::put(&mut change, &asset.id, &matter.known, &claims_left).await?;
+    claims::put(&mut change, &asset.id, &data.known, &claims_left).await?;
     let (before, after) = (asset.name.to_string(), name.to_string());
     let entry = AuditEntry { action: "asset.rename", target: name.as_str(), before, after };
     change.commit(entry).await
@@ -268,14 +268,14 @@ async fn give_name(mut change: Change, asset: &StoredAsset, name: &Name) -> Resu
 /// Records the state of a claim, or deletes it.
 async fn settle(
     conn: &mut Conn,
-    matter: &Matter,
+    data: &DecisionData,
     claim: &Claim,
     standing: Option<Standing>,
 ) -> Result<()> {
     let mut left: Vec<Claim> =
-        matter.known.iter().filter(|known| known.fact != claim.fact).cloned().collect();
+        data.known.iter().filter(|known| known.fact != claim.fact).cloned().collect();
     left.extend(standing.map(|standing| Claim { standing, ..claim.clone() }));
-    Ok(claims::put(conn, &matter.held.id, &matter.known, &left).await?)
+    Ok(claims::put(conn, &data.held.id, &data.known, &left).await?)
 }
 
 fn entry<'a>(action: &'static str, asset: &'a StoredAsset, claim: &Claim) -> AuditEntry<'a> {

@@ -62,14 +62,14 @@ pub fn judge(held: &Asset, said: &Said, known: &[Claim], world: &World, now: Tim
         more_wait: 0,
     };
     let known = known.iter().map(|claim| (&claim.fact, claim)).collect();
-    let mut judging = Judging { judged, said, known, world, now, waiting: 0 };
-    judging.name();
-    judging.system();
-    judging.program();
-    judging.new_addresses();
-    judging.old_addresses();
-    judging.judged.held.addresses.sort_unstable();
-    judging.judged
+    let mut evaluation = ClaimEvaluation { judged, said, known, world, now, waiting: 0 };
+    evaluation.name();
+    evaluation.system();
+    evaluation.program();
+    evaluation.new_addresses();
+    evaluation.old_addresses();
+    evaluation.judged.held.addresses.sort_unstable();
+    evaluation.judged
 }
 
 /// Why an address is accepted or not.
@@ -88,7 +88,7 @@ enum Evidence {
     Word,
 }
 
-struct Judging<'a> {
+struct ClaimEvaluation<'a> {
     judged: Judged,
     said: &'a Said,
     known: BTreeMap<&'a Fact, &'a Claim>,
@@ -98,7 +98,7 @@ struct Judging<'a> {
     waiting: usize,
 }
 
-impl<'a> Judging<'a> {
+impl<'a> ClaimEvaluation<'a> {
     /// A host never changes a name.
     fn name(&mut self) {
         let name = &self.said.name;

@@ -8,7 +8,7 @@ use xshield_model::claim::{Claim, Standing};
 use xshield_policy::document::Policy;
 use xshield_policy::inventory::Asset;
 use xshield_store::assets::StoredAsset;
-use xshield_store::audit::Deed;
+use xshield_store::audit::NewAuditEntry;
 use xshield_store::{Conn, addresses, assets, audit, claims};
 use xshield_wire::message::Problem;
 
@@ -139,7 +139,7 @@ async fn hold(
     now: Timestamp,
 ) -> Result<()> {
     let actor = format!("host:{}", held.id);
-    let deed = |action, before: String, after: String| Deed {
+    let new_entry = |action, before: String, after: String| NewAuditEntry {
         actor: &actor,
         action,
         target: judged.held.name.as_str(),
@@ -149,25 +149,27 @@ async fn hold(
     if judged.held.addresses != held.addresses {
         addresses::put(conn, &held.id, &held.addresses, &judged.held.addresses, now).await?;
         let (before, after) = changed_addresses(&held.addresses, &judged.held.addresses);
-        audit::record(conn, deed("asset.addresses", before, after), now).await?;
+        audit::record(conn, new_entry("asset.addresses", before, after), now).await?;
         for (address, other) in judged.taken.iter().take(NAMED) {
             let before = format!("{address} was held by {other}, which no longer has it");
             let after = format!("{address} is held by {}", held.id);
-            audit::record(conn, deed("asset.address-moved", before, after), now).await?;
+            audit::record(conn, new_entry("asset.address-moved", before, after), now).await?;
         }
     }
     let facts = |asset: &Asset| (asset.os.clone(), asset.source);
     if facts(&judged.held) != facts(held) {
         assets::hold(conn, &judged.held).await?;
         let words = |asset: &Asset| format!("{}, {:?}", asset.os, asset.source).to_lowercase();
-        audit::record(conn, deed("asset.facts", words(held), words(&judged.held)), now).await?;
+        audit::record(conn, new_entry("asset.facts", words(held), words(&judged.held)), now)
+            .await?;
     }
     claims::put(conn, &held.id, known, &judged.claims).await?;
     let new = judged.claims.iter().filter(|claim| is_new(claim, known));
     let new: Vec<_> = new.map(|c| c.fact.to_string()).collect();
     if !new.is_empty() {
-        let deed = deed("asset.claim", String::new(), format!("waits: {}", in_short(&new, ", ")));
-        audit::record(conn, deed, now).await?;
+        let new_entry =
+            new_entry("asset.claim", String::new(), format!("waits: {}", in_short(&new, ", ")));
+        audit::record(conn, new_entry, now).await?;
     }
     Ok(())
 }

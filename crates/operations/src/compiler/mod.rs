@@ -102,13 +102,13 @@ impl RulesetCompiler {
     }
 
     /// The exclusive right to compile and store results.
-    pub async fn turn(&self) -> Turn {
-        Turn(self.state.clone().lock_owned().await)
+    pub async fn turn(&self) -> CompilePermit {
+        CompilePermit(self.state.clone().lock_owned().await)
     }
 
     /// Makes these the inputs and results: its rulesets are stored.
-    pub fn adopt(&self, turn: Turn, policy: CompiledPolicy) {
-        let Turn(mut state) = turn;
+    pub fn adopt(&self, turn: CompilePermit, policy: CompiledPolicy) {
+        let CompilePermit(mut state) = turn;
         self.failures().clear();
         *state = State { base: Some(policy.into_base()), touched: BTreeSet::new() };
     }
@@ -132,9 +132,9 @@ fn told(asset: &AssetId, failure: &Failure) -> String {
 
 /// The exclusive right to compile.
 #[derive(Debug)]
-pub struct Turn(OwnedMutexGuard<State>);
+pub struct CompilePermit(OwnedMutexGuard<State>);
 
-impl Turn {
+impl CompilePermit {
     /// Works on the inputs, off the async threads.
     async fn work<T: Send + 'static>(
         self,
@@ -151,8 +151,8 @@ impl Turn {
 
 impl RulesetCompiler {
     /// Reads the committed policy and the inventory, unless already done.
-    async fn load<'a>(&self, turn: &'a mut Turn) -> StoreResult<Option<&'a mut Base>> {
-        let Turn(state) = turn;
+    async fn load<'a>(&self, turn: &'a mut CompilePermit) -> StoreResult<Option<&'a mut Base>> {
+        let CompilePermit(state) = turn;
         if state.base.is_none() {
             let mut conn = self.store.read().await?;
             if let Some(stored) = store::policy::committed(&mut conn).await? {
@@ -173,7 +173,10 @@ impl RulesetCompiler {
     ///
     /// # Errors
     /// When the database fails or what it holds is damaged.
-    pub async fn committed_in(&self, turn: &mut Turn) -> StoreResult<Option<Arc<Committed>>> {
+    pub async fn committed_in(
+        &self,
+        turn: &mut CompilePermit,
+    ) -> StoreResult<Option<Arc<Committed>>> {
         Ok(self.load(turn).await?.map(|base| base.committed.clone()))
     }
 
@@ -251,7 +254,7 @@ impl RulesetCompiler {
     }
 
     /// Compiles one asset's ruleset from the current database, and stores its digest if it changed.
-    async fn up_to_date(&self, asset: &AssetId) -> Result<(Turn, Option<StoredRuleset>)> {
+    async fn up_to_date(&self, asset: &AssetId) -> Result<(CompilePermit, Option<StoredRuleset>)> {
         let mut turn = self.turn().await;
         let Some(base) = self.load(&mut turn).await? else { return Ok((turn, None)) };
         base.reached_at(self.endpoints.get());
@@ -312,7 +315,7 @@ impl RulesetCompiler {
         let Some(base) = base else { return Ok(Vec::new()) };
         let (base, whole) = compile_off(base).await?;
 
-        let Turn(mut state) = self.turn().await;
+        let CompilePermit(mut state) = self.turn().await;
         let State { base: current, touched } = &mut *state;
         let Some(current) = current.as_mut().filter(|current| current.is_of(&base)) else {
             // Another policy was committed meanwhile, with everything compiled.

@@ -194,8 +194,8 @@ mod tests {
         let (_dir, store) = store().await;
         let (by, issuer) = (by::<Operator>(), issuer());
         let lasts = 90 * 24 * 3600;
-        let wish = new(serde_json::json!({"name": "web", "expires_at": NOW.plus(lasts)}));
-        let made = create(&store, &issuer, &by, wish, NOW).await.unwrap();
+        let request = new(serde_json::json!({"name": "web", "expires_at": NOW.plus(lasts)}));
+        let made = create(&store, &issuer, &by, request, NOW).await.unwrap();
         assert_eq!(made.about.state, KeyState::Active);
         assert!(
             made.config.contains(&format!("enforcement-key: {}\n", made.key)),
@@ -236,7 +236,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_key_can_not_be_is_refused_at_its_field() {
         let (_dir, store) = store().await;
-        for (wish, field) in [
+        for (request, field) in [
             (serde_json::json!({"expires_at": NOW}), "/expires_at"),
             (serde_json::json!({"name": "n".repeat(201)}), "/name"),
             (serde_json::json!({"max_registrations": 0}), "/max_registrations"),
@@ -245,12 +245,12 @@ mod tests {
             (serde_json::json!({"allowed_networks": ["x"]}), "/allowed_networks"),
         ] {
             let by = by::<Operator>();
-            let made = create(&store, &issuer(), &by, new(wish.clone()), NOW).await;
+            let made = create(&store, &issuer(), &by, new(request.clone()), NOW).await;
             match made.err() {
                 Some(OperationError::Invalid { field: named, .. }) => {
-                    assert_eq!(named, field, "{wish}");
+                    assert_eq!(named, field, "{request}");
                 }
-                other => panic!("{wish}: {other:?}"),
+                other => panic!("{request}: {other:?}"),
             }
         }
         assert!(audited(&store).await.is_empty());

@@ -27,11 +27,11 @@ pub async fn restore(
     signals: &impl Signals,
     by: &By<Operator>,
     revision: &str,
-    wish: Restore,
+    request: Restore,
 ) -> Result<Restored> {
     let policy = committed_as(&mut *store.read().await?, revision).await?;
     let checked = read_stored(&policy.documents).map_err(OperationError::InvalidPolicy)?;
-    let Restore { synchronize: commits, expected_impact } = wish;
+    let Restore { synchronize: commits, expected_impact } = request;
     if commits && expected_impact != ExpectedImpact::Any {
         // Before the candidate is replaced, so that a refusal changes nothing.
         let prospect = simulate(store, compiler, checked, Permit::unlimited()).await?;
@@ -43,8 +43,8 @@ pub async fn restore(
     let synchronized = if commits {
         let note = format!("restored from revision {}", policy.revision);
         let expected_version = candidate.version;
-        let wish = Synchronize { expected_version, expected_impact, note };
-        Some(synchronize(store, compiler, signals, by, wish).await?)
+        let request = Synchronize { expected_version, expected_impact, note };
+        Some(synchronize(store, compiler, signals, by, request).await?)
     } else {
         None
     };

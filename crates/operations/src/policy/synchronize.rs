@@ -34,7 +34,7 @@ pub async fn synchronize(
     compiler: &RulesetCompiler,
     signals: &impl Signals,
     by: &By<Operator>,
-    wish: Synchronize,
+    request: Synchronize,
 ) -> Result<Synchronized> {
     let mut turn = compiler.turn().await;
     let before = compiler.committed_in(&mut turn).await?;
@@ -44,7 +44,7 @@ pub async fn synchronize(
         let last = stored::committed(&mut conn).await?;
         (candidate, last, assets::inventory(&mut conn).await?)
     };
-    if wish.expected_version != candidate.version {
+    if request.expected_version != candidate.version {
         return Err(changed_since("/expected_version", &candidate));
     }
     if candidate.version == NEVER_WRITTEN {
@@ -65,7 +65,7 @@ pub async fn synchronize(
     let mut compiled = compiler.compile_policy(before, committed, inventory, permit).await?;
     compiles(&compiled)?;
     let impact = compiled.impact(&to_json(&documents)?)?;
-    impact::check(&wish.expected_impact, &impact)?;
+    impact::check(&request.expected_impact, &impact)?;
     let mut warnings = compiled.take_warnings();
     warnings.extend(claimed_names(&mut *store.read().await?, compiled.policy()).await?);
 
@@ -79,14 +79,14 @@ pub async fn synchronize(
         after: format!(
             "revision {revision}, {assets} assets; {}; note {:?}; {}",
             in_short(&impact),
-            wish.note,
+            request.note,
             changes::summary(&changes)
         ),
     };
     let policy = CommittedPolicy {
         revision,
         documents: candidate.documents,
-        note: wish.note,
+        note: request.note,
         committed_at: now,
         committed_by: by.actor(),
     };

@@ -15,7 +15,7 @@ use crate::caller::{Operator, Viewer};
 use crate::compiler::{Endpoints, RulesetCompiler};
 use crate::error::OperationError;
 use crate::paging::Paging;
-use crate::testing::{NOW, Noted, audited, by, register, store};
+use crate::testing::{NOW, RecordedSignals, audited, by, register, store};
 
 const WEB: &str = "segment: { name: web, criteria: role = 'web', inbound: { level: secure-all-ports, \
                    mode: enforce } }\n---\nsettings: { management: [{ from: [10.0.0.250], services: \
@@ -27,7 +27,7 @@ struct Platform {
     store: Store,
     compiler: RulesetCompiler,
     simulations: Simulations,
-    signals: Noted,
+    signals: RecordedSignals,
 }
 
 impl Platform {
@@ -40,7 +40,7 @@ impl Platform {
             compiler: RulesetCompiler::new(store.clone(), endpoints),
             store,
             simulations: Simulations::default(),
-            signals: Noted::default(),
+            signals: RecordedSignals::default(),
         }
     }
 
@@ -53,8 +53,8 @@ impl Platform {
         expected_version: u64,
         expected_impact: ExpectedImpact,
     ) -> crate::Result<u64> {
-        let wish = Synchronize { expected_version, expected_impact, note: "n".to_owned() };
-        let done = synchronize(&self.store, &self.compiler, &self.signals, &by(), wish).await?;
+        let request = Synchronize { expected_version, expected_impact, note: "n".to_owned() };
+        let done = synchronize(&self.store, &self.compiler, &self.signals, &by(), request).await?;
         Ok(done.revision)
     }
 
@@ -157,14 +157,15 @@ async fn what_would_lose_protection_takes_the_callers_word_for_it() {
     assert_eq!(platform.commit(version, exactly).await.unwrap(), 2);
 
     // Back again: the previous revision becomes the candidate and the newest revision.
-    let wish = Restore { synchronize: true, expected_impact: ExpectedImpact::NoLoss };
+    let request = Restore { synchronize: true, expected_impact: ExpectedImpact::NoLoss };
     let by = by::<Operator>();
-    let restored = restore(store, compiler, &platform.signals, &by, "1", wish).await.unwrap();
+    let restored = restore(store, compiler, &platform.signals, &by, "1", request).await.unwrap();
     assert_eq!(restored.synchronized.map(|done| done.revision), Some(3));
     assert_eq!(platform.revisions().await, [3, 2, 1]);
-    let wish = Restore { synchronize: false, expected_impact: ExpectedImpact::Any };
+    let request = Restore { synchronize: false, expected_impact: ExpectedImpact::Any };
     for missing in ["9", "x"] {
-        let refused = restore(store, compiler, &platform.signals, &by, missing, wish.clone()).await;
+        let refused =
+            restore(store, compiler, &platform.signals, &by, missing, request.clone()).await;
         assert_eq!(refused.unwrap_err().to_string(), format!("there is no revision {missing:?}"));
     }
     let whole = revision(&mut store.read().await.unwrap(), "3").await.unwrap();

@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use crate::compiler::{Endpoints, RulesetCompiler};
     use crate::paging::Paging;
-    use crate::testing::{NOW, Noted, by, register, store, threat_list};
+    use crate::testing::{NOW, RecordedSignals, by, register, store, threat_list};
     use crate::threat::events;
 
     fn entry(client: &str, requests: u64) -> Entry {
@@ -215,7 +215,7 @@ mod tests {
         let (_dir, store) = store().await;
         register(&store, &[("web", "web")]).await;
         let lists = vec![threat_list(&["203.0.113.9"])];
-        let engine = Noted::with(lists);
+        let engine = RecordedSignals::with(lists);
         let batch = || log("web", vec![entry("203.0.113.9", 3), entry("192.0.2.1", 2)], None);
         for counted in [true, false] {
             let taken = take(&store, &engine, &by(), batch(), NOW).await.unwrap();
@@ -236,7 +236,7 @@ mod tests {
     async fn what_is_too_much_or_unknown_is_refused_and_counts_nothing() {
         let (_dir, store) = store().await;
         register(&store, &[("web", "web")]).await;
-        let engine = Noted::default();
+        let engine = RecordedSignals::default();
         let lines = |text: usize, trusted: usize| {
             Some(Lines {
                 format: serde_json::from_value("combined".into()).unwrap(),

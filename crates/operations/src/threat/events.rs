@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 
 use xshield_api::page::Page;
-use xshield_api::threat_events::{AddressView, Losses, LostBy, MetBy, ThreatEventQuery};
+use xshield_api::threat_events::{
+    AddressView, AssetContact, AssetLosses, Losses, ThreatEventQuery,
+};
 use xshield_model::Timestamp;
 use xshield_model::alert::EventView;
 use xshield_policy::AssetId;
 use xshield_policy::criteria::Criteria;
-use xshield_store::threat_events::{Intelligence, Loss, Meeting, StoredThreatEvent, ThreatFilter};
+use xshield_store::threat_events::{
+    Intelligence, Loss, PeerSummary, StoredThreatEvent, ThreatFilter,
+};
 use xshield_store::{Conn, Store, threat_events};
 use xshield_threat::Confidence;
 
@@ -89,9 +93,9 @@ pub async fn list(
     Ok(paged(found, paging.limit, place, EventView::from))
 }
 
-fn met_by(meeting: Meeting) -> MetBy {
-    let Meeting { asset, flows, packets, bytes, blocked, first_seen, last_seen } = meeting;
-    MetBy { asset, flows, packets, bytes, blocked, first_seen, last_seen }
+fn contacts(meeting: PeerSummary) -> AssetContact {
+    let PeerSummary { asset, flows, packets, bytes, blocked, first_seen, last_seen } = meeting;
+    AssetContact { asset, flows, packets, bytes, blocked, first_seen, last_seen }
 }
 
 /// An address: which assets communicated with it and when, and which feeds list it now.
@@ -113,7 +117,7 @@ pub async fn address(conn: &mut Conn, lists: &impl ThreatLists, text: &str) -> R
         blocked: met.iter().map(|of| of.blocked).sum(),
         entry: now.entry.map(|entry| entry.to_string()),
         feeds: now.feeds,
-        assets: met.into_iter().map(met_by).collect(),
+        assets: met.into_iter().map(contacts).collect(),
         more_assets,
     })
 }
@@ -124,6 +128,6 @@ pub async fn address(conn: &mut Conn, lists: &impl ThreatLists, text: &str) -> R
 /// When the database fails.
 pub async fn losses(conn: &mut Conn) -> Result<Losses> {
     let found = threat_events::losses(conn, Timestamp(0)).await?;
-    let shown = |Loss { asset, lost, lost_at }| LostBy { asset, lost, lost_at };
+    let shown = |Loss { asset, lost, lost_at }| AssetLosses { asset, lost, lost_at };
     Ok(Losses { items: found.into_iter().map(shown).collect() })
 }

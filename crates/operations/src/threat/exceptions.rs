@@ -157,7 +157,7 @@ pub async fn delete(
 mod tests {
     use super::*;
     use crate::compiler::Endpoints;
-    use crate::testing::{NOW, Noted, audited, by, store};
+    use crate::testing::{NOW, RecordedSignals, audited, by, store};
 
     fn new(target: &str, reason: &str, expires_at: Option<Timestamp>) -> NewException {
         NewException { target: target.to_owned(), reason: reason.to_owned(), expires_at }
@@ -166,7 +166,7 @@ mod tests {
     #[tokio::test]
     async fn an_exception_is_narrow_has_a_reason_and_ends_once() {
         let (_dir, store) = store().await;
-        let (engine, by) = (Noted::default(), by::<Operator>());
+        let (engine, by) = (RecordedSignals::default(), by::<Operator>());
         let compiler = RulesetCompiler::new(store.clone(), Endpoints::default());
         for (new, field) in [
             (new("10.0.0.0/7", "r", None), "/target"),
@@ -182,8 +182,8 @@ mod tests {
             }
         }
         assert!(engine.take().is_empty());
-        let wish = new("192.0.2.7", " a partner ", None);
-        let added = add(&store, &compiler, &engine, &by, wish, NOW).await.unwrap();
+        let request = new("192.0.2.7", " a partner ", None);
+        let added = add(&store, &compiler, &engine, &by, request, NOW).await.unwrap();
         assert_eq!(engine.take(), ["compile the list"]);
         delete(&store, &engine, &by, &added.id, NOW).await.unwrap();
         let gone = delete(&store, &engine, &by, &added.id, NOW).await.unwrap_err();

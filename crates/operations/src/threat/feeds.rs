@@ -270,7 +270,7 @@ fn in_words(settings: &FeedSettings) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{NOW, Noted, audited, by_account, feed_settings, store};
+    use crate::testing::{NOW, RecordedSignals, audited, by_account, feed_settings, store};
 
     fn url(host: &str) -> FeedSettings {
         let source = serde_json::json!({"url": {"url": format!("https://{host}/list")}});
@@ -280,7 +280,7 @@ mod tests {
     #[tokio::test]
     async fn feeds_are_added_changed_fetched_and_removed_and_files_are_for_admins() {
         let (_dir, store) = store().await;
-        let engine = Noted::default();
+        let engine = RecordedSignals::default();
         let operator = by_account::<Operator>("ann", Role::Operator);
         let admin = by_account::<Operator>("root", Role::Admin);
         let id = || "drop".parse::<FeedId>().unwrap();

@@ -103,7 +103,7 @@ mod tests {
     use xshield_store::commit;
 
     use super::*;
-    use crate::testing::{NOW, Noted, audited, by, feed_settings, store};
+    use crate::testing::{NOW, RecordedSignals, audited, by, feed_settings, store};
 
     async fn feed_that_waits(store: &Store) {
         let held = Held {
@@ -134,7 +134,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_turned_away_can_still_be_approved_and_nothing_twice() {
         let (_dir, store) = store().await;
-        let (engine, by) = (Noted::default(), by::<Operator>());
+        let (engine, by) = (RecordedSignals::default(), by::<Operator>());
         feed_that_waits(&store).await;
         let rejected = reject(&store, &engine, &by, "drop", NOW).await.unwrap();
         assert_eq!((rejected.held.is_some(), rejected.differs.is_some()), (false, true));

@@ -3,7 +3,7 @@
 
 use xshield_api::threat_modes::{Budget, ModeChange, ModePair, Modes, NamedModes, WantedMode, Way};
 use xshield_model::Timestamp;
-use xshield_model::threat_settings::Wish;
+use xshield_model::threat_settings::ScopeModes;
 use xshield_store::{Conn, Store, threat_assets};
 use xshield_threat::ThreatMode;
 
@@ -14,8 +14,8 @@ use crate::compiler::RulesetCompiler;
 use crate::error::{OperationError, Result};
 use crate::lookup;
 
-fn pair(wish: Wish) -> ModePair {
-    ModePair { inbound: wish.inbound, outbound: wish.outbound }
+fn pair(wanted: ScopeModes) -> ModePair {
+    ModePair { inbound: wanted.inbound, outbound: wanted.outbound }
 }
 
 /// Where each mode is set.
@@ -24,13 +24,13 @@ fn pair(wish: Wish) -> ModePair {
 /// When the database fails.
 pub async fn get(conn: &mut Conn) -> Result<Modes> {
     let settings = threat_assets::settings(conn).await?;
-    let named = |(name, wish): (String, Wish)| NamedModes { name, modes: pair(wish) };
+    let named = |(name, wanted): (String, ScopeModes)| NamedModes { name, modes: pair(wanted) };
     let assets = threat_assets::all(conn).await?.into_iter();
-    let assets = assets.map(|(name, stored)| (name, stored.wish));
+    let assets = assets.map(|(name, stored)| (name, stored.modes));
     Ok(Modes {
         platform: ModePair { inbound: Some(settings.inbound), outbound: Some(settings.outbound) },
         segments: threat_assets::segments(conn).await?.into_iter().map(named).collect(),
-        assets: assets.filter(|(_, wish)| *wish != Wish::default()).map(named).collect(),
+        assets: assets.filter(|(_, wanted)| *wanted != ScopeModes::default()).map(named).collect(),
     })
 }
 
@@ -44,12 +44,12 @@ fn mode(wanted: WantedMode) -> Option<ThreatMode> {
 }
 
 /// The modes with this change applied.
-fn over(change: &ModeChange, wish: Wish) -> Wish {
+fn over(change: &ModeChange, wanted: ScopeModes) -> ScopeModes {
     let mode = mode(change.mode);
     match change.direction {
-        None => Wish { inbound: mode, outbound: mode },
-        Some(Way::Inbound) => Wish { inbound: mode, ..wish },
-        Some(Way::Outbound) => Wish { outbound: mode, ..wish },
+        None => ScopeModes { inbound: mode, outbound: mode },
+        Some(Way::Inbound) => ScopeModes { inbound: mode, ..wanted },
+        Some(Way::Outbound) => ScopeModes { outbound: mode, ..wanted },
     }
 }
 
@@ -63,14 +63,14 @@ pub async fn set(
     compiler: &RulesetCompiler,
     engine: &impl ThreatEngine,
     by: &By<Operator>,
-    wish: &ModeChange,
+    wanted: &ModeChange,
     now: Timestamp,
 ) -> Result<Modes> {
     let committed = compiler.committed().await?;
     let segments = committed.iter().flat_map(|committed| committed.policy.segments());
     let known: Vec<&str> = segments.map(|segment| segment.name.as_str()).collect();
     let mut change = Change::begin(store, by, now).await?;
-    let (target, before, after) = match (&wish.segment, &wish.asset) {
+    let (target, before, after) = match (&wanted.segment, &wanted.asset) {
         (Some(_), Some(_)) => {
             return Err(OperationError::invalid("/asset", "name a segment or an asset, not both"));
         }
@@ -83,22 +83,22 @@ pub async fn set(
                 return Err(OperationError::invalid("/segment", reason));
             }
             let before = before.map(|(_, stored)| *stored).unwrap_or_default();
-            let after = over(wish, before);
+            let after = over(wanted, before);
             threat_assets::put_segment(&mut change, segment, after).await?;
             (format!("segment {segment}"), before, after)
         }
         (None, Some(asset)) => {
             let asset = lookup::asset(&mut change, asset).await?;
             let stored = threat_assets::get(&mut change, &asset.id).await?;
-            let after = over(wish, stored.wish);
+            let after = over(wanted, stored.modes);
             threat_assets::put_wish(&mut change, &asset.id, after, stored.budget).await?;
-            (format!("asset {}", asset.name), stored.wish, after)
+            (format!("asset {}", asset.name), stored.modes, after)
         }
         (None, None) => {
             let mut settings = threat_assets::settings(&mut change).await?;
             let before =
-                Wish { inbound: Some(settings.inbound), outbound: Some(settings.outbound) };
-            let after = over(wish, before);
+                ScopeModes { inbound: Some(settings.inbound), outbound: Some(settings.outbound) };
+            let after = over(wanted, before);
             let (Some(inbound), Some(outbound)) = (after.inbound, after.outbound) else {
                 return Err(OperationError::invalid(
                     "/mode",
@@ -117,9 +117,9 @@ pub async fn set(
     Ok(modes)
 }
 
-fn in_words(wish: Wish) -> String {
+fn in_words(wanted: ScopeModes) -> String {
     let word = |mode: Option<ThreatMode>| mode.map_or("inherit", ThreatMode::as_str);
-    format!("inbound {}, outbound {}", word(wish.inbound), word(wish.outbound))
+    format!("inbound {}, outbound {}", word(wanted.inbound), word(wanted.outbound))
 }
 
 /// Sets how much memory an asset may use for the list.
@@ -137,7 +137,7 @@ pub async fn set_budget(
     let mut change = Change::begin(store, by, now).await?;
     let asset = lookup::asset(&mut change, asset).await?;
     let stored = threat_assets::get(&mut change, &asset.id).await?;
-    threat_assets::put_wish(&mut change, &asset.id, stored.wish, budget.bytes).await?;
+    threat_assets::put_wish(&mut change, &asset.id, stored.modes, budget.bytes).await?;
     let words =
         |bytes: Option<u64>| bytes.map_or("auto".to_owned(), |bytes| format!("{bytes} bytes"));
     let entry = AuditEntry {
@@ -155,16 +155,16 @@ pub async fn set_budget(
 mod tests {
     use super::*;
     use crate::compiler::Endpoints;
-    use crate::testing::{NOW, Noted, audited, by, register, store};
+    use crate::testing::{NOW, RecordedSignals, audited, by, register, store};
 
-    fn wish(text: serde_json::Value) -> ModeChange {
+    fn wanted(text: serde_json::Value) -> ModeChange {
         serde_json::from_value(text).unwrap()
     }
 
     #[tokio::test]
     async fn modes_are_set_where_they_are_meant_and_hosts_hear_of_them() {
         let (_dir, store) = store().await;
-        let (engine, by) = (Noted::default(), by::<Operator>());
+        let (engine, by) = (RecordedSignals::default(), by::<Operator>());
         let compiler = RulesetCompiler::new(store.clone(), Endpoints::default());
         register(&store, &[("web", "web")]).await;
         for (text, field) in [
@@ -172,15 +172,16 @@ mod tests {
             (serde_json::json!({"mode": "off", "segment": "none"}), "/segment"),
             (serde_json::json!({"mode": "off", "segment": "s", "asset": "web"}), "/asset"),
         ] {
-            let wish = wish(text);
-            match set(&store, &compiler, &engine, &by, &wish, NOW).await.unwrap_err() {
+            let wanted = wanted(text);
+            match set(&store, &compiler, &engine, &by, &wanted, NOW).await.unwrap_err() {
                 OperationError::Invalid { field: named, .. } => assert_eq!(named, field),
                 other => panic!("{other}"),
             }
         }
         assert!(engine.take().is_empty());
-        let inbound =
-            wish(serde_json::json!({"mode": "event-only", "asset": "web", "direction": "inbound"}));
+        let inbound = wanted(
+            serde_json::json!({"mode": "event-only", "asset": "web", "direction": "inbound"}),
+        );
         let modes = set(&store, &compiler, &engine, &by, &inbound, NOW).await.unwrap();
         assert_eq!(modes.assets[0].modes.inbound, Some(ThreatMode::EventOnly));
         assert_eq!(modes.assets[0].modes.outbound, None);

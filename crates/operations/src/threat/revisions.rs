@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use xshield_api::page::Page;
-use xshield_api::threat_list::{DiffQuery, Difference, Done, Half, Revision};
+use xshield_api::threat_list::{DiffQuery, Difference, Done, EntryDifference, Revision};
 use xshield_model::Timestamp;
 use xshield_store::threat_lists::{self, StoredRevision};
 use xshield_store::{Conn, Store, threat_assets};
@@ -107,9 +107,9 @@ pub(super) async fn compared(
     tokio::task::spawn_blocking(compare).await.doing("compare two threat lists")
 }
 
-fn half(set: &ThreatSet) -> Half {
+fn half(set: &ThreatSet) -> EntryDifference {
     let size = set.size();
-    Half {
+    EntryDifference {
         entries: size.entries,
         v4_addresses: size.v4_addresses,
         samples: set.iter().take(SAMPLES).map(|prefix| prefix.to_string()).collect(),
@@ -196,11 +196,11 @@ mod tests {
     use xshield_store::threat_lists::Sources;
 
     use super::*;
-    use crate::testing::{NOW, Noted, audited, by, store, threat_list};
+    use crate::testing::{NOW, RecordedSignals, audited, by, store, threat_list};
     use crate::threat::export;
 
     /// Revisions 1 and 2, of which the second is in force, and revision 3 without a snapshot.
-    async fn three_revisions(store: &Store) -> Noted {
+    async fn three_revisions(store: &Store) -> RecordedSignals {
         let lists = vec![threat_list(&["192.0.2.1"]), threat_list(&["192.0.2.2", "192.0.2.4"])];
         let mut tx = store.write().await.unwrap();
         let lost = threat_list(&["192.0.2.9"]);
@@ -218,7 +218,7 @@ mod tests {
             threat_lists::insert_revision(&mut tx, &revision).await.unwrap();
         }
         commit(tx).await.unwrap();
-        Noted::with(lists)
+        RecordedSignals::with(lists)
     }
 
     #[tokio::test]

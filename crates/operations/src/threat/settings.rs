@@ -32,14 +32,14 @@ pub async fn change(
     store: &Store,
     engine: &(impl ThreatEngine + ThreatLists),
     by: &By<Operator>,
-    wish: ChangedSettings,
+    request: ChangedSettings,
     now: Timestamp,
 ) -> Result<Settings> {
-    let impact = match wish.private_ranges {
+    let impact = match request.private_ranges {
         PrivateRanges::Listed => Some(private_ranges::impact(store, engine, now).await?),
         PrivateRanges::Protected => None,
     };
-    change_with(store, engine, by, wish, impact.as_ref(), now).await
+    change_with(store, engine, by, request, impact.as_ref(), now).await
 }
 
 /// The same with a given impact of listing private ranges.
@@ -47,11 +47,11 @@ async fn change_with(
     store: &Store,
     engine: &impl ThreatEngine,
     by: &By<Operator>,
-    wish: ChangedSettings,
+    request: ChangedSettings,
     impact: Option<&PrivateRangesImpact>,
     now: Timestamp,
 ) -> Result<Settings> {
-    let ChangedSettings { private_ranges, verify_every, expected_impact } = wish;
+    let ChangedSettings { private_ranges, verify_every, expected_impact } = request;
     let mut change = Change::begin(store, by, now).await?;
     let mut stored = threat_assets::settings(&mut change).await?;
     let words = |private: PrivateRanges, every: u32| {
@@ -95,7 +95,7 @@ fn check(impact: &PrivateRangesImpact, expected: &ExpectedImpact) -> Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{NOW, Noted, audited, by, store};
+    use crate::testing::{NOW, RecordedSignals, audited, by, store};
 
     fn impact() -> PrivateRangesImpact {
         PrivateRangesImpact {
@@ -112,7 +112,7 @@ mod tests {
     #[tokio::test]
     async fn feeds_list_private_ranges_only_when_that_is_expected() {
         let (_dir, store) = store().await;
-        let (engine, by) = (Noted::default(), by::<Operator>());
+        let (engine, by) = (RecordedSignals::default(), by::<Operator>());
         let listed = |expected_impact| ChangedSettings {
             private_ranges: PrivateRanges::Listed,
             verify_every: 3600,
@@ -126,8 +126,8 @@ mod tests {
             // They are listed already: no further agreement is needed.
             (ExpectedImpact::NoLoss, None),
         ] {
-            let wish = listed(expected);
-            let done = change_with(&store, &engine, &by, wish, Some(&impact), NOW).await;
+            let request = listed(expected);
+            let done = change_with(&store, &engine, &by, request, Some(&impact), NOW).await;
             let code = match done {
                 Ok(_) => None,
                 Err(OperationError::Conflict { code, .. }) => Some(code),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use xshield_api::threat_events::{Listed, LookUp, LookedUp};
+use xshield_api::threat_events::{Listed, LookupRequest, LookupResult};
 use xshield_api::threat_why::{Addresses, Explanation, FeedEntry, Kept};
 use xshield_model::Timestamp;
 use xshield_store::threat_events::Intelligence;
@@ -86,7 +86,7 @@ pub fn why_many(lists: &impl ThreatLists, question: Addresses) -> Result<Vec<Exp
 ///
 /// # Errors
 /// When there are too many.
-pub fn look_up(lists: &impl ThreatLists, question: LookUp) -> Result<LookedUp> {
+pub fn look_up(lists: &impl ThreatLists, question: LookupRequest) -> Result<LookupResult> {
     at_most(question.addresses.len())?;
     let list = lists.list();
     let listed = |address: IpAddr| {
@@ -98,17 +98,17 @@ pub fn look_up(lists: &impl ThreatLists, question: LookUp) -> Result<LookedUp> {
             feeds: known.feeds,
         })
     };
-    Ok(LookedUp { items: question.addresses.into_iter().filter_map(listed).collect() })
+    Ok(LookupResult { items: question.addresses.into_iter().filter_map(listed).collect() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Noted, threat_list};
+    use crate::testing::{RecordedSignals, threat_list};
 
     #[test]
     fn addresses_are_explained_one_by_one_or_only_those_that_are_listed() {
-        let lists = Noted::with(vec![threat_list(&["203.0.113.0/24"])]);
+        let lists = RecordedSignals::with(vec![threat_list(&["203.0.113.0/24"])]);
         for (text, listed) in [
             ("203.0.113.9", Ok(true)),
             ("::ffff:203.0.113.9", Ok(true)),
@@ -131,10 +131,10 @@ mod tests {
         for (count, listed) in [(2, Some(1)), (MOST_ADDRESSES, Some(5000)), (10_001, None)] {
             let explained = why_many(&lists, Addresses { addresses: many(count) });
             assert_eq!(explained.ok().map(|found| found.len()), listed, "{count}");
-            let found = look_up(&lists, LookUp { addresses: many(count) });
+            let found = look_up(&lists, LookupRequest { addresses: many(count) });
             assert_eq!(found.ok().map(|found| found.items.len()), listed, "{count}");
         }
-        let found = look_up(&lists, LookUp { addresses: many(1) }).unwrap().items.remove(0);
+        let found = look_up(&lists, LookupRequest { addresses: many(1) }).unwrap().items.remove(0);
         assert_eq!((found.entry.as_str(), found.confidence), ("203.0.113.0/24", Some(80)));
     }
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 use xshield_wire::message::*;
 
 use crate::support::{RawAnswer, TestHost, TestPlatform, now, report};
-use crate::{Person, agent, spark, tag, words};
+use crate::{BrowserSession, agent, spark, tag, words};
 
 fn sha256(bytes: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
@@ -26,7 +26,7 @@ fn outcome(host: &TestHost, platform: &TestPlatform, id: &str, result: CommandRe
 fn a_command_to_selected_hosts_is_confirmed_followed_and_its_archive_downloaded() {
     let platform = TestPlatform::start();
     let mut hosts: Vec<_> = ["a", "b", "c"].iter().map(|name| agent(&platform, name)).collect();
-    let operator = Person::with_role(&platform, "operator");
+    let operator = BrowserSession::with_role(&platform, "operator");
     let fields = [("kind", "diagnostics"), ("whom", "selected"), ("asset", "a"), ("asset", "b")];
     let asked = operator.post("/commands/confirm", &fields);
     let asked = words(&asked.text());
@@ -85,7 +85,7 @@ fn a_command_to_all_that_match_is_for_those_that_the_table_shows() {
     for name in ["web-1", "web-2", "db-1", "web-9"] {
         tag(&platform, name, "environment", "prod");
     }
-    let operator = Person::with_role(&platform, "operator");
+    let operator = BrowserSession::with_role(&platform, "operator");
     let filter = [
         ("kind", "debug-on"),
         ("duration", "900"),
@@ -135,7 +135,7 @@ fn who_may_not_act_is_refused_by_the_server() {
     drop(agent(&platform, "a"));
     let job = platform.post("/api/v1/assets/a/commands", json!({"kind": "diagnostics"}));
     let id = job["id"].as_str().unwrap();
-    let viewer = Person::with_role(&platform, "viewer");
+    let viewer = BrowserSession::with_role(&platform, "viewer");
     let command = [("kind", "run-now"), ("whom", "selected"), ("asset", "a"), ("hosts", "1")];
     for answer in [
         viewer.post("/commands/confirm", &command),
@@ -147,7 +147,7 @@ fn who_may_not_act_is_refused_by_the_server() {
         assert!(words(&answer.text()).contains("this requires the role operator"));
     }
     for (path, body) in [("/commands", &command[..]), (&format!("/commands/{id}/cancel"), &[])] {
-        let answer = Person::stranger(&platform).post(path, body);
+        let answer = BrowserSession::stranger(&platform).post(path, body);
         assert_eq!(answer.header("location"), Some("/sign-in"), "{path}");
     }
     assert_eq!(platform.get("/api/v1/commands")["items"].as_array().unwrap().len(), 1);
@@ -160,7 +160,7 @@ fn who_may_not_act_is_refused_by_the_server() {
 fn forms_that_mean_nothing_sensible_give_nothing() {
     let platform = TestPlatform::start();
     drop(agent(&platform, "a"));
-    let operator = Person::with_role(&platform, "operator");
+    let operator = BrowserSession::with_role(&platform, "operator");
     for (fields, status) in [
         (&[("kind", "dance"), ("whom", "selected"), ("asset", "a")][..], 422),
         (&[("whom", "selected"), ("asset", "a")], 422),

@@ -17,12 +17,12 @@ use xshield_wire::control::Usage;
 use xshield_wire::message::*;
 
 /// Somebody at a browser, signed in or not.
-struct Person<'a> {
+struct BrowserSession<'a> {
     platform: &'a TestPlatform,
     cookie: Option<String>,
 }
 
-impl<'a> Person<'a> {
+impl<'a> BrowserSession<'a> {
     fn stranger(platform: &'a TestPlatform) -> Self {
         Self { platform, cookie: None }
     }

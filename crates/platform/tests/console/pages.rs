@@ -5,7 +5,7 @@ use xshield_wire::message::*;
 use xshield_wire::telemetry::{AgentEvent, AgentEventKind};
 
 use crate::support::{TestPlatform, now, report};
-use crate::{Person, agent, agent_message, spark, tag, words};
+use crate::{BrowserSession, agent, agent_message, spark, tag, words};
 
 const SCRIPT: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'";
 
@@ -15,11 +15,15 @@ fn every_page_has_a_strict_policy_and_nothing_inline() {
     drop(agent(&platform, "a"));
     let given = platform.post("/api/v1/assets/a/commands", json!({"kind": "run-now"}));
     let command = format!("/commands/{}", given["id"].as_str().unwrap());
-    let admin = Person::admin(&platform);
+    let admin = BrowserSession::admin(&platform);
     let confirm = [("kind", "run-now"), ("whom", "selected"), ("asset", "a")];
     let pages = [
-        (200, Person::stranger(&platform).get("/sign-in")),
-        (401, Person::stranger(&platform).post("/sign-in", &[("user", "x"), ("password", "y")])),
+        (200, BrowserSession::stranger(&platform).get("/sign-in")),
+        (
+            401,
+            BrowserSession::stranger(&platform)
+                .post("/sign-in", &[("user", "x"), ("password", "y")]),
+        ),
         (200, admin.get("/")),
         (200, admin.get("/sensors/agents")),
         (200, admin.get("/sensors/spark")),
@@ -62,7 +66,7 @@ fn every_page_has_a_strict_policy_and_nothing_inline() {
 #[test]
 fn programs_get_problems_and_files_are_kept_for_good() {
     let platform = TestPlatform::start();
-    let admin = Person::admin(&platform);
+    let admin = BrowserSession::admin(&platform);
     for path in ["/api/v1/nothing", "/host/v1/nothing"] {
         let answer = admin.get(path);
         assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{path}");
@@ -77,7 +81,7 @@ fn programs_get_problems_and_files_are_kept_for_good() {
     let links: Vec<_> = links.collect();
     assert_eq!(links.len(), 4, "{links:?}");
     for link in links {
-        let file = Person::stranger(&platform).get(link);
+        let file = BrowserSession::stranger(&platform).get(link);
         assert_eq!(file.status, 200, "{link}");
         assert!(file.header("cache-control").unwrap().contains("immutable"), "{link}");
         assert_eq!(file.header("x-content-type-options"), Some("nosniff"));
@@ -90,7 +94,7 @@ fn programs_get_problems_and_files_are_kept_for_good() {
 fn the_route_of_each_host_and_the_failures_of_the_others_are_shown() {
     let platform = TestPlatform::start();
     let mut host = agent(&platform, "web-1");
-    let viewer = Person::with_role(&platform, "viewer");
+    let viewer = BrowserSession::with_role(&platform, "viewer");
     let listed = words(&viewer.page("/sensors/agents"));
     assert!(
         listed.contains("web-1 online running since 2 h ago 10.10.4.5:4128 1 failed"),
@@ -170,7 +174,7 @@ fn what_hosts_say_is_text_and_never_markup() {
     }];
     assert_eq!(host.report(&platform, &report(ReportBody::Commands { outcomes })).status, 200);
 
-    let admin = Person::admin(&platform);
+    let admin = BrowserSession::admin(&platform);
     let query = serde_urlencoded::to_string([("name", SCRIPT), ("where", SCRIPT)]).unwrap();
     for (path, times) in [
         ("/sensors/agents".to_owned(), 3),
@@ -197,7 +201,7 @@ fn tables_hold_the_hosts_that_are_looked_for() {
     tag(&platform, "web-1", "role", "web");
     tag(&platform, "web-9", "role", "web");
     platform.post("/api/v1/assets/web-2/decommission", json!({}));
-    let viewer = Person::with_role(&platform, "viewer");
+    let viewer = BrowserSession::with_role(&platform, "viewer");
     for (path, expected) in [
         ("/sensors/agents", &["db-1", "web-1", "web-2"][..]),
         ("/sensors/spark", &["old-1", "web-9"]),
@@ -248,7 +252,7 @@ fn tables_are_counted_paged_both_ways_and_sorted() {
     let platform = TestPlatform::start();
     let names = ["a", "b", "c", "d", "e"];
     let hosts: Vec<_> = names.map(|name| agent(&platform, name)).into();
-    let viewer = Person::with_role(&platform, "viewer");
+    let viewer = BrowserSession::with_role(&platform, "viewer");
     for (path, expected, count) in [
         ("/sensors/agents", &["a", "b", "c", "d", "e"][..], "5 hosts"),
         ("/sensors/agents?limit=2", &["a", "b"], "1 to 2 of 5 hosts"),
@@ -309,7 +313,7 @@ fn protected_and_not(platform: &TestPlatform) -> Vec<crate::support::TestHost> {
 fn whether_a_host_is_protected_is_said_everywhere_in_the_same_words() {
     let platform = TestPlatform::start();
     let hosts = protected_and_not(&platform);
-    let viewer = Person::with_role(&platform, "viewer");
+    let viewer = BrowserSession::with_role(&platform, "viewer");
     let table = words(&viewer.page("/sensors/agents"));
     for (name, state, words_of_it, levels, segments) in [
         ("closed", "enforced", "enforcing", "in: secure-all-ports (enforce) out: unsecured", "web"),
@@ -353,7 +357,7 @@ fn whether_a_host_is_protected_is_said_everywhere_in_the_same_words() {
 #[test]
 fn the_first_page_counts_what_needs_attention_and_leads_there() {
     let platform = TestPlatform::start();
-    let viewer = Person::with_role(&platform, "viewer");
+    let viewer = BrowserSession::with_role(&platform, "viewer");
     let empty = words(&viewer.page("/"));
     assert!(empty.contains("Agents 0 hosts No host has checked in"), "{empty}");
     let hosts = protected_and_not(&platform);
@@ -388,7 +392,7 @@ fn problems_that_are_over_are_apart_from_those_that_there_are() {
         message.problems = vec![Problem { code: "dns".to_owned(), text: text.to_owned() }];
         host.check_in_with(&platform, &message);
     }
-    let page = words(&Person::admin(&platform).page("/assets/a"));
+    let page = words(&BrowserSession::admin(&platform).page("/assets/a"));
     let (now, past) = page.split_once("Past problems").unwrap();
     assert!(now.contains("dns the second") && !now.contains("the first"), "{now}");
     assert!(past.contains("dns the first") && !past.contains("the second"), "{past}");
@@ -399,8 +403,8 @@ fn a_viewer_is_shown_no_controls() {
     let platform = TestPlatform::start();
     drop(agent(&platform, "a"));
     let pages = ["/sensors/agents", "/assets/a"];
-    let viewer = Person::with_role(&platform, "viewer");
-    let operator = Person::with_role(&platform, "operator");
+    let viewer = BrowserSession::with_role(&platform, "viewer");
+    let operator = BrowserSession::with_role(&platform, "operator");
     for path in pages {
         assert!(operator.page(path).contains("Send a command"), "{path}");
         let page = viewer.page(path);
@@ -434,7 +438,7 @@ fn no_page_holds_a_proxys_password() {
         let shown = platform.get(path).to_string();
         assert!(shown.contains("10.10.6.4") && !shown.contains("hunter2"), "{path}: {shown}");
     }
-    let admin = Person::admin(&platform);
+    let admin = BrowserSession::admin(&platform);
     for path in ["/sensors/agents", "/assets/a"] {
         assert!(!admin.page(path).contains("hunter2"), "{path}");
     }
@@ -446,7 +450,7 @@ fn no_page_holds_a_proxys_password() {
 fn keys_that_end_soon_and_identities_that_wait_are_shown() {
     use xshield_model::Timestamp;
     let platform = TestPlatform::start();
-    let admin = Person::admin(&platform);
+    let admin = BrowserSession::admin(&platform);
     let soon = Timestamp::now().plus(3 * 24 * 3600 + 60).to_rfc3339();
     platform.post("/api/v1/enforcement-keys", json!({"name": "web hosts", "expires_at": soon}));
     for path in ["/sensors/agents", "/sensors/spark", "/installation"] {
@@ -469,7 +473,7 @@ fn what_a_host_says_of_itself_and_waits_is_shown() {
     let mut host = spark(&platform, "a");
     host.name = "localhost".to_owned();
     host.check_in(&platform);
-    let page = Person::admin(&platform).get("/assets/a").text();
+    let page = BrowserSession::admin(&platform).get("/assets/a").text();
     assert!(page.contains("name-waits") && page.contains("localhost"), "{page}");
     assert!(page.contains("xshield asset accept a name"), "{page}");
 }
@@ -478,7 +482,7 @@ fn what_a_host_says_of_itself_and_waits_is_shown() {
 fn a_key_that_another_one_follows_names_the_hosts_that_still_use_it() {
     let platform = TestPlatform::start();
     drop(agent(&platform, "old-host"));
-    let admin = Person::admin(&platform);
+    let admin = BrowserSession::admin(&platform);
     let before = admin.page("/installation");
     assert!(!before.contains("Replaced keys"), "{before}");
     let keys = platform.get("/api/v1/enforcement-keys");

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::TestPlatform;
-use crate::{Person, agent, tag, words};
+use crate::{BrowserSession, agent, tag, words};
 
 const CLOSED: &str = "segment: { name: web, criteria: role = 'web', \
      inbound: { level: secure-all-ports, mode: enforce } }";
@@ -19,7 +19,7 @@ fn hidden<'p>(page: &'p str, name: &str) -> &'p str {
 #[test]
 fn there_is_nothing_to_commit_before_there_is_a_candidate() {
     let platform = TestPlatform::start();
-    let admin = Person::admin(&platform);
+    let admin = BrowserSession::admin(&platform);
     let page = admin.page("/policy");
     assert!(!page.contains("/policy/commit"), "{page}");
     let fields = [("version", "0"), ("impact", "any"), ("note", "")];
@@ -37,8 +37,8 @@ fn a_commit_is_what_was_shown() {
     tag(&platform, "a", "role", "web");
     platform.commit(CLOSED);
     assert_eq!(platform.put_yaml(OPEN).0, 200);
-    let admin = Person::admin(&platform);
-    let viewer = Person::with_role(&platform, "viewer");
+    let admin = BrowserSession::admin(&platform);
+    let viewer = BrowserSession::with_role(&platform, "viewer");
     assert!(!viewer.page("/policy").contains("/policy/commit"));
 
     let page = admin.page("/policy");

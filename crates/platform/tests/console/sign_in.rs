@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use crate::support::{PASSWORD, TestPlatform};
-use crate::{Person, agent};
+use crate::{BrowserSession, agent};
 
 #[test]
 fn a_session_begins_with_a_password_and_ends_with_sign_out() {
     let platform = TestPlatform::start();
-    let stranger = Person::stranger(&platform);
+    let stranger = BrowserSession::stranger(&platform);
     for (path, to) in [
         ("/", "/sign-in"),
         ("/sensors/agents", "/sign-in?to=%2Fsensors%2Fagents"),
@@ -26,7 +26,7 @@ fn a_session_begins_with_a_password_and_ends_with_sign_out() {
     let flags: Vec<_> = parts.filter(|part| !part.starts_with("Max-Age=")).collect();
     assert_eq!(flags, ["Path=/", "Secure", "HttpOnly", "SameSite=Lax"]);
 
-    let admin = Person::admin(&platform);
+    let admin = BrowserSession::admin(&platform);
     assert!(admin.page("/sensors/agents").contains("Sign out"));
     let tokens = platform.get("/api/v1/tokens");
     let console = |token: &&serde_json::Value| token["name"] == "console";
@@ -44,7 +44,7 @@ fn a_session_begins_with_a_password_and_ends_with_sign_out() {
 #[test]
 fn a_wrong_password_opens_nothing_and_does_not_say_what_is_wrong() {
     let platform = TestPlatform::start();
-    let stranger = Person::stranger(&platform);
+    let stranger = BrowserSession::stranger(&platform);
     let refused = |user: &str, password: &str| {
         let answer = stranger.post("/sign-in", &[("user", user), ("password", password)]);
         assert_eq!((answer.status, answer.header("set-cookie")), (401, None), "{user}");
@@ -75,7 +75,7 @@ fn signing_in_leads_to_places_of_this_console_only() {
         ("/x\r\nset-cookie: a=b", "/xset-cookie:%20a=b"),
     ] {
         let fields = [("user", "admin"), ("password", PASSWORD), ("to", to)];
-        let answer = Person::stranger(&platform).post("/sign-in", &fields);
+        let answer = BrowserSession::stranger(&platform).post("/sign-in", &fields);
         assert_eq!((answer.status, answer.header("location")), (303, Some(place)), "{to:?}");
     }
 }
@@ -83,10 +83,10 @@ fn signing_in_leads_to_places_of_this_console_only() {
 #[test]
 fn one_s_own_password_is_changed_here_and_other_sessions_end() {
     let platform = TestPlatform::start();
-    let person = Person::with_role(&platform, "viewer");
-    let elsewhere = Person::of(&platform, "viewer", "a password of enough length");
-    assert!(person.page("/sensors/agents").contains("href=\"/account\""));
-    assert!(person.page("/account").contains("current-password"));
+    let session = BrowserSession::with_role(&platform, "viewer");
+    let elsewhere = BrowserSession::of(&platform, "viewer", "a password of enough length");
+    assert!(session.page("/sensors/agents").contains("href=\"/account\""));
+    assert!(session.page("/account").contains("current-password"));
     let new = "another one of length";
     for (old, first, again, told) in [
         ("a guess of some length", new, new, "Wrong old password"),
@@ -94,25 +94,25 @@ fn one_s_own_password_is_changed_here_and_other_sessions_end() {
         ("a password of enough length", new, "something else", "differ"),
     ] {
         let fields = [("old", old), ("new", first), ("again", again)];
-        let answer = person.post("/account", &fields);
+        let answer = session.post("/account", &fields);
         assert_eq!(answer.status, 422, "{told}");
         assert!(answer.text().contains(told), "{told}: {}", answer.text());
         assert!(!answer.text().contains(old) && !answer.text().contains("xat1_"));
     }
     assert_eq!(elsewhere.get("/sensors/agents").status, 200, "nothing was changed");
     let fields = [("old", "a password of enough length"), ("new", new), ("again", new)];
-    let answer = person.post("/account", &fields);
+    let answer = session.post("/account", &fields);
     assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!(person.get("/sensors/agents").status, 200, "this one goes on");
+    assert_eq!(session.get("/sensors/agents").status, 200, "this one goes on");
     assert_eq!(elsewhere.get("/sensors/agents").status, 303, "the other has ended");
-    drop(Person::of(&platform, "viewer", new));
+    drop(BrowserSession::of(&platform, "viewer", new));
 }
 
 #[test]
 fn what_another_site_sends_is_refused() {
     let platform = TestPlatform::start();
     drop(agent(&platform, "a"));
-    let admin = Person::admin(&platform);
+    let admin = BrowserSession::admin(&platform);
     let host = format!("https://{}", platform.address);
     let command = [("kind", "run-now"), ("whom", "selected"), ("asset", "a"), ("hosts", "1")];
     let sign_in = [("user", "admin"), ("password", PASSWORD)];
@@ -144,7 +144,7 @@ fn what_another_site_sends_is_refused() {
 #[test]
 fn the_cookie_opens_no_api_and_an_ended_account_no_page() {
     let platform = TestPlatform::start();
-    let viewer = Person::with_role(&platform, "viewer");
+    let viewer = BrowserSession::with_role(&platform, "viewer");
     let cookie = [("cookie".to_owned(), viewer.cookie.clone().unwrap())];
     assert_eq!(platform.raw("GET", "/api/v1/assets", &cookie, b"").status, 401);
     assert_eq!(viewer.get("/sensors/spark").status, 200);

@@ -12,26 +12,26 @@ use time::OffsetDateTime;
 
 /// A request's first line and headers, in lower case.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct ReceivedRequest {
     pub line: String,
     pub headers: Vec<String>,
 }
 
-impl Asked {
+impl ReceivedRequest {
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find_map(|header| header.strip_prefix(name));
         found.and_then(|rest| rest.strip_prefix(':')).map(str::trim)
     }
 }
 
-type Answering = dyn Fn(&Asked, &mut dyn Write) -> std::io::Result<()> + Send + Sync;
+type Answering = dyn Fn(&ReceivedRequest, &mut dyn Write) -> std::io::Result<()> + Send + Sync;
 
 /// Runs until the test ends.
 pub struct FeedServer {
     pub address: SocketAddr,
     /// What may vouch for it.
     pub ca: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<ReceivedRequest>>>,
 }
 
 /// When its certificate ends.
@@ -44,7 +44,7 @@ pub enum Certificate {
 impl FeedServer {
     /// Over plain TCP.
     pub fn plain(
-        answer: impl Fn(&Asked, &mut dyn Write) -> std::io::Result<()> + Send + Sync + 'static,
+        answer: impl Fn(&ReceivedRequest, &mut dyn Write) -> std::io::Result<()> + Send + Sync + 'static,
     ) -> Self {
         Self::start(None, Arc::new(answer), String::new())
     }
@@ -52,7 +52,7 @@ impl FeedServer {
     /// Over TLS.
     pub fn tls(
         certificate: Certificate,
-        answer: impl Fn(&Asked, &mut dyn Write) -> std::io::Result<()> + Send + Sync + 'static,
+        answer: impl Fn(&ReceivedRequest, &mut dyn Write) -> std::io::Result<()> + Send + Sync + 'static,
     ) -> Self {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
@@ -104,14 +104,14 @@ impl FeedServer {
     }
 
     /// Every request so far.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<ReceivedRequest> {
         self.asked.lock().unwrap().clone()
     }
 }
 
 fn serve<S: Read + Write>(
     stream: S,
-    noted: &Mutex<Vec<Asked>>,
+    noted: &Mutex<Vec<ReceivedRequest>>,
     answer: &Answering,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
@@ -126,7 +126,7 @@ fn serve<S: Read + Write>(
         let (name, value) = header.split_once(':').unwrap_or((&header, ""));
         headers.push(format!("{}:{}", name.to_lowercase(), value.trim()));
     }
-    let asked = Asked { line: line.trim().to_owned(), headers };
+    let asked = ReceivedRequest { line: line.trim().to_owned(), headers };
     noted.lock().unwrap().push(asked.clone());
     let stream = reader.get_mut();
     answer(&asked, stream)?;

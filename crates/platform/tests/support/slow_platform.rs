@@ -10,7 +10,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
 /// An answer.
-pub enum Says {
+pub enum Reply {
     /// A whole one.
     Json(Value),
     /// The first bytes of one that is announced as longer, and then nothing more.
@@ -29,7 +29,7 @@ pub struct SlowPlatform {
 }
 
 impl SlowPlatform {
-    pub fn start(says: fn(&str) -> Says) -> Self {
+    pub fn start(says: fn(&str) -> Reply) -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -63,7 +63,7 @@ fn serve(
     tcp: TcpStream,
     config: Arc<ServerConfig>,
     tell: &Sender<String>,
-    says: fn(&str) -> Says,
+    says: fn(&str) -> Reply,
 ) -> Option<()> {
     let tls = StreamOwned::new(ServerConnection::new(config).unwrap(), tcp);
     let mut stream = BufReader::new(tls);
@@ -87,12 +87,12 @@ fn serve(
         // The test may be over.
         let _ = tell.send(request);
         let (length, body) = match answer {
-            Says::Json(value) => {
+            Reply::Json(value) => {
                 let body = value.to_string().into_bytes();
                 (body.len(), body)
             }
-            Says::PartOf(length, part) => (length, part.to_vec()),
-            Says::Nothing => (0, Vec::new()),
+            Reply::PartOf(length, part) => (length, part.to_vec()),
+            Reply::Nothing => (0, Vec::new()),
         };
         if !body.is_empty() {
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");

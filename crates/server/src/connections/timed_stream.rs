@@ -9,14 +9,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::patience::Patience;
+use crate::transfer_timeout::TransferTimeout;
 
 /// A stream that breaks off when the other end does not read.
 pub(super) struct TimedStream<S, H> {
     stream: S,
     /// Called when something arrived.
     heard: H,
-    patience: Patience,
+    transfer_timeout: TransferTimeout,
     /// Since when a write waits, and until when it may.
     blocked: Option<(Instant, Pin<Box<Sleep>>)>,
 }
@@ -24,7 +24,12 @@ pub(super) struct TimedStream<S, H> {
 impl<S, H> TimedStream<S, H> {
     /// Waits so long for the other end, and longer for what it takes at this rate or above.
     pub(super) fn new(stream: S, heard: H, most: Duration, bytes_per_second: u32) -> Self {
-        Self { stream, heard, patience: Patience::new(most, bytes_per_second), blocked: None }
+        Self {
+            stream,
+            heard,
+            transfer_timeout: TransferTimeout::new(most, bytes_per_second),
+            blocked: None,
+        }
     }
 
     fn noted(
@@ -35,15 +40,15 @@ impl<S, H> TimedStream<S, H> {
         match written {
             Poll::Ready(written) => {
                 if let Some((since, _)) = self.blocked.take() {
-                    self.patience.waited(since.elapsed());
+                    self.transfer_timeout.waited(since.elapsed());
                 }
                 if let Ok(bytes) = &written {
-                    self.patience.moved(*bytes);
+                    self.transfer_timeout.moved(*bytes);
                 }
                 Poll::Ready(written)
             }
             Poll::Pending => {
-                let left = self.patience.left();
+                let left = self.transfer_timeout.left();
                 let (_, end) =
                     self.blocked.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(left))));
                 if end.as_mut().poll(context).is_pending() {

@@ -18,7 +18,7 @@ use xshield_wire::message::Problem;
 use xshield_wire::telemetry::AgentEventKind;
 
 use super::commands::{self as given, KINDS, Kind};
-use super::look::{State, Tone, When, bytes};
+use super::display::{State, Tone, When, bytes};
 use super::page::{Frame, Section, answer};
 use super::routes::{self, Route};
 use super::session::Visitor;

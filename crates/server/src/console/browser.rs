@@ -28,7 +28,7 @@ pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) 
     if PROGRAMS.iter().any(|start| path.starts_with(start)) {
         return next.run(request).await;
     }
-    let asks = Asks::of(request.headers());
+    let asks = ClientKind::of(request.headers());
     let is_named = is_public_name(request.headers(), &app.settings.public_urls);
     let to = match *request.method() {
         Method::GET => request.uri().path_and_query().map_or("/", |to| to.as_str()).to_owned(),
@@ -65,7 +65,7 @@ fn is_public_name(headers: &HeaderMap, urls: &[PublicUrl]) -> bool {
 
 /// The kind of client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asks {
+enum ClientKind {
     /// A browser that displays the response.
     Browser,
     /// A script of ours in a page that is displayed already.
@@ -74,7 +74,7 @@ enum Asks {
     Program,
 }
 
-impl Asks {
+impl ClientKind {
     fn of(headers: &HeaderMap) -> Self {
         let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
         if headers.contains_key(HTMX) {
@@ -101,14 +101,14 @@ fn is_same_origin(headers: &HeaderMap) -> bool {
 }
 
 /// A problem as a page; unauthenticated visitors are redirected to sign in and return to `to`.
-fn shown(mut response: Response, asks: Asks, to: &str) -> Response {
-    if asks == Asks::Program {
+fn shown(mut response: Response, asks: ClientKind, to: &str) -> Response {
+    if asks == ClientKind::Program {
         return response;
     }
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     if problem.kind == "/problems/unauthenticated" {
         let sign_in = sign_in::href(to);
-        if asks == Asks::Htmx {
+        if asks == ClientKind::Htmx {
             let mut response = StatusCode::UNAUTHORIZED.into_response();
             // A complete page replaces the displayed one.
             if let Ok(here) = HeaderValue::from_str(&sign_in::href("/")) {

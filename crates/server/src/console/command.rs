@@ -19,7 +19,7 @@ use xshield_store::word;
 
 use super::asset::Archive;
 use super::commands::{by, label, length, outcome, overall, whom};
-use super::look::{State, When};
+use super::display::{State, When};
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
 use crate::auth::Viewer;

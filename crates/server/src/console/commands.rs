@@ -17,8 +17,8 @@ use xshield_policy::AssetId;
 use xshield_store::{from_word, word};
 use xshield_wire::message::CommandKind;
 
+use super::display::{State, Tone, When};
 use super::form::Form;
-use super::look::{State, Tone, When};
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
 use crate::auth::{Operator, Viewer};
@@ -77,14 +77,14 @@ pub(super) fn label(kind: CommandKind) -> Answer<String> {
 }
 
 /// A command as submitted by a form.
-struct Wish {
+struct CommandForm {
     kind: &'static Kind,
     command: NewCommand,
     /// The submitted fields, for the next form.
     fields: Vec<(&'static str, String)>,
 }
 
-impl Wish {
+impl CommandForm {
     fn of(form: &Form) -> Answer<Self> {
         let chosen = form.one("kind").unwrap_or_default();
         let kind = KINDS
@@ -167,14 +167,14 @@ async fn confirm(
     Visitor(allowed): Visitor<Operator>,
     form: Form,
 ) -> Answer<Response> {
-    let wish = Wish::of(&form)?;
+    let wish = CommandForm::of(&form)?;
     let target = &wish.command.target;
     let chosen = selected(&app.store, &app.compiler, target, Timestamp::now()).await?;
     let frame = Frame::new(wish.kind.label, Section::Commands, allowed.caller());
     Ok(asked(frame, wish, &chosen, None))
 }
 
-fn asked(frame: Frame, wish: Wish, chosen: &[AssetId], before: Option<String>) -> Response {
+fn asked(frame: Frame, wish: CommandForm, chosen: &[AssetId], before: Option<String>) -> Response {
     let page = ConfirmPage {
         frame,
         label: wish.kind.label,
@@ -193,7 +193,7 @@ async fn give(
     Visitor(allowed): Visitor<Operator>,
     form: Form,
 ) -> Answer<Response> {
-    let wish = Wish::of(&form)?;
+    let wish = CommandForm::of(&form)?;
     let now = Timestamp::now();
     let prepared = Prepared::new(&wish.command, &allowed, now)?;
     let chosen = selected(&app.store, &app.compiler, &wish.command.target, now).await?;

@@ -4,7 +4,7 @@ use xshield_api::assets::{Activity, Spark};
 use xshield_model::Timestamp;
 use xshield_wire::message::{RouteFailureKind, RouteStanding};
 
-use super::look::{State, Tone, When};
+use super::display::{State, Tone, When};
 
 /// A route.
 #[derive(Debug)]

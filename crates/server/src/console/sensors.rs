@@ -23,7 +23,7 @@ use xshield_policy::inventory::Source;
 use xshield_store::word;
 
 use super::commands::{KINDS, Kind};
-use super::look::{State, When};
+use super::display::{State, When};
 use super::page::{Frame, Section, answer};
 use super::routes;
 use super::session::Visitor;
@@ -251,7 +251,7 @@ fn row(asset: Asset, now: Timestamp) -> Row {
     let since = spark.inactive_since.or(started);
     let protection = asset.protection.unwrap_or_else(|| protection::of(None, &spark));
     let enforcement = match asset.pending_identity {
-        Some(_) => State::new("identity changed", super::look::Tone::Bad),
+        Some(_) => State::new("identity changed", super::display::Tone::Bad),
         None => State::protection(&protection, &spark),
     };
     let mut addresses: Vec<String> =

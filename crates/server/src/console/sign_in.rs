@@ -35,12 +35,12 @@ pub(super) fn href(to: &str) -> String {
 }
 
 #[derive(Deserialize)]
-struct Wish {
+struct SignInForm {
     #[serde(default)]
     to: Option<String>,
 }
 
-async fn ask(QueryOf(wish): QueryOf<Wish>) -> Response {
+async fn ask(QueryOf(wish): QueryOf<SignInForm>) -> Response {
     let page = SignInPage::new(local(wish.to.as_deref().unwrap_or("/")));
     answer(StatusCode::OK, &page)
 }

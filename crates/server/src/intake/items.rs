@@ -5,7 +5,7 @@ use xshield_model::Timestamp;
 use xshield_model::live::Live;
 use xshield_model::threat_match::ReadFrom;
 use xshield_policy::AssetId;
-use xshield_store::threat_events::{Judging, ThreatEvent};
+use xshield_store::threat_events::{AlertEvaluation, ThreatEvent};
 use xshield_store::{
     StoreResult, Tx, agent_events, commands, events, paths, reports, threat_events,
 };
@@ -169,12 +169,13 @@ impl Item {
             Self::Hits(hits, created) => reports::add_hits(tx, asset, hits, *created).await,
             Self::Path(path, from) => paths::add(tx, asset, path, *from).await,
             Self::Threat(event) => {
-                let judging = if *room > 0 { Judging::Wanted } else { Judging::LeftOut };
+                let evaluation =
+                    if *room > 0 { AlertEvaluation::Wanted } else { AlertEvaluation::LeftOut };
                 *room -= 1;
-                threat_events::add(tx, asset, event, judging, now).await?;
+                threat_events::add(tx, asset, event, evaluation, now).await?;
                 let counted = u64::from(event.read_from != ReadFrom::Live);
                 metrics::counter!("xshield_threat_events_total").increment(counted);
-                if judging == Judging::LeftOut {
+                if evaluation == AlertEvaluation::LeftOut {
                     metrics::counter!("xshield_threat_events_unjudged_total").increment(1);
                 }
                 Ok(())

@@ -208,13 +208,13 @@ impl Intake {
                 reports::note_stored(&mut tx, batch.asset, batch.id, Stored::Whole).await?;
                 commit(tx).await?;
                 finish::make_room(&self.store, self.keep, batch.asset, &items).await?;
-                self.alerts.fresh.notify_one();
+                self.alerts.unevaluated.notify_one();
                 return Ok(Taken::Counted);
             }
             let stored = Stored::Items(done.saturating_add(stored));
             reports::note_stored(&mut tx, batch.asset, batch.id, stored).await?;
             commit(tx).await?;
-            self.alerts.fresh.notify_one();
+            self.alerts.unevaluated.notify_one();
         }
     }
 }

@@ -13,7 +13,7 @@ use xshield_model::Timestamp;
 use xshield_model::causes::in_words;
 use xshield_operations::compiler::{Endpoints, RulesetCompiler};
 use xshield_operations::error::Doing as _;
-use xshield_store::audit::Deed;
+use xshield_store::audit::NewAuditEntry;
 use xshield_store::{
     Store, StoreResult, accounts, alerts, audit, commands, commit, reports, trim, uploads,
 };
@@ -98,8 +98,9 @@ async fn write_down(store: &Store, lines: Vec<Line>) -> StoreResult<()> {
     let mut tx = store.write().await?;
     for Line { action, target, text } in lines {
         let before = String::new();
-        let deed = Deed { actor: "platform", action, target: &target, before, after: text };
-        audit::record(&mut tx, deed, now).await?;
+        let new_entry =
+            NewAuditEntry { actor: "platform", action, target: &target, before, after: text };
+        audit::record(&mut tx, new_entry, now).await?;
     }
     commit(tx).await
 }

@@ -15,7 +15,7 @@ use xshield_operations::policy::simulations::Permit;
 use xshield_policy::{AssetId, Revision};
 use xshield_store as store;
 use xshield_store::assets::StoredAsset;
-use xshield_store::audit::Deed;
+use xshield_store::audit::NewAuditEntry;
 use xshield_store::policy::CommittedPolicy;
 use xshield_store::{Conn, Store, StoreError, StoreResult, assets, audit, commit, rulesets};
 use xshield_wire::envelope::{EnvelopeError, addressee, open_label, open_order};
@@ -204,8 +204,8 @@ async fn note(
     after: String,
     now: Timestamp,
 ) -> StoreResult<()> {
-    let deed = Deed { actor: "platform", action, target, before, after };
-    audit::record(conn, deed, now).await
+    let new_entry = NewAuditEntry { actor: "platform", action, target, before, after };
+    audit::record(conn, new_entry, now).await
 }
 
 /// Whether a host received a response that this platform does not remember: it was restored from a backup

@@ -1,7 +1,7 @@
 //! Assets: who they are, how they said they stand, what is pending for them.
 
-mod behind;
 mod check_in;
+mod lagging;
 mod listing;
 mod row;
 
@@ -16,8 +16,8 @@ use xshield_wire::message::ProgramKind;
 
 use super::rows::{Columns as _, parse, push_in};
 use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, addresses, from_word, rows, word};
-pub use behind::{Behind, behind};
 pub use check_in::{CheckedIn, check_in, put_problems};
+pub use lagging::{LaggingAssets, lagging};
 pub use listing::{
     ACTIVE_FOR, AssetFilter, MISSED_LATE, Sorting, count, list, missed, sorted, standings,
 };

@@ -13,7 +13,7 @@ mod model;
 mod queue;
 
 pub use model::{Intelligence, Novelty, StoredThreatEvent, ThreatEvent};
-pub use queue::{Fresh, Loss, add_lost, fresh, looked_at, losses};
+pub use queue::{Loss, UnevaluatedMatch, add_lost, looked_at, losses, unevaluated};
 
 use super::events::bounded;
 use super::rows::{Columns as _, push_in};
@@ -55,7 +55,7 @@ pub fn address_key(address: IpAddr) -> Vec<u8> {
 
 /// Whether a match is put before the alert rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Judging {
+pub enum AlertEvaluation {
     /// Yes.
     Wanted,
     /// Too many of its host wait already.
@@ -71,7 +71,7 @@ pub async fn unjudged(conn: &mut Conn, asset: &AssetId) -> StoreResult<i64> {
         .bind(asset.as_str())
         .fetch_one(conn)
         .await
-        .doing("count fresh threat events")
+        .doing("count unevaluated threat events")
 }
 
 /// What lists said of a peer is taken from the newer revision; from any, while nothing is known.
@@ -97,7 +97,7 @@ pub async fn add(
     conn: &mut Conn,
     asset: &AssetId,
     event: &ThreatEvent,
-    judging: Judging,
+    evaluation: AlertEvaluation,
     now: Timestamp,
 ) -> StoreResult<Novelty> {
     let before = adopted(conn, asset, event).await?;
@@ -177,7 +177,7 @@ pub async fn add(
         _ if before.is_some_and(|row| row.was_told(event)) => Novelty::Told,
         _ => Novelty::Known,
     };
-    if judging == Judging::LeftOut {
+    if evaluation == AlertEvaluation::LeftOut {
         return Ok(novelty);
     }
     sqlx::query(
@@ -375,7 +375,7 @@ fn narrow(query: &mut QueryBuilder<Db>, filter: &ThreatFilter) -> StoreResult<()
 
 /// An asset's flows with one address, in sum.
 #[derive(Debug, Clone)]
-pub struct Meeting {
+pub struct PeerSummary {
     /// The asset's name.
     pub asset: String,
     /// How many flows.
@@ -396,7 +396,11 @@ pub struct Meeting {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn who_met(conn: &mut Conn, address: IpAddr, limit: u32) -> StoreResult<Vec<Meeting>> {
+pub async fn who_met(
+    conn: &mut Conn,
+    address: IpAddr,
+    limit: u32,
+) -> StoreResult<Vec<PeerSummary>> {
     let rows = sqlx::query(concat!(
         "SELECT a.name AS asset, count(*) AS flows, ",
         total!("e.packets"),
@@ -414,7 +418,7 @@ pub async fn who_met(conn: &mut Conn, address: IpAddr, limit: u32) -> StoreResul
     .await
     .doing("look up the assets that communicated with an address")?;
     let meeting = |row: &Row| {
-        Ok(Meeting {
+        Ok(PeerSummary {
             asset: row.col("asset")?,
             flows: row.count("flows")?,
             packets: row.count("packets")?,

@@ -70,7 +70,7 @@ pub async fn losses(conn: &mut Conn, since: Timestamp) -> StoreResult<Vec<Loss>>
 
 /// A match that no alert rule has looked at yet.
 #[derive(Debug, Clone)]
-pub struct Fresh {
+pub struct UnevaluatedMatch {
     /// Its place in the queue.
     pub id: i64,
     /// The flow, in sum.
@@ -88,7 +88,10 @@ pub struct Fresh {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn fresh(conn: &mut Conn, limit: u32) -> StoreResult<(Vec<Fresh>, Option<i64>)> {
+pub async fn unevaluated(
+    conn: &mut Conn,
+    limit: u32,
+) -> StoreResult<(Vec<UnevaluatedMatch>, Option<i64>)> {
     let rows = sqlx::query(
         "SELECT f.id AS fresh_id, f.novelty, f.packets AS fresh_packets, f.at, e.*, \
          a.name AS asset_name FROM threat_fresh f JOIN threat_event e ON e.id = f.event_id \
@@ -97,10 +100,10 @@ pub async fn fresh(conn: &mut Conn, limit: u32) -> StoreResult<(Vec<Fresh>, Opti
     .bind(i64::from(limit))
     .fetch_all(conn)
     .await
-    .doing("read fresh threat events")?;
+    .doing("read threat events that no alert rule has evaluated")?;
     let last = rows.last().map(|row| row.col("fresh_id")).transpose()?;
     let read = |row: &Row| {
-        Ok(Fresh {
+        Ok(UnevaluatedMatch {
             id: row.col("fresh_id")?,
             flow: stored(row)?,
             novelty: from_word(row.col("novelty")?)?,
@@ -108,7 +111,7 @@ pub async fn fresh(conn: &mut Conn, limit: u32) -> StoreResult<(Vec<Fresh>, Opti
             at: row.time("at")?,
         })
     };
-    Ok((rows::readable("fresh threat events", &rows, read), last))
+    Ok((rows::readable("unevaluated threat events", &rows, read), last))
 }
 
 /// Takes the matches up to this place out of the queue.

@@ -1,5 +1,5 @@
 use xshield_threat::ThreatSet;
-use xshield_threat::guard::{ChangeLimits, Empty, Guard, HoldReason, Surroundings, judge};
+use xshield_threat::guard::{ChangeLimits, Empty, Guard, HoldReason, ReferenceAddresses, judge};
 
 use crate::set;
 
@@ -7,7 +7,7 @@ fn reasons(before: Option<&str>, after: &str, own: &str, peers: &str) -> Vec<Str
     let limits =
         ChangeLimits { growth_percent: 50, shrink_percent: 50, small: 1, empty: Empty::Refused };
     let (own, peers) = (set(own), set(peers));
-    let surroundings = Surroundings { own_assets: &own, recent_peers: &peers };
+    let surroundings = ReferenceAddresses { own_assets: &own, recent_peers: &peers };
     match judge(before.map(set).as_ref(), &set(after), surroundings, limits) {
         Guard::Pass => vec![],
         Guard::Hold { reasons } => reasons.iter().map(ToString::to_string).collect(),
@@ -71,7 +71,7 @@ fn reasons_stay_short() {
         .map(|n| xshield_threat::Prefix::V4(xshield_threat::Net::host(n * 2)))
         .collect();
     let none = ThreatSet::empty();
-    let surroundings = Surroundings { own_assets: &many, recent_peers: &none };
+    let surroundings = ReferenceAddresses { own_assets: &many, recent_peers: &none };
     let Guard::Hold { reasons } = judge(None, &many, surroundings, ChangeLimits::default()) else {
         panic!("own assets are listed, yet the feed passes")
     };
@@ -84,7 +84,7 @@ fn reasons_stay_short() {
 #[test]
 fn a_feed_that_may_be_empty_empties_without_anybody() {
     let none = ThreatSet::empty();
-    let surroundings = Surroundings { own_assets: &none, recent_peers: &none };
+    let surroundings = ReferenceAddresses { own_assets: &none, recent_peers: &none };
     let many: ThreatSet = (0..1000u32)
         .map(|n| xshield_threat::Prefix::V4(xshield_threat::Net::host(n * 2)))
         .collect();

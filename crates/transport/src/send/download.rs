@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Request, SendError, Transport, TransportError};
 use crate::agent::{self, Connections};
 use crate::config::Timeouts;
-use crate::send::{Failure, Method, Way};
+use crate::send::{Failure, Method, RouteAgent};
 
 /// The slowest connection that is accepted, in bytes per second.
 const SLOWEST: u64 = 16 * 1024;
@@ -73,7 +73,7 @@ impl Transport {
 
     fn download_by(
         &self,
-        way: &Way,
+        way: &RouteAgent,
         path: &str,
         limit: u64,
         timeouts: Timeouts,

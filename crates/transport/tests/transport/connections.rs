@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use xshield_transport::{
-    Endpoints, Handover, Line, Method, Phase, Proxy, Request, Route, RouteError, Timeouts,
+    CancelHandle, Endpoints, Handover, Method, Phase, Proxy, Request, Route, RouteError, Timeouts,
     Transport, TransportConfig, TransportError,
 };
 
@@ -106,7 +106,7 @@ fn a_connection_goes_from_one_transport_to_the_next_on_the_same_route_alone() {
     hasty.take_over(&place);
     let error = hasty.send_once(
         &Request { method: Method::Get, path_and_query: "/endless", headers: &[], body: &[] },
-        &Line::default(),
+        &CancelHandle::default(),
     );
     assert!(matches!(error, Err(TransportError::NoRoute { .. })), "{error:?}");
     assert_eq!(server.connections(), 3);
@@ -212,7 +212,7 @@ fn a_request_that_waits_is_given_up_at_once_and_the_next_one_goes() {
         config.timeouts.exchange = patience;
         config.timeouts.through_proxy = patience;
         let mut transport = transport(config);
-        let line = Line::default();
+        let line = CancelHandle::default();
         let before = server.connections();
         let waits = || server.connections() > before || !hanging.seen().is_empty();
         let given_up = std::thread::scope(|scope| {
@@ -221,16 +221,16 @@ fn a_request_that_waits_is_given_up_at_once_and_the_next_one_goes() {
                 while !waits() && Instant::now() < deadline {
                     std::thread::yield_now();
                 }
-                line.cut();
+                line.cancel();
             });
             transport.send_once(&held, &line).unwrap_err()
         });
-        assert!(matches!(given_up, TransportError::Cut), "{given_up}");
+        assert!(matches!(given_up, TransportError::Cancelled), "{given_up}");
         assert!(transport.routes().iter().all(|route| route.last_failure.is_none()));
         let again = transport.send_once(&plain, &line).unwrap_err();
-        assert!(matches!(again, TransportError::Cut), "a cut line stays cut: {again}");
+        assert!(matches!(again, TransportError::Cancelled), "a cut line stays cut: {again}");
         if !hangs {
-            assert_eq!(transport.send_once(&plain, &Line::default()).unwrap().status, 200);
+            assert_eq!(transport.send_once(&plain, &CancelHandle::default()).unwrap().status, 200);
         }
     }
 }

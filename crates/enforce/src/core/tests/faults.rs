@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::fake::{
-    Behaviour, Brings, Call, Fault, Files, Model, Nft, Reports, Scope, Wfp, World, all_open,
-    verdicts_of,
+    Behaviour, Call, Fault, FetchedRuleset, Files, Model, Nft, Reports, Scope, Wfp, World,
+    all_open, verdicts_of,
 };
 use crate::core::result::{Change, RunStatus};
 use crate::step::Step;
@@ -46,11 +46,11 @@ static BEHAVIOURS: [Behaviour; 14] = [
     Behaviour::well(4),
     Behaviour::well(2),
     Behaviour { wants: None, order: None, ..Behaviour::well(4) },
-    Behaviour::bringing(4, Brings::Older(1)),
-    Behaviour::bringing(4, Brings::Forged),
-    Behaviour::bringing(4, Brings::OfAnotherHost),
-    Behaviour::bringing(4, Brings::Cut),
-    Behaviour::bringing(4, Brings::Nothing),
+    Behaviour::bringing(4, FetchedRuleset::Older(1)),
+    Behaviour::bringing(4, FetchedRuleset::Forged),
+    Behaviour::bringing(4, FetchedRuleset::OfAnotherHost),
+    Behaviour::bringing(4, FetchedRuleset::Cut),
+    Behaviour::bringing(4, FetchedRuleset::Nothing),
     Behaviour { files: Files::BadDelta, ..Behaviour::well(4) },
     Behaviour { files: Files::Whole, ..Behaviour::well(4) },
     Behaviour { files: Files::Bad, ..Behaviour::well(4) },
@@ -63,7 +63,7 @@ static BEHAVIOURS: [Behaviour; 14] = [
 /// kernel that only differs in how it holds the policy.
 fn behaviours<M: Model>(from: Begin) -> &'static [Behaviour] {
     static MAIN: [Behaviour; 3] =
-        [Behaviour::well(4), Behaviour::SILENT, Behaviour::bringing(4, Brings::Forged)];
+        [Behaviour::well(4), Behaviour::SILENT, Behaviour::bringing(4, FetchedRuleset::Forged)];
     match from {
         Begin::InForce if M::SCOPE == Scope::Everything => &BEHAVIOURS,
         Begin::InForce | Begin::New => &MAIN,
@@ -269,11 +269,11 @@ fn a_ruleset_that_cuts_the_platform_off_is_taken_back_whatever_fails<M: Model>()
 
 fn what_can_not_be_trusted_changes_nothing<M: Model>() {
     for (brings, status) in [
-        (Brings::Forged, RunStatus::RulesetRefused),
-        (Brings::OfAnotherHost, RunStatus::RulesetRefused),
-        (Brings::Cut, RunStatus::RulesetRefused),
-        (Brings::Older(1), RunStatus::RulesetRefused),
-        (Brings::Nothing, RunStatus::Enforcing),
+        (FetchedRuleset::Forged, RunStatus::RulesetRefused),
+        (FetchedRuleset::OfAnotherHost, RunStatus::RulesetRefused),
+        (FetchedRuleset::Cut, RunStatus::RulesetRefused),
+        (FetchedRuleset::Older(1), RunStatus::RulesetRefused),
+        (FetchedRuleset::Nothing, RunStatus::Enforcing),
     ] {
         let world = World::<M>::with(2);
         world.set(|sim| sim.behaviour = Behaviour::bringing(3, brings));

@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 
 use super::fake::{
-    AtBoot, Behaviour, Brings, Fault, Files, Model, Nft, REVISIONS, Reports, Wfp, World, all_open,
-    verdicts_of,
+    AtBoot, Behaviour, Fault, FetchedRuleset, Files, Model, Nft, REVISIONS, Reports, Wfp, World,
+    all_open, verdicts_of,
 };
 use crate::core::result::RunStatus;
 
@@ -37,7 +37,7 @@ enum Answer {
     /// An earlier answer is repeated.
     Again(u64),
     /// The newest is announced, but something else is delivered.
-    Brings(Brings),
+    FetchedRuleset(FetchedRuleset),
     /// The newest is announced, but the files of its threat list are not the best.
     Files(Files),
     /// Reports are not taken.
@@ -61,11 +61,11 @@ fn answers() -> impl Strategy<Value = Answer> {
         4 => any::<bool>().prop_map(|commits| Answer::Newest { commits }),
         1 => (1..=REVISIONS).prop_map(Answer::Again),
         1 => prop_oneof![
-            (1..=REVISIONS).prop_map(Brings::Older),
-            Just(Brings::Forged),
-            Just(Brings::Cut),
-            Just(Brings::Nothing),
-        ].prop_map(Answer::Brings),
+            (1..=REVISIONS).prop_map(FetchedRuleset::Older),
+            Just(FetchedRuleset::Forged),
+            Just(FetchedRuleset::Cut),
+            Just(FetchedRuleset::Nothing),
+        ].prop_map(Answer::FetchedRuleset),
         1 => prop_oneof![Just(Files::BadDelta), Just(Files::Whole), Just(Files::Bad)]
             .prop_map(Answer::Files),
         1 => prop_oneof![Just(Reports::Refused), Just(Reports::Enough)].prop_map(Answer::Reports),
@@ -118,10 +118,10 @@ fn lives<M: Model>(life: &[Event]) -> Result<(), TestCaseError> {
                         Behaviour::well(newest)
                     }
                     Answer::Again(revision) => Behaviour::well(revision.min(newest)),
-                    Answer::Brings(Brings::Older(revision)) => {
-                        Behaviour::bringing(newest, Brings::Older(revision.min(newest)))
+                    Answer::FetchedRuleset(FetchedRuleset::Older(revision)) => {
+                        Behaviour::bringing(newest, FetchedRuleset::Older(revision.min(newest)))
                     }
-                    Answer::Brings(brings) => Behaviour::bringing(newest, brings),
+                    Answer::FetchedRuleset(brings) => Behaviour::bringing(newest, brings),
                     Answer::Files(files) => Behaviour { files, ..Behaviour::well(newest) },
                     Answer::Reports(reports) => Behaviour { reports, ..Behaviour::well(newest) },
                     Answer::Silent => Behaviour::SILENT,

@@ -60,7 +60,7 @@ pub(crate) struct Lists {
     pub(crate) prepared: Option<KeptList>,
     /// What is done about the list in the kernel.
     pub(crate) posture: Option<Posture>,
-    pub(crate) stay: Stay,
+    pub(crate) retention: Retention,
 }
 
 impl Lists {
@@ -73,11 +73,11 @@ impl Lists {
 /// Whether the lists are to stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Stay {
+pub(crate) enum Retention {
     #[default]
-    Staying,
+    Keep,
     /// They are being taken out, which a kill may have stopped halfway.
-    Leaving,
+    Remove,
 }
 
 /// A list on disk that is not in the kernel yet.

@@ -6,7 +6,7 @@ use xshield_wire::threat::{ListName, ThreatWanted};
 
 use super::failure::ThreatFailure;
 use super::lists::{ElementChange, KeptList, Made};
-use super::part::TableSight;
+use super::part::TableKnowledge;
 use super::ports::ThreatWorld;
 use super::table::drift_text;
 use super::work::ThreatWork;
@@ -35,7 +35,7 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
         let carried_out = self.carry_out_order().and_then(|()| self.see_that_it_stands());
         match taken.and(carried_out) {
             // The reason why it could not be repaired has been reported.
-            Ok(()) if self.threat.sight == TableSight::Without => {}
+            Ok(()) if self.threat.knowledge == TableKnowledge::Without => {}
             Ok(()) => self.world.progress().failure = None,
             Err(error) => self.failed(&error),
         }
@@ -81,7 +81,7 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
         // Nothing is fetched for a system that has no table for it.
         self.threat.table()?;
         self.bring_list(&wanted)?;
-        if self.threat.sight == TableSight::Without {
+        if self.threat.knowledge == TableKnowledge::Without {
             return Ok(());
         }
         if let Some(posture) = self.posture() {

@@ -20,7 +20,7 @@ pub(crate) struct ThreatPart {
     pub(crate) lists: Lists,
     table: Option<Box<dyn ListTable>>,
     open: OpenTable,
-    pub(crate) sight: TableSight,
+    pub(crate) knowledge: TableKnowledge,
     /// What was done to the kernel in this run.
     pub(crate) change: ThreatChange,
     /// Flows with listed peers found in this run.
@@ -29,7 +29,7 @@ pub(crate) struct ThreatPart {
 
 /// What is known about the table in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum TableSight {
+pub(crate) enum TableKnowledge {
     /// It was not read in this run: nothing is claimed about it.
     #[default]
     Unread,
@@ -43,8 +43,8 @@ pub(crate) enum TableSight {
 
 impl ThreatPart {
     pub(crate) fn new(order: Option<Verified<ThreatOrder>>, lists: Lists, open: OpenTable) -> Self {
-        let (sight, change) = (TableSight::default(), ThreatChange::default());
-        Self { order, lists, table: None, open, sight, change, matches: 0 }
+        let (knowledge, change) = (TableKnowledge::default(), ThreatChange::default());
+        Self { order, lists, table: None, open, knowledge, change, matches: 0 }
     }
 
     /// Whether a list is in force, as far as is known.
@@ -83,7 +83,7 @@ impl ThreatPart {
         memory: u64,
         budget: Option<u64>,
     ) -> ThreatStanding {
-        let in_kernel = matches!(self.sight, TableSight::AsLeft | TableSight::Touched);
+        let in_kernel = matches!(self.knowledge, TableKnowledge::AsLeft | TableKnowledge::Touched);
         let list = self.lists.current.as_ref().filter(|_| in_kernel);
         let posture = self.lists.posture.as_ref().filter(|_| list.is_some());
         ThreatStanding {
@@ -103,9 +103,9 @@ impl ThreatPart {
     pub(crate) fn look_only(&mut self) {
         let Some(current) = self.lists.current.clone() else { return };
         let state = self.table().and_then(|table| table.state());
-        self.sight = match state.is_ok_and(|state| current.is_held_by(&state)) {
-            true => TableSight::Touched,
-            false => TableSight::Without,
+        self.knowledge = match state.is_ok_and(|state| current.is_held_by(&state)) {
+            true => TableKnowledge::Touched,
+            false => TableKnowledge::Without,
         };
     }
 
@@ -119,7 +119,7 @@ impl ThreatPart {
         let mut elements =
             elements.map(|element| element.map_err(|error| Box::new(error) as Unreadable));
         self.table()?.load(&list.kernel_name(), posture, &mut elements)?;
-        self.sight = TableSight::Touched;
+        self.knowledge = TableKnowledge::Touched;
         Ok(())
     }
 }

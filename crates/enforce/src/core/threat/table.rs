@@ -5,8 +5,8 @@ use xshield_firewall::FirewallError;
 use xshield_firewall::threat::{Difference, Posture, ThreatError, ThreatState};
 
 use super::failure::ThreatFailure;
-use super::lists::{ElementChange, KeptList, Lists, Made, Stay};
-use super::part::TableSight;
+use super::lists::{ElementChange, KeptList, Lists, Made, Retention};
+use super::part::TableKnowledge;
 use super::ports::ThreatWorld;
 use super::work::ThreatWork;
 use crate::core::result::ThreatChange;
@@ -14,7 +14,7 @@ use crate::step::Step;
 
 /// Whether a list was found in the kernel that no run has named as the current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Arrival {
+enum Promotion {
     Nothing,
     Promoted,
 }
@@ -30,16 +30,16 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
         if lists.current.is_none() && lists.prepared.is_none() {
             return Ok(());
         }
-        if lists.stay == Stay::Leaving {
+        if lists.retention == Retention::Remove {
             return self.take_list_out();
         }
         let now = self.generation_now()?;
         if self.world.progress().seen.as_ref() == Some(&now) && self.threat.lists.are_settled() {
-            self.threat.sight = TableSight::AsLeft;
+            self.threat.knowledge = TableKnowledge::AsLeft;
             return Ok(());
         }
         let state = self.threat.table()?.state()?;
-        let arrival = self.promote_what_arrived(&state)?;
+        let promotion = self.promote_what_arrived(&state)?;
         let Some(current) = self.threat.lists.current.clone() else { return Ok(()) };
         let is_there = current.is_held_by(&state);
         let gone = match is_there {
@@ -53,8 +53,8 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
             }
             _ if is_there => {
                 // With which posture it arrived is not known: it is taken again first.
-                if arrival == Arrival::Nothing {
-                    self.threat.sight = TableSight::Touched;
+                if promotion == Promotion::Nothing {
+                    self.threat.knowledge = TableKnowledge::Touched;
                 }
                 return Ok(());
             }
@@ -68,14 +68,14 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
             self.note("drift", drift_text(&what));
         }
         if is_there && gone.is_none() {
-            if arrival == Arrival::Nothing {
-                self.threat.sight = TableSight::Touched;
+            if promotion == Promotion::Nothing {
+                self.threat.knowledge = TableKnowledge::Touched;
             }
             // Taking the posture again repairs the chains.
             self.changed(ThreatChange::Repaired);
             return Ok(());
         }
-        self.threat.sight = TableSight::Without;
+        self.threat.knowledge = TableKnowledge::Without;
         self.reload(&current)?;
         self.changed(ThreatChange::Repaired);
         Ok(())
@@ -136,7 +136,7 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
     fn look_again(&mut self, posture: Posture) {
         let state = self.threat.table().and_then(|table| table.state());
         let Ok(state) = state else {
-            self.threat.sight = TableSight::Unread;
+            self.threat.knowledge = TableKnowledge::Unread;
             return;
         };
         if let Some(prepared) = self.threat.lists.prepared.as_ref()
@@ -148,9 +148,9 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
             let _ = self.promote_what_arrived(&state);
         }
         let current = self.threat.lists.current.as_ref();
-        self.threat.sight = match current.is_some_and(|current| current.is_held_by(&state)) {
-            true => TableSight::Touched,
-            false => TableSight::Without,
+        self.threat.knowledge = match current.is_some_and(|current| current.is_held_by(&state)) {
+            true => TableKnowledge::Touched,
+            false => TableKnowledge::Without,
         };
     }
 
@@ -167,8 +167,8 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
         if lists.current.is_none() && lists.prepared.is_none() && lists.posture.is_none() {
             return Ok(());
         }
-        self.threat.sight = TableSight::Unread;
-        self.threat.lists.stay = Stay::Leaving;
+        self.threat.knowledge = TableKnowledge::Unread;
+        self.threat.lists.retention = Retention::Remove;
         self.world.save_lists(&self.threat.lists)?;
         // The recorder goes with the table.
         self.world.report_last_matches(self.threat, self.policy.bound().as_ref());
@@ -185,18 +185,18 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
     pub(super) fn take_posture(&mut self, posture: Posture) -> Result<(), ThreatFailure> {
         let lists = &self.threat.lists;
         let same = lists.posture.as_ref() == Some(&posture);
-        let nothing_to_do = match self.threat.sight {
-            TableSight::AsLeft => same,
-            TableSight::Touched | TableSight::Unread => false,
-            TableSight::Without => true,
+        let nothing_to_do = match self.threat.knowledge {
+            TableKnowledge::AsLeft => same,
+            TableKnowledge::Touched | TableKnowledge::Unread => false,
+            TableKnowledge::Without => true,
         };
         if lists.current.is_none() || nothing_to_do {
             return Ok(());
         }
         // Whether it was done is not known when the answer is lost.
-        self.threat.sight = TableSight::Unread;
+        self.threat.knowledge = TableKnowledge::Unread;
         self.threat.table()?.set_posture(&posture)?;
-        self.threat.sight = TableSight::Touched;
+        self.threat.knowledge = TableKnowledge::Touched;
         if same {
             return Ok(());
         }
@@ -209,10 +209,10 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
     /// Reads back what the kernel holds. Only then has a run carried out the order, and only then can the
     /// next run skip reading.
     pub(super) fn see_that_it_stands(&mut self) -> Result<(), ThreatFailure> {
-        if self.threat.sight == TableSight::Without {
+        if self.threat.knowledge == TableKnowledge::Without {
             return Ok(());
         }
-        if self.threat.sight == TableSight::AsLeft {
+        if self.threat.knowledge == TableKnowledge::AsLeft {
             // The policy may have been changed since, which changes the generation but not the list.
             let now = self.generation_now()?;
             if self.world.progress().seen.as_ref() == Some(&now) {
@@ -224,12 +224,12 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
         let state = self.threat.table()?.state()?;
         if matches!(state, ThreatState::InForce(_)) && current.is_held_by(&state) {
             self.world.progress().seen = Some(now);
-            self.threat.sight = TableSight::Touched;
+            self.threat.knowledge = TableKnowledge::Touched;
             return Ok(());
         }
         self.world.progress().seen = None;
         if !current.is_held_by(&state) {
-            self.threat.sight = TableSight::Without;
+            self.threat.knowledge = TableKnowledge::Without;
         }
         let action = "reading the threat list back";
         let what = "the kernel does not hold what was programmed".to_owned();
@@ -244,14 +244,14 @@ pub(super) fn drift_text(what: &str) -> String {
 impl<W: ThreatWorld> ThreatWork<'_, W> {
     /// A run that was killed after the kernel took the list left it named as prepared. Whether it is now
     /// the current one.
-    fn promote_what_arrived(&mut self, state: &ThreatState) -> Result<Arrival, ThreatFailure> {
+    fn promote_what_arrived(&mut self, state: &ThreatState) -> Result<Promotion, ThreatFailure> {
         if !self.threat.lists.prepared.as_ref().is_some_and(|list| list.is_held_by(state)) {
-            return Ok(Arrival::Nothing);
+            return Ok(Promotion::Nothing);
         }
         self.threat.lists.current = self.threat.lists.prepared.take();
         self.world.save_lists(&self.threat.lists)?;
         self.world.remove_other_lists(&self.threat.lists);
-        Ok(Arrival::Promoted)
+        Ok(Promotion::Promoted)
     }
 
     pub(super) fn drop_what_was_prepared(&mut self) -> Result<(), ThreatFailure> {
@@ -262,7 +262,7 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
     }
 
     fn remember_posture(&mut self, posture: Posture) -> Result<(), ThreatFailure> {
-        self.threat.sight = TableSight::Touched;
+        self.threat.knowledge = TableKnowledge::Touched;
         if self.threat.lists.posture.as_ref() == Some(&posture) {
             return Ok(());
         }
@@ -277,7 +277,7 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
             let ElementChange { adds, removes } = change;
             match self.threat.table()?.apply_delta(from, &to, adds, removes, posture) {
                 Ok(()) => {
-                    self.threat.sight = TableSight::Touched;
+                    self.threat.knowledge = TableKnowledge::Touched;
                     return Ok(ThreatChange::Changed);
                 }
                 Err(error) if a_whole_load_helps(&error) => {}

@@ -1,6 +1,6 @@
 //! Messages that only this table needs.
 
-use super::guard::{Gate, Guard};
+use super::guard::{Guard, LookupHook};
 use super::read::{ABOUT, Survey, is_common_chain, is_gate, of_slot};
 use crate::installed::Slot;
 use crate::nft::constants::{chain, flag, message as kind};
@@ -14,7 +14,7 @@ use crate::threat::list_set::ListSet;
 const PRIORITY: i32 = -10;
 
 impl Batch {
-    fn gate(&mut self, gate: Gate) {
+    fn gate(&mut self, gate: LookupHook) {
         let table = self.table;
         self.add(kind::NEW_CHAIN, flag::CREATE, |w| {
             w.text(chain::TABLE, table);
@@ -49,7 +49,7 @@ impl Batch {
                 self.delete_set(&old.name);
             }
         }
-        Gate::ALL.into_iter().for_each(|gate| self.gate(gate));
+        LookupHook::ALL.into_iter().for_each(|gate| self.gate(gate));
         for set in &guard.sets {
             self.set(set, slot);
         }

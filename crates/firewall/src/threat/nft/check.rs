@@ -6,7 +6,7 @@ use super::read::{Survey, held};
 use crate::installed::Slot;
 use crate::threat::error::ThreatError;
 use crate::threat::list::{Counts, InstalledList, ListName};
-use crate::threat::list_set::{Holds, ListSet};
+use crate::threat::list_set::{ListSet, SetContent};
 
 /// The complete list in force.
 pub(super) fn settled<'s>(
@@ -47,7 +47,7 @@ pub(super) fn check_delta(
         let (revision, named) = (list.revision, list.counts);
         return Err(ThreatError::Miscounted { revision, named, found });
     }
-    for set in ListSet::ALL.into_iter().filter(|set| set.holds == Holds::Hosts) {
+    for set in ListSet::ALL.into_iter().filter(|set| set.holds == SetContent::Hosts) {
         let size = survey.list_set(set, slot).and_then(|read| read.size);
         let (wanted, room) = (found.of(set), size.unwrap_or(u32::MAX));
         // The kernel counts added entries before it subtracts removed ones.

@@ -10,7 +10,7 @@ use crate::nft::slot::kernel_name;
 use crate::nft::socket::Batch;
 use crate::nft::wire::Writer;
 use crate::plan::Family;
-use crate::threat::list_set::{Holds, ListSet};
+use crate::threat::list_set::{ListSet, SetContent};
 
 /// The size of one message; the kernel's limit is 64 KiB.
 const LIST_BYTES: usize = 60_000;
@@ -52,8 +52,8 @@ impl Elements {
         let set = ListSet::of(entry);
         let waiting = &mut self.waiting[place(set)];
         match set.holds {
-            Holds::Hosts => write(waiting, entry.addr(), false),
-            Holds::Nets => {
+            SetContent::Hosts => write(waiting, entry.addr(), false),
+            SetContent::Nets => {
                 write(waiting, entry.network(), false);
                 if let Some(end) = behind(entry.broadcast()) {
                     write(waiting, end, true);
@@ -146,10 +146,10 @@ impl Batch {
         self.add(kind::NEW_SET, flag::CREATE | flag::EXCLUSIVE, |w| {
             w.text(set::TABLE, table);
             w.text(set::NAME, &kernel_name(&of.name(), Some(slot)));
-            w.be32(set::FLAGS, if of.holds == Holds::Nets { set::INTERVAL } else { 0 });
+            w.be32(set::FLAGS, if of.holds == SetContent::Nets { set::INTERVAL } else { 0 });
             w.be32(set::KEY_TYPE, number);
             w.be32(set::KEY_LENGTH, length);
-            if of.holds == Holds::Hosts {
+            if of.holds == SetContent::Hosts {
                 // With a size, and without timeouts or intervals, the kernel uses its most compact hash
                 // table.
                 w.nested(set::DESCRIPTION, |w| w.be32(set::DESCRIPTION_SIZE, room(count)));

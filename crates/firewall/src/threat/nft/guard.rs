@@ -41,13 +41,13 @@ fn verdict(mode: ThreatMode) -> Next {
 
 /// A hook of the kernel at which the list is looked up, and the address that is looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Gate {
+pub(crate) enum LookupHook {
     Input,
     Forward,
     Output,
 }
 
-impl Gate {
+impl LookupHook {
     pub(crate) const ALL: [Self; 3] = [Self::Input, Self::Forward, Self::Output];
 
     pub(crate) fn name(self) -> &'static str {
@@ -67,18 +67,18 @@ impl Gate {
         }
     }
 
-    fn ends(self) -> &'static [End] {
+    fn ends(self) -> &'static [PeerField] {
         match self {
-            Self::Input => &[End::Source],
-            Self::Output => &[End::Destination],
-            Self::Forward => &[End::Source, End::Destination],
+            Self::Input => &[PeerField::Source],
+            Self::Output => &[PeerField::Destination],
+            Self::Forward => &[PeerField::Source, PeerField::Destination],
         }
     }
 }
 
 /// Which address of a packet is the peer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum PeerField {
     Source,
     Destination,
 }
@@ -122,7 +122,7 @@ impl Guard {
                 chains.push(recorder(direction, kind(mode), seen));
             }
         }
-        chains.extend(Gate::ALL.map(|gate| look_up(gate, posture, counts)));
+        chains.extend(LookupHook::ALL.map(|gate| look_up(gate, posture, counts)));
         Self { sets: failsafe.sets, chains }
     }
 
@@ -255,7 +255,7 @@ fn recorder(direction: Direction, kind: FlowKind, seen: Seen) -> Chain {
 }
 
 /// The lines of a chain with a hook: only look-ups.
-fn look_up(gate: Gate, posture: &Posture, counts: &Counts) -> Chain {
+fn look_up(gate: LookupHook, posture: &Posture, counts: &Counts) -> Chain {
     let mut lines = Vec::new();
     let idle = Direction::BOTH.iter().all(|&way| posture.mode(way) == ThreatMode::Off);
     for end in gate.ends() {
@@ -264,8 +264,8 @@ fn look_up(gate: Gate, posture: &Posture, counts: &Counts) -> Chain {
                 continue;
             }
             let (field, entry) = match end {
-                End::Source => (Field::Source(set.family), ENTRY_IN),
-                End::Destination => (Field::Destination(set.family), ENTRY_OUT),
+                PeerField::Source => (Field::Source(set.family), ENTRY_IN),
+                PeerField::Destination => (Field::Destination(set.family), ENTRY_OUT),
             };
             let conditions = vec![
                 Condition::Family(set.family),

@@ -12,7 +12,7 @@ use super::elements::{Elements, Verb};
 use super::guard::Guard;
 use super::names::TABLE;
 use super::read::{self, Survey};
-use super::spots::Spots;
+use super::spots::EntrySelector;
 use super::table::ThreatTable;
 use crate::error::FirewallError;
 use crate::installed::Slot;
@@ -21,7 +21,7 @@ use crate::plan::Digest;
 use crate::programmed::Generation;
 use crate::threat::error::{ThreatError, Unreadable};
 use crate::threat::list::{InstalledList, ListName};
-use crate::threat::list_set::{Holds, ListSet};
+use crate::threat::list_set::{ListSet, SetContent};
 use crate::threat::posture::Posture;
 use crate::threat::state::{Difference, Listed, ThreatState};
 use crate::{FlowDump, Losses};
@@ -195,7 +195,7 @@ impl ThreatTable {
         let action = "checking whether the threat list is complete";
         let survey = Survey::read(&mut self.link)?;
         let standing = settled(&survey, action)?;
-        let mut spots = Spots::new(&survey, standing);
+        let mut spots = EntrySelector::new(&survey, standing);
         for entry in entries {
             if let Some(set) = spots.takes(&entry) {
                 let at =
@@ -239,7 +239,7 @@ impl ThreatTable {
         if element(host, false)?.is_some() {
             return Ok(Some(Listed { first: address, last: address }));
         }
-        let nets = ListSet { holds: Holds::Nets, ..host };
+        let nets = ListSet { holds: SetContent::Nets, ..host };
         let Some(first) = element(nets, false)? else { return Ok(None) };
         let last = match element(nets, true)? {
             Some(IpAddr::V4(end)) => IpAddr::V4(u32::from(end).wrapping_sub(1).into()),

@@ -7,7 +7,7 @@ use ring::digest::{Context, SHA256};
 
 use super::comments;
 use super::elements::{asked, behind};
-use super::guard::{Gate, Guard};
+use super::guard::{Guard, LookupHook};
 use super::names::TABLE;
 use crate::error::FirewallError;
 use crate::installed::Slot;
@@ -17,13 +17,13 @@ use crate::nft::lists::{is_missing, sets, table_handle};
 use crate::nft::read::{chains, elements, rules};
 use crate::nft::slot::{self, kernel_name};
 use crate::nft::socket::Link;
-use crate::nft::steady::{Steady, steady};
+use crate::nft::steady::{ConsistentRead, steady};
 use crate::nft::wire::{Attributes, Writer};
 use crate::plan::{Chain, is_shared};
 use crate::programmed::Generation;
 use crate::threat::error::ThreatError;
 use crate::threat::list::InstalledList;
-use crate::threat::list_set::{Holds, ListSet};
+use crate::threat::list_set::{ListSet, SetContent};
 use crate::threat::state::{Difference, ThreatState};
 
 /// An unreferenced chain whose rules' comments describe what is in force.
@@ -42,7 +42,7 @@ impl Survey {
     pub(crate) fn read(link: &mut Link) -> Result<Self, FirewallError> {
         let action = "reading the threat list's table";
         let once = |link: &mut Link| Self::read_once(link, action);
-        let Steady { read, generation, .. } =
+        let ConsistentRead { read, generation, .. } =
             steady(link, action, Link::generation, once, Self::is_same)?;
         Ok(Self { generation, ..read })
     }
@@ -89,7 +89,7 @@ impl Survey {
 }
 
 pub(crate) fn is_gate(chain: &str) -> bool {
-    Gate::ALL.iter().any(|gate| gate.name() == chain)
+    LookupHook::ALL.iter().any(|gate| gate.name() == chain)
 }
 
 fn about(lines: &[ReadLine]) -> Option<InstalledList> {
@@ -118,8 +118,8 @@ fn incomplete(sets: &[ReadSet], standing: &InstalledList) -> Option<String> {
 /// The number of entries of a set, if the kernel reports it.
 pub(crate) fn held(read: &ReadSet, set: ListSet) -> Option<u32> {
     match set.holds {
-        Holds::Hosts => read.count,
-        Holds::Nets => None,
+        SetContent::Hosts => read.count,
+        SetContent::Nets => None,
     }
 }
 
@@ -205,8 +205,8 @@ impl Sum {
     /// Adds an entry as the kernel would list it.
     pub(crate) fn add_entry(&mut self, entry: &IpNet) {
         match ListSet::of(entry).holds {
-            Holds::Hosts => self.add_address(entry.addr(), false),
-            Holds::Nets => {
+            SetContent::Hosts => self.add_address(entry.addr(), false),
+            SetContent::Nets => {
                 self.add_address(entry.network(), false);
                 if let Some(end) = behind(entry.broadcast()) {
                     self.add_address(end, true);

@@ -10,13 +10,13 @@ use crate::threat::list_set::ListSet;
 pub const SPOTS: u32 = 256;
 
 /// Selects entries while iterating over a list.
-pub(super) struct Spots {
+pub(super) struct EntrySelector {
     asked: Vec<ListSet>,
     counts: Counts,
     passed: Counts,
 }
 
-impl Spots {
+impl EntrySelector {
     pub(super) fn new(survey: &Survey, standing: &InstalledList) -> Self {
         let is_told = |set: &ListSet| {
             let read = survey.list_set(*set, standing.slot);
@@ -53,13 +53,13 @@ mod tests {
         for (count, expected) in [(0, 0), (1, 1), (SPOTS, SPOTS), (SPOTS + 1, 129), (100_000, 256)]
         {
             let counts = Counts { hosts4: count, ..Counts::default() };
-            let mut spots = Spots::of(ListSet::ALL, counts);
+            let mut spots = EntrySelector::of(ListSet::ALL, counts);
             let taken = hosts(count).filter(|entry| spots.takes(entry).is_some()).count();
             assert_eq!(taken, expected as usize, "{count}");
             assert!(taken <= SPOTS as usize);
         }
         let told = Counts { hosts4: 10, ..Counts::default() };
-        let mut spots = Spots::of([], told);
+        let mut spots = EntrySelector::of([], told);
         assert!(hosts(10).all(|entry| spots.takes(&entry).is_none()), "the kernel tells it");
     }
 }

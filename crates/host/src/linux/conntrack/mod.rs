@@ -20,7 +20,7 @@ use super::netlink::Messages;
 
 pub use message::{Connection, Counters, Event, Phase, Tuple};
 pub use monitor::{Activity, ConntrackError, Monitor, Report, Settings};
-pub use paths::{Drained, Limits, Path, PathKey, Paths, Way};
+pub use paths::{ConnectionDirection, Drained, Limits, Path, PathKey, Paths};
 
 /// Whether the kernel counts packets and bytes of connections. It starts with connections opened after it was
 /// switched on.

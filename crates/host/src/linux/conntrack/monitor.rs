@@ -7,7 +7,7 @@ use std::time::Duration;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use xshield_wire::message::UnixSeconds;
 
-use super::super::netlink::{Arrival, Link, RECEIVE_BYTES, netfilter};
+use super::super::netlink::{Link, RECEIVE_BYTES, ReceiveResult, netfilter};
 use super::message::{Connection, Event, GET, Phase};
 use super::paths::{Drained, Limits};
 use super::watched::{Known, Watched};
@@ -212,9 +212,9 @@ impl Monitor {
     ) -> Result<Activity, ConntrackError> {
         let mut activity = Activity::default();
         for _ in 0..MOST_MESSAGES {
-            let arrival = self.events.receive(&mut self.buffer, timeout);
-            match arrival.map_err(ConntrackError::Read)? {
-                Arrival::Datagram(size) => {
+            let result = self.events.receive(&mut self.buffer, timeout);
+            match result.map_err(ConntrackError::Read)? {
+                ReceiveResult::Datagram(size) => {
                     for event in events(&self.buffer[..size]) {
                         activity.began += u64::from(matches!(event, Event::New(_)));
                         activity.ended += u64::from(matches!(event, Event::Ended(_)));
@@ -225,8 +225,8 @@ impl Monitor {
                         self.watched.take(event, now);
                     }
                 }
-                Arrival::Overrun => activity.lost += self.count_losses(),
-                Arrival::Nothing => break,
+                ReceiveResult::Overrun => activity.lost += self.count_losses(),
+                ReceiveResult::Nothing => break,
             }
             timeout = Duration::ZERO;
         }

@@ -36,7 +36,7 @@ impl Default for Limits {
 
 /// The direction of a connection, as seen from this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Way {
+pub enum ConnectionDirection {
     /// A peer opened it to this host.
     Inbound,
     /// This host opened it.
@@ -49,7 +49,7 @@ pub enum Way {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathKey {
     /// The direction, as seen from this host.
-    pub way: Way,
+    pub way: ConnectionDirection,
     /// The side that opened the connections.
     pub source: IpAddr,
     /// The destination, as the source addressed it.

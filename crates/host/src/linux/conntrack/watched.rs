@@ -13,7 +13,7 @@ use super::super::programs::{Programs, SocketOwner};
 use super::super::system;
 use super::message::{Connection, Event, Tuple};
 use super::monitor::Settings;
-use super::paths::{Drained, PathKey, Paths, Way};
+use super::paths::{ConnectionDirection, Drained, PathKey, Paths};
 use crate::program::Program;
 
 /// The most connections that wait for their program.
@@ -167,17 +167,19 @@ impl Watched {
         }
     }
 
-    fn owner(&mut self, connection: &Connection, way: Way) -> Option<SocketOwner> {
+    fn owner(&mut self, connection: &Connection, way: ConnectionDirection) -> Option<SocketOwner> {
         let programs = self.programs.as_mut()?;
         let Connection { original, reply, .. } = connection;
-        if !matches!(original.protocol, Protocol::Tcp | Protocol::Udp) || way == Way::Forwarded {
+        if !matches!(original.protocol, Protocol::Tcp | Protocol::Udp)
+            || way == ConnectionDirection::Forwarded
+        {
             return None;
         }
         if !self.lookups.take() {
             self.unasked += 1;
             return None;
         }
-        if way == Way::Outbound {
+        if way == ConnectionDirection::Outbound {
             let local = SocketAddr::new(original.source, original.source_port);
             let remote = SocketAddr::new(original.destination, original.port);
             programs.opener(original.protocol, local, remote)
@@ -201,9 +203,9 @@ impl Addresses {
         let Connection { original, reply, .. } = connection;
         let way = match (self.is_own(original.source), self.is_own(reply.source)) {
             (true, true) => return None,
-            (true, false) => Way::Outbound,
-            (false, true) => Way::Inbound,
-            (false, false) => Way::Forwarded,
+            (true, false) => ConnectionDirection::Outbound,
+            (false, true) => ConnectionDirection::Inbound,
+            (false, false) => ConnectionDirection::Forwarded,
         };
         let Tuple { source, destination, protocol, port, .. } = *original;
         Some(PathKey { way, source, destination, protocol, port, program: None })

@@ -66,7 +66,7 @@ impl Forwarding {
     ///
     /// # Errors
     /// When the kernel can't be read.
-    pub fn look() -> Result<Self, ForwardingError> {
+    pub fn inspect() -> Result<Self, ForwardingError> {
         let versions = Versions::now();
         if !versions.any() {
             return Ok(Self::default());

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use xshield_policy::{LocalProgram, ProcessMatch};
 
-use super::likeness::Likeness;
+use super::executable_match::ExecutableMatch;
 use super::survey::Survey;
 use crate::linux::instance::{Instance, shown};
 
@@ -43,7 +43,8 @@ pub(super) fn running(
     let all = survey.instances()?;
     let is_it = |instance: &&Instance| {
         let process = program.process();
-        process.is_none_or(|process| survey.likeness(process, instance) == Likeness::Is)
+        process
+            .is_none_or(|process| survey.executable_match(process, instance) == ExecutableMatch::Is)
             && user.is_none_or(|user| instance.users.contains(&user))
             && program.unit().is_none_or(|unit| instance.unit() == Some(unit.as_str()))
     };

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use xshield_policy::LocalProgram;
 use xshield_policy::facts::Listener;
 
-use super::impostors::{LOGIN_USERS_OWN, Suspects};
-use super::likeness::Likeness;
+use super::executable_match::ExecutableMatch;
+use super::lookalikes::{LOGIN_USERS_OWN, LookalikeCollector};
 use super::survey::Survey;
 use crate::linux::instance::Instance;
 use crate::linux::sockets::ListeningSocket;
@@ -20,18 +20,18 @@ pub(super) fn listeners(
     program: &LocalProgram,
     sockets: &[ListeningSocket],
     survey: &mut Survey,
-    suspects: &mut Suspects,
+    suspects: &mut LookalikeCollector,
 ) -> Result<Vec<Listener>, String> {
     let user = program.user().map(|user| survey.accounts.number(user)).transpose()?;
     let mut ports = BTreeSet::new();
     let mut others = Vec::new();
     for socket in sockets {
         match taken(program, user, socket, survey) {
-            Likeness::Is => {
+            ExecutableMatch::Is => {
                 ports.insert(socket.listener());
             }
-            Likeness::Unlike => others.push(socket),
-            Likeness::Pretends(why) => {
+            ExecutableMatch::Unlike => others.push(socket),
+            ExecutableMatch::Pretends(why) => {
                 if let Some(holder) = &socket.holder {
                     suspects.add(holder, why);
                 }
@@ -61,40 +61,44 @@ fn taken(
     user: Option<u32>,
     socket: &ListeningSocket,
     survey: &mut Survey,
-) -> Likeness {
+) -> ExecutableMatch {
     let of_user = user.is_none_or(|user| user == socket.uid);
     let Some(holder) = &socket.holder else {
         let user_alone = program.process().is_none() && program.unit().is_none();
-        return if user_alone && of_user { Likeness::Is } else { Likeness::Unlike };
+        return if user_alone && of_user { ExecutableMatch::Is } else { ExecutableMatch::Unlike };
     };
     let of_unit = program.unit().is_none_or(|unit| holder.unit() == Some(unit.as_str()));
     let Some(process) = program.process() else {
-        return if of_user && of_unit { Likeness::Is } else { Likeness::Unlike };
+        return if of_user && of_unit { ExecutableMatch::Is } else { ExecutableMatch::Unlike };
     };
-    match survey.likeness(process, holder) {
-        Likeness::Is => {}
+    match survey.executable_match(process, holder) {
+        ExecutableMatch::Is => {}
         other => return other,
     }
     if !of_user {
-        return Likeness::Pretends("its socket belongs to another user than the rule's".to_owned());
+        return ExecutableMatch::Pretends(
+            "its socket belongs to another user than the rule's".to_owned(),
+        );
     }
     if !of_unit {
-        return Likeness::Pretends("it runs in another unit than the rule's".to_owned());
+        return ExecutableMatch::Pretends("it runs in another unit than the rule's".to_owned());
     }
     // Root creates sockets for services that run as other users, before and after they start.
     if socket.uid != 0 && !holder.users.contains(&socket.uid) {
         let maker = survey.accounts.shown(socket.uid);
-        return Likeness::Pretends(format!("user {maker} created the socket on which it listens"));
+        return ExecutableMatch::Pretends(format!(
+            "user {maker} created the socket on which it listens"
+        ));
     }
     let login = holder.users.iter().chain([&socket.uid]);
     let login = login.copied().any(|uid| survey.accounts.is_login_user(uid));
     if login && program.user().is_none() && program.unit().is_none() {
         return match alone_in_its_unit(program, holder, survey) {
-            true => Likeness::Is,
-            false => Likeness::Pretends(LOGIN_USERS_OWN.to_owned()),
+            true => ExecutableMatch::Is,
+            false => ExecutableMatch::Pretends(LOGIN_USERS_OWN.to_owned()),
         };
     }
-    Likeness::Is
+    ExecutableMatch::Is
 }
 
 /// Whether it is in a system unit in which only this program runs: then the service manager started it,
@@ -105,5 +109,6 @@ fn alone_in_its_unit(program: &LocalProgram, holder: &Instance, survey: &mut Sur
     };
     let Ok(all) = survey.instances() else { return false };
     let mut there = all.iter().filter(|other| other.cgroups.unit_path() == Some(unit)).peekable();
-    there.peek().is_some() && there.all(|other| survey.likeness(process, other) == Likeness::Is)
+    there.peek().is_some()
+        && there.all(|other| survey.executable_match(process, other) == ExecutableMatch::Is)
 }

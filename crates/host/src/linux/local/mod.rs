@@ -5,10 +5,10 @@
 
 mod absent;
 mod accounts;
+mod executable_match;
 mod identities;
-mod impostors;
 mod inbound;
-mod likeness;
+mod lookalikes;
 mod outbound;
 mod places;
 mod survey;
@@ -20,11 +20,11 @@ use xshield_policy::{Direction, LocalProgram};
 
 use super::cgroups;
 use super::sockets::ListeningSocket;
-use impostors::Suspects;
+use lookalikes::LookalikeCollector;
 use survey::Survey;
 
 pub use identities::{Identity, identities};
-pub use impostors::{Impostor, Impostors};
+pub use lookalikes::{Lookalike, Lookalikes};
 
 /// Whether the kernel's firewall can match a socket's cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Recognised {
     /// The owners matched in the kernel for each program of an outbound rule, or why there are none.
     pub owners: BTreeMap<LocalProgram, Owners>,
     /// Processes that look like one of these programs but are not accepted as such.
-    pub impostors: Vec<Impostors>,
+    pub lookalikes: Vec<Lookalikes>,
 }
 
 /// Searches the programs of inbound rules among the processes that hold these sockets, and those of outbound
@@ -66,8 +66,8 @@ pub fn recognise(
     }
     let mut survey = Survey::of_this_host();
     for program in inbound {
-        let mut impostors = Suspects::default();
-        match inbound::listeners(program, sockets, &mut survey, &mut impostors) {
+        let mut lookalikes = LookalikeCollector::default();
+        match inbound::listeners(program, sockets, &mut survey, &mut lookalikes) {
             Err(reason) => drop(found.unknown.insert(program.clone(), reason)),
             Ok(ports) if ports.is_empty() => {
                 let instead = absent::found(program, &mut survey);
@@ -75,17 +75,17 @@ pub fn recognise(
             }
             Ok(ports) => drop(found.listeners.insert(program.clone(), ports)),
         }
-        found.impostors.extend(impostors.told(program, Direction::Inbound, &survey.accounts));
+        found.lookalikes.extend(lookalikes.told(program, Direction::Inbound, &survey.accounts));
     }
     let mount = match matching {
         CgroupMatching::Available if !outbound.is_empty() => cgroups::cgroup2_mount(),
         _ => None,
     };
     for program in outbound {
-        let mut impostors = Suspects::default();
-        let owners = outbound::owners(program, &mut survey, mount.as_deref(), &mut impostors);
+        let mut lookalikes = LookalikeCollector::default();
+        let owners = outbound::owners(program, &mut survey, mount.as_deref(), &mut lookalikes);
         found.owners.insert(program.clone(), owners);
-        found.impostors.extend(impostors.told(program, Direction::Outbound, &survey.accounts));
+        found.lookalikes.extend(lookalikes.told(program, Direction::Outbound, &survey.accounts));
     }
     found
 }

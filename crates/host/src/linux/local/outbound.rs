@@ -13,8 +13,8 @@ use xshield_policy::facts::Owners;
 use xshield_policy::{LocalProgram, Owner};
 
 use super::accounts::Accounts;
-use super::impostors::{LOGIN_USERS_OWN, Suspects};
-use super::likeness::Likeness;
+use super::executable_match::ExecutableMatch;
+use super::lookalikes::{LOGIN_USERS_OWN, LookalikeCollector};
 use super::survey::Survey;
 use crate::linux::cgroups::system_unit;
 use crate::linux::instance::Instance;
@@ -28,7 +28,7 @@ pub(super) fn owners(
     program: &LocalProgram,
     survey: &mut Survey,
     cgroup_mount: Option<&Path>,
-    suspects: &mut Suspects,
+    suspects: &mut LookalikeCollector,
 ) -> Owners {
     let user = program.user().map(|user| survey.accounts.number(user)).transpose()?;
     if let (None, Some(user), None) = (program.process(), user, program.unit()) {
@@ -37,10 +37,10 @@ pub(super) fn owners(
     let all = survey.instances()?;
     let (mut mine, mut others) = (Vec::new(), Vec::new());
     for instance in all.iter() {
-        let is = match program.process().map(|process| survey.likeness(process, instance)) {
-            None | Some(Likeness::Is) => true,
-            Some(Likeness::Unlike) => false,
-            Some(Likeness::Pretends(why)) => {
+        let is = match program.process().map(|process| survey.executable_match(process, instance)) {
+            None | Some(ExecutableMatch::Is) => true,
+            Some(ExecutableMatch::Unlike) => false,
+            Some(ExecutableMatch::Pretends(why)) => {
                 suspects.add(instance, why);
                 false
             }
@@ -154,7 +154,7 @@ impl Search<'_> {
     }
 
     /// Processes of the executable that these owners do not cover: no rule admits them.
-    fn left_over(&self, owners: &[Owner], suspects: &mut Suspects) {
+    fn left_over(&self, owners: &[Owner], suspects: &mut LookalikeCollector) {
         if self.program.process().is_none() {
             return;
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use xshield_policy::ProcessMatch;
 
 use super::accounts::Accounts;
-use super::likeness::{self, Likeness};
+use super::executable_match::{self, ExecutableMatch};
 use super::places::{Place, Places};
 use crate::linux::instance::{Instance, MOST_PROCESSES, Reader};
 
@@ -33,8 +33,12 @@ impl Survey {
         }
     }
 
-    pub(super) fn likeness(&mut self, wanted: &ProcessMatch, instance: &Instance) -> Likeness {
-        likeness::likeness(wanted, instance, &mut |path| self.places.at(path))
+    pub(super) fn executable_match(
+        &mut self,
+        wanted: &ProcessMatch,
+        instance: &Instance,
+    ) -> ExecutableMatch {
+        executable_match::executable_match(wanted, instance, &mut |path| self.places.at(path))
     }
 
     /// What is at a path of this host.

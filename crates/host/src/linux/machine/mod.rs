@@ -5,7 +5,7 @@
 pub mod cloud;
 mod disks;
 mod interfaces;
-mod surroundings;
+mod virtualization;
 
 use std::fs;
 use std::path::Path;
@@ -38,8 +38,8 @@ pub fn telemetry(taken: UnixSeconds) -> HostTelemetry {
         memory: memory(&read(root, "proc/meminfo")).unwrap_or(0),
         disks: disks::disks(&read(root, "proc/self/mountinfo")),
         interfaces: interfaces::interfaces().unwrap_or_default(),
-        runs_in: surroundings::runs_in(root),
-        hardware: surroundings::hardware(root),
+        runs_in: virtualization::runs_in(root),
+        hardware: virtualization::hardware(root),
         cloud: None,
     }
 }

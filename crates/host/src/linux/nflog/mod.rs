@@ -15,7 +15,7 @@ use std::{fs, io};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use xshield_wire::message::UnixSeconds;
 
-use super::netlink::{Arrival, Link, Messages, RECEIVE_BYTES};
+use super::netlink::{Link, Messages, RECEIVE_BYTES, ReceiveResult};
 use super::processes;
 
 pub use aggregate::{Aggregate, Count, Drained, LiveFlow};
@@ -145,13 +145,13 @@ impl Listener {
         let mut timeout = timeout;
         for _ in 0..MOST_PORTIONS {
             match self.link.receive(&mut self.buffer, timeout).map_err(NflogError::Read)? {
-                Arrival::Datagram(size) => {
+                ReceiveResult::Datagram(size) => {
                     let read = self.numbers.fold(&self.buffer[..size], aggregate, clock());
                     total.packets += read.packets;
                     total.lost += read.lost;
                 }
-                Arrival::Overrun => total.overruns += 1,
-                Arrival::Nothing => break,
+                ReceiveResult::Overrun => total.overruns += 1,
+                ReceiveResult::Nothing => break,
             }
             timeout = Duration::ZERO;
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use xshield_policy::Protocol;
 
-use super::super::netlink::{Arrival, Attributes, ERROR, Link, Messages, RECEIVE_BYTES};
+use super::super::netlink::{Attributes, ERROR, Link, Messages, RECEIVE_BYTES, ReceiveResult};
 
 /// `SOCK_DIAG_BY_FAMILY`, linux/sock_diag.h.
 const BY_FAMILY: u16 = 20;
@@ -55,7 +55,7 @@ impl Diag {
     ) -> io::Result<Option<SocketOwner>> {
         let Some(request) = request(protocol, local, remote) else { return Ok(None) };
         let sequence = self.link.send(BY_FAMILY, 0, &request)?;
-        while let Arrival::Datagram(size) = self.link.receive(&mut self.buffer, ANSWER)? {
+        while let ReceiveResult::Datagram(size) = self.link.receive(&mut self.buffer, ANSWER)? {
             for message in Messages(&self.buffer[..size]) {
                 if message.sequence != sequence {
                     continue;

@@ -1,11 +1,11 @@
 //! chrony.conf(5).
 
-use super::{Keys, More, Said, TimeServer};
+use super::{Include, Keys, ParsedFile, TimeServer};
 
 /// Parses chrony.conf, or a file that it includes. Invalid lines and other directives are ignored.
 #[must_use]
-pub fn parse_chrony(text: &str) -> Said {
-    let mut said = Said::default();
+pub fn parse_chrony(text: &str) -> ParsedFile {
+    let mut said = ParsedFile::default();
     for line in text.lines() {
         let line = line.trim_start();
         if line.starts_with(['!', ';', '#', '%']) {
@@ -15,7 +15,7 @@ pub fn parse_chrony(text: &str) -> Said {
         let Some(directive) = words.next() else { continue };
         let directory = |suffix| {
             let paths = line.split_whitespace().skip(1).map(str::to_owned).collect();
-            More::Directories { paths, suffix }
+            Include::Directories { paths, suffix }
         };
         match directive.to_ascii_lowercase().as_str() {
             "server" | "pool" | "peer" => {
@@ -24,7 +24,7 @@ pub fn parse_chrony(text: &str) -> Said {
                 let keys = if nts { Keys::Nts } else { Keys::None };
                 said.servers.extend(TimeServer::new(name, keys));
             }
-            "include" => said.more.extend(words.next().map(|path| More::Files(path.to_owned()))),
+            "include" => said.more.extend(words.next().map(|path| Include::Files(path.to_owned()))),
             "confdir" => said.more.push(directory(".conf")),
             "sourcedir" => said.more.push(directory(".sources")),
             _ => {}

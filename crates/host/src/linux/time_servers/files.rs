@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use super::{MOST, More, Said, TimeServer};
+use super::{Include, MOST, ParsedFile, TimeServer};
 
 /// The most bytes of one file that are read.
 const FILE_BYTES: u64 = 256 * 1024;
@@ -44,20 +44,20 @@ impl<'a> Files<'a> {
     }
 
     /// Reads a file and those that it includes. A file that does not exist, or was already read, is ignored.
-    pub(super) fn read(&mut self, path: &str, parse: fn(&str) -> Said) {
+    pub(super) fn read(&mut self, path: &str, parse: fn(&str) -> ParsedFile) {
         let path = self.place(path);
         self.follow(&path, parse, DEPTH);
     }
 
-    fn follow(&mut self, path: &Path, parse: fn(&str) -> Said, depth: usize) {
+    fn follow(&mut self, path: &Path, parse: fn(&str) -> ParsedFile, depth: usize) {
         let Some(text) = self.text(path) else { return };
         let said = parse(&text);
         self.add(said.servers);
         let Some(depth) = depth.checked_sub(1) else { return };
         for more in said.more {
             let found = match more {
-                More::Files(pattern) => self.matching(&pattern),
-                More::Directories { paths, suffix } => {
+                Include::Files(pattern) => self.matching(&pattern),
+                Include::Directories { paths, suffix } => {
                     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
                     self.in_directories(&paths, suffix)
                 }

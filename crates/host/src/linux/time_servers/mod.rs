@@ -51,16 +51,16 @@ pub enum Keys {
 
 /// The parsed content of a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Said {
+pub struct ParsedFile {
     /// Its servers, in order.
     pub servers: Vec<TimeServer>,
     /// The other files to read, in order.
-    pub more: Vec<More>,
+    pub more: Vec<Include>,
 }
 
 /// Other files of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum More {
+pub enum Include {
     /// This file, or those whose names match its last part (`*` and `?`).
     Files(String),
     /// The files in these directories with this suffix. Of files with the same name the first counts.

@@ -1,11 +1,11 @@
 //! ntp.conf(5), of ntpd and ntpsec.
 
-use super::{Keys, More, Said, TimeServer};
+use super::{Include, Keys, ParsedFile, TimeServer};
 
 /// Parses ntp.conf, or a file that it includes. Invalid lines and other commands are ignored.
 #[must_use]
-pub fn parse_ntpd(text: &str) -> Said {
-    let mut said = Said::default();
+pub fn parse_ntpd(text: &str) -> ParsedFile {
+    let mut said = ParsedFile::default();
     for line in text.lines() {
         let line = line.split('#').next().unwrap_or_default();
         let mut words = line.split_whitespace();
@@ -20,7 +20,7 @@ pub fn parse_ntpd(text: &str) -> Said {
             }
             Some("includefile") => {
                 let path = words.next().map(|path| path.trim_matches('"').to_owned());
-                said.more.extend(path.map(More::Files));
+                said.more.extend(path.map(Include::Files));
             }
             _ => {}
         }

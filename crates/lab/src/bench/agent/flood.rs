@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::stage::{LIMIT, Stage, name};
+use super::fixture::{Fixture, LIMIT, name};
 use super::usage::{Share, Watched};
 use crate::bench::traffic::{inside, number};
 use crate::bench::{Effort, pause};
@@ -27,21 +27,21 @@ pub(super) fn run(effort: Effort) -> Result<()> {
         Effort::Full => Duration::from_secs(120),
         Effort::Quick => Duration::from_secs(10),
     };
-    let mut stage = Stage::begin(1, "")?;
-    let target = stage.host(0)?.v4();
-    ensure!(is_open(&stage, target)?, "the ports are closed without a policy");
-    count_arrivals(&stage)?;
-    stage.commit("tcp/8080")?;
-    ensure!(!is_open(&stage, target)?, "the ports are open behind the policy");
+    let mut fixture = Fixture::begin(1, "")?;
+    let target = fixture.host(0)?.v4();
+    ensure!(is_open(&fixture, target)?, "the ports are closed without a policy");
+    count_arrivals(&fixture)?;
+    fixture.commit("tcp/8080")?;
+    ensure!(!is_open(&fixture, target)?, "the ports are open behind the policy");
     wait::until("the rules hand packets to the agent", LIMIT, || {
-        let listens = stage.status(0)?["live"]["standing"]["state"] == "listening";
-        Ok((listens && handed_over(&stage).is_ok()).then_some(()))
+        let listens = fixture.status(0)?["live"]["standing"]["state"] == "listening";
+        Ok((listens && handed_over(&fixture).is_ok()).then_some(()))
     })?;
 
-    let watched = Watched::new(&stage.agents[0])?;
+    let watched = Watched::new(&fixture.agents[0])?;
     let idle = watched.resident_kib()?;
     let share = Share::begin(&watched)?;
-    let sender = inside(stage.peer()?.network(), move || {
+    let sender = inside(fixture.peer()?.network(), move || {
         let sockets: Vec<UdpSocket> = (0..SOCKETS)
             .map(|_| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))
             .collect::<Result<_, _>>()?;
@@ -50,7 +50,7 @@ pub(super) fn run(effort: Effort) -> Result<()> {
     let residents = look(&watched, span)?;
     let percent = share.percent()?;
     let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??;
-    stage.all_live()?;
+    fixture.all_live()?;
 
     let third = residents.len() / 3;
     let most = |part: &[f64]| part.iter().copied().fold(0.0, f64::max);
@@ -59,18 +59,18 @@ pub(super) fn run(effort: Effort) -> Result<()> {
     Figure::new("agent.flood_rss_growth_kib", late - early, "KiB").print();
     Figure::new("agent.flood_rss_kib", most(&residents), "KiB").beside("before it", idle).print();
     Figure::new("agent.flood_rate", number(sent) / span.as_secs_f64(), "packets/s").print();
-    count(&stage)
+    count(&fixture)
 }
 
 /// Every packet that reached the host is an event's or a reported loss; and every one that the rules
 /// were to hand over was shown live, or told as lost there.
-fn count(stage: &Stage) -> Result<()> {
-    let arrived = arrived(stage)?;
+fn count(fixture: &Fixture) -> Result<()> {
+    let arrived = arrived(fixture)?;
     let (mut denied, mut lost) = (0, 0);
     let counted = wait::until("every packet is told", LIMIT, || {
-        agent::command(&stage.lab, stage.host(0)?, &["run"])?;
-        stage.settle()?;
-        (denied, lost) = told(stage)?;
+        agent::command(&fixture.lab, fixture.host(0)?, &["run"])?;
+        fixture.settle()?;
+        (denied, lost) = told(fixture)?;
         Ok((denied + lost >= arrived).then_some(()))
     });
     if let Err(error) = counted {
@@ -79,9 +79,9 @@ fn count(stage: &Stage) -> Result<()> {
     }
     let (mut offered, mut shown, mut unshown) = (0, 0, 0);
     let settled = wait::until("every packet is shown or told as lost", LIMIT, || {
-        let counts = stage.status(0)?["live"]["counts"].clone();
+        let counts = fixture.status(0)?["live"]["counts"].clone();
         let count = |what: &str| counts[what].as_u64().context("no count");
-        (offered, shown, unshown) = (handed_over(stage)?, count("shown")?, count("lost")?);
+        (offered, shown, unshown) = (handed_over(fixture)?, count("shown")?, count("lost")?);
         Ok((shown + unshown >= offered).then_some(()))
     });
     if let Err(error) = settled {
@@ -130,7 +130,7 @@ fn look(watched: &Watched, span: Duration) -> Result<Vec<f64>> {
 }
 
 /// Counts what arrives before any of our tables sees it.
-fn count_arrivals(stage: &Stage) -> Result<()> {
+fn count_arrivals(fixture: &Fixture) -> Result<()> {
     let table = format!(
         "table inet count {{
             counter arrived {{ }}
@@ -142,35 +142,35 @@ fn count_arrivals(stage: &Stage) -> Result<()> {
         PORTS.start,
         PORTS.end - 1
     );
-    stage.host(0)?.run("nft", [table]).map(drop)
+    fixture.host(0)?.run("nft", [table]).map(drop)
 }
 
-fn arrived(stage: &Stage) -> Result<u64> {
-    counter(stage, "count", "arrived")
+fn arrived(fixture: &Fixture) -> Result<u64> {
+    counter(fixture, "count", "arrived")
 }
 
 /// Packets that the policy's rules were to hand over.
-fn handed_over(stage: &Stage) -> Result<u64> {
-    counter(stage, "xshield", "live")
+fn handed_over(fixture: &Fixture) -> Result<u64> {
+    counter(fixture, "xshield", "live")
 }
 
 /// What `nft` says of a counter.
-fn counter(stage: &Stage, table: &str, name: &str) -> Result<u64> {
+fn counter(fixture: &Fixture, table: &str, name: &str) -> Result<u64> {
     let list = ["-j", "list", "counter", "inet", table, name];
-    let listed: Value = serde_json::from_str(&stage.host(0)?.run("nft", list)?)?;
+    let listed: Value = serde_json::from_str(&fixture.host(0)?.run("nft", list)?)?;
     let items = listed["nftables"].as_array().context("nft lists nothing")?;
     let counter = items.iter().find_map(|item| item.get("counter")).context("no counter")?;
     counter["packets"].as_u64().context("no count")
 }
 
 /// Whether a datagram to the first port arrives.
-fn is_open(stage: &Stage, target: Ipv4Addr) -> Result<bool> {
-    let receiver = inside(stage.host(0)?.network(), || {
+fn is_open(fixture: &Fixture, target: Ipv4Addr) -> Result<bool> {
+    let receiver = inside(fixture.host(0)?.network(), || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORTS.start))?;
         socket.set_read_timeout(Some(Duration::from_secs(1)))?;
         Ok(move || Ok(socket.recv(&mut [0; 8]).is_ok()))
     })?;
-    let sender = inside(stage.peer()?.network(), move || {
+    let sender = inside(fixture.peer()?.network(), move || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         Ok(move || Ok(socket.send_to(b"open?", (target, PORTS.start))?))
     })?;
@@ -179,18 +179,18 @@ fn is_open(stage: &Stage, target: Ipv4Addr) -> Result<bool> {
 }
 
 /// Packets of the platform's denied events at the flood's ports, and those that are told as lost.
-fn told(stage: &Stage) -> Result<(u64, u64)> {
+fn told(fixture: &Fixture) -> Result<(u64, u64)> {
     let mut denied = 0;
     for port in PORTS {
         let port = port.to_string();
         let name = name(0);
         let list = ["events", "--asset", &name, "--kind", "denied", "--port", &port];
         let most = ["--limit", "1000"];
-        let events = stage.platform.json(&stage.lab, &[&list[..], &most].concat())?;
+        let events = fixture.platform.json(&fixture.lab, &[&list[..], &most].concat())?;
         let items = events["items"].as_array().or(events.as_array()).context("a list of events")?;
         ensure!(items.len() < 1000, "more events than one answer holds");
         denied += items.iter().filter_map(|event| event["packets"].as_u64()).sum::<u64>();
     }
-    let asset = stage.platform.json(&stage.lab, &["asset", "show", &name(0)])?;
+    let asset = fixture.platform.json(&fixture.lab, &["asset", "show", &name(0)])?;
     Ok((denied, asset["events_lost"].as_u64().unwrap_or(0)))
 }

@@ -1,11 +1,11 @@
 //! The resident agent: what it takes when nothing happens and when much does, how soon a policy is in
 //! force, and how soon it finds another way to the platform.
 
+mod fixture;
 mod flood;
 mod open;
 mod push;
 mod routes;
-mod stage;
 mod usage;
 
 pub use open::{OpenArgs, run as open};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::stage::{LIMIT, REST, Stage};
+use super::fixture::{Fixture, LIMIT, REST};
 use crate::bench::traffic::inside;
 use crate::bench::{Effort, pause};
 use crate::figure::Figure;
@@ -39,15 +39,15 @@ struct Gates {
 }
 
 impl Gates {
-    fn open(stage: &Stage) -> Result<Self> {
+    fn open(fixture: &Fixture) -> Result<Self> {
         let mut gates = Self {
             arrivals: Vec::new(),
             targets: Vec::new(),
             ended: Arc::default(),
             threads: Vec::new(),
         };
-        for number in 0..stage.count() {
-            let host = stage.host(number)?;
+        for number in 0..fixture.count() {
+            let host = fixture.host(number)?;
             gates.targets.push(host.v4());
             let arrivals = [Arrival::default(), Arrival::default()];
             for (port, arrival) in PORTS.iter().zip(&arrivals) {
@@ -116,15 +116,15 @@ impl Gates {
 
     /// Synchronizes a policy that opens one port and closes the other; returns how long it took until
     /// each host was open.
-    fn change(&self, stage: &Stage, which: usize) -> Result<Vec<Duration>> {
-        stage.propose(&format!("udp/{}", PORTS[which]))?;
+    fn change(&self, fixture: &Fixture, which: usize) -> Result<Vec<Duration>> {
+        fixture.propose(&format!("udp/{}", PORTS[which]))?;
         self.arm(which);
         let mut begin = None;
         let seen = Instant::now() + PACE * 10;
-        self.send(stage.peer()?, PORTS[which], || {
+        self.send(fixture.peer()?, PORTS[which], || {
             if begin.is_none() && Instant::now() >= seen {
                 ensure!(self.none(which), "the port was open before");
-                begin = Some(stage.synchronize()?);
+                begin = Some(fixture.synchronize()?);
             }
             Ok(self.all(which).map(drop))
         })?;
@@ -152,15 +152,15 @@ pub(super) fn notified(effort: Effort) -> Result<()> {
         Effort::Full => (100, 5),
         Effort::Quick => (4, 3),
     };
-    let mut stage = Stage::begin(hosts, "")?;
-    let gates = open(&stage)?;
+    let mut fixture = Fixture::begin(hosts, "")?;
+    let gates = open(&fixture)?;
     let mut times = Vec::new();
     for round in 0..rounds {
-        stage.settle()?;
+        fixture.settle()?;
         pause(Instant::now() + REST);
-        times.extend(gates.change(&stage, (round + 1) % 2)?);
+        times.extend(gates.change(&fixture, (round + 1) % 2)?);
     }
-    stage.all_live()?;
+    fixture.all_live()?;
     let mut milliseconds: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1000.0).collect();
     milliseconds.sort_by(f64::total_cmp);
     let at = |percent: usize| milliseconds.get((milliseconds.len() * percent).div_ceil(100) - 1);
@@ -176,23 +176,23 @@ pub(super) fn by_heartbeat(effort: Effort) -> Result<()> {
         Effort::Full => 5,
         Effort::Quick => 1,
     };
-    let mut stage = Stage::begin(1, &format!("heartbeat-seconds: {HEARTBEAT}"))?;
-    let gates = open(&stage)?;
+    let mut fixture = Fixture::begin(1, &format!("heartbeat-seconds: {HEARTBEAT}"))?;
+    let gates = open(&fixture)?;
     let mut longest = Duration::ZERO;
     for round in 0..rounds {
         // By notification, so that the next one is young and is not given up meanwhile.
-        gates.change(&stage, 1)?;
-        stage.settle()?;
-        let before = stage.status(0)?["last_cycle"]["ended"].clone();
+        gates.change(&fixture, 1)?;
+        fixture.settle()?;
+        let before = fixture.status(0)?["last_cycle"]["ended"].clone();
         wait::until("a heartbeat", LIMIT, || {
-            Ok((stage.status(0)?["last_cycle"]["ended"] != before).then_some(()))
+            Ok((fixture.status(0)?["last_cycle"]["ended"] != before).then_some(()))
         })?;
-        lose_what_is_open(&stage).with_context(|| format!("in round {round}"))?;
-        let times = gates.change(&stage, 0)?;
+        lose_what_is_open(&fixture).with_context(|| format!("in round {round}"))?;
+        let times = gates.change(&fixture, 0)?;
         longest = times.into_iter().fold(longest, Duration::max);
-        stage.lab.host(PLATFORM)?.run("nft", ["delete table inet lost"])?;
+        fixture.lab.host(PLATFORM)?.run("nft", ["delete table inet lost"])?;
     }
-    stage.all_live()?;
+    fixture.all_live()?;
     Figure::new("agent.heartbeat_push_s", longest.as_secs_f64(), "s")
         .beside("the interval", f64::from(HEARTBEAT))
         .print();
@@ -200,21 +200,21 @@ pub(super) fn by_heartbeat(effort: Effort) -> Result<()> {
 }
 
 /// Sees both ports open without a policy, then opens the first one alone.
-fn open(stage: &Stage) -> Result<Gates> {
-    let gates = Gates::open(stage)?;
+fn open(fixture: &Fixture) -> Result<Gates> {
+    let gates = Gates::open(fixture)?;
     for which in [0, 1] {
-        gates.send(stage.peer()?, PORTS[which], || Ok(gates.all(which).map(drop)))?;
+        gates.send(fixture.peer()?, PORTS[which], || Ok(gates.all(which).map(drop)))?;
     }
-    stage.commit(&format!("udp/{}", PORTS[0]))?;
+    fixture.commit(&format!("udp/{}", PORTS[0]))?;
     Ok(gates)
 }
 
 /// From now on, packets of the connections that are open reach nobody.
-fn lose_what_is_open(stage: &Stage) -> Result<()> {
-    let platform = stage.lab.host(PLATFORM)?;
+fn lose_what_is_open(fixture: &Fixture) -> Result<()> {
+    let platform = fixture.lab.host(PLATFORM)?;
     let filter = format!("sport = :{PORT}");
     let text = platform.run("ss", ["-Htn", "state", "established", &filter])?;
-    let of_host = format!("{}:", stage.host(0)?.v4());
+    let of_host = format!("{}:", fixture.host(0)?.v4());
     let peers = text.lines().filter_map(|line| line.split_whitespace().last());
     // On a socket of both families, IPv4 addresses are written as IPv6 ones.
     let peers = peers.map(|peer| peer.trim_start_matches("[::ffff:").replace(']', ""));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::stage::{LIMIT, PEER, REST, Stage, waits};
+use super::fixture::{Fixture, LIMIT, PEER, REST, waits};
 use crate::bench::{Effort, pause};
 use crate::figure::{Figure, median};
 use crate::proxy::{Behaviour, Proxy};
@@ -19,17 +19,17 @@ pub(super) fn failover(effort: Effort) -> Result<()> {
         Effort::Quick => 3,
     };
     // At the default heartbeat: nobody notices the end of a proxy by asking every second.
-    let mut stage = Stage::begin(1, "")?;
-    let mut proxies = [Some(start(&stage, 0)?), Some(start(&stage, 1)?)];
+    let mut fixture = Fixture::begin(1, "")?;
+    let mut proxies = [Some(start(&fixture, 0)?), Some(start(&fixture, 1)?)];
     let list = [0, 1].map(|which| format!("http://{}", address(which))).join(",");
     let arguments = ["updateConfig", "--param", "configuration.proxy", "--value", &list];
-    let changed = agent::command(&stage.lab, stage.host(0)?, &arguments)?;
+    let changed = agent::command(&fixture.lab, fixture.host(0)?, &arguments)?;
     anyhow::ensure!(changed.status.success(), "{changed:?}");
     let mut times = Vec::new();
     for round in 0..rounds {
         let (dying, next) = (round % 2, (round + 1) % 2);
         wait::until("the agent is at rest behind a proxy", LIMIT, || {
-            let status = stage.status(0)?;
+            let status = fixture.status(0)?;
             let rests = waits(&status) && reached_by(&status, dying);
             Ok(rests.then_some(()))
         })?;
@@ -37,12 +37,12 @@ pub(super) fn failover(effort: Effort) -> Result<()> {
         proxies[dying] = None;
         let begin = Instant::now();
         wait::until("the platform is reached by the other proxy", LIMIT, || {
-            Ok(reached_by(&stage.status(0)?, next).then_some(()))
+            Ok(reached_by(&fixture.status(0)?, next).then_some(()))
         })?;
         times.push(begin.elapsed());
-        proxies[dying] = Some(start(&stage, dying)?);
+        proxies[dying] = Some(start(&fixture, dying)?);
     }
-    stage.all_live()?;
+    fixture.all_live()?;
     let longest = times.iter().copied().fold(Duration::ZERO, Duration::max);
     let seconds = times.iter().map(Duration::as_secs_f64).collect();
     let middle = median(seconds).context("nothing was measured")?;
@@ -51,9 +51,9 @@ pub(super) fn failover(effort: Effort) -> Result<()> {
     Ok(())
 }
 
-fn start(stage: &Stage, which: usize) -> Result<Proxy> {
-    let programs = stage.lab.programs();
-    Proxy::start(stage.peer()?, programs, PORTS[which], Behaviour::Connect, None)
+fn start(fixture: &Fixture, which: usize) -> Result<Proxy> {
+    let programs = fixture.lab.programs();
+    Proxy::start(fixture.peer()?, programs, PORTS[which], Behaviour::Connect, None)
 }
 
 fn address(which: usize) -> String {

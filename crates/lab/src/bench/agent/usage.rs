@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::stage::{PEER, Stage};
+use super::fixture::{Fixture, PEER};
 use crate::bench::{Effort, pause};
 use crate::figure::Figure;
 use crate::host::Running;
@@ -93,15 +93,15 @@ pub(super) fn idle(effort: Effort) -> Result<()> {
         Effort::Full => Duration::from_secs(600),
         Effort::Quick => Duration::from_secs(30),
     };
-    let mut stage = Stage::begin(1, "")?;
-    stage.commit("tcp/8080")?;
-    let watched = Watched::new(&stage.agents[0])?;
+    let mut fixture = Fixture::begin(1, "")?;
+    fixture.commit("tcp/8080")?;
+    let watched = Watched::new(&fixture.agents[0])?;
     watched.forget_peak()?;
     let share = Share::begin(&watched)?;
     pause(Instant::now() + span);
     let percent = share.percent()?;
     let peak = watched.peak_kib()?;
-    stage.all_live()?;
+    fixture.all_live()?;
     Figure::new("agent.idle_cpu_percent", percent, "percent").print();
     Figure::new("agent.idle_rss_kib", peak, "KiB").print();
     Ok(())
@@ -113,13 +113,13 @@ pub(super) fn busy(effort: Effort) -> Result<()> {
         Effort::Full => 120,
         Effort::Quick => 10,
     };
-    let mut stage = Stage::begin(1, "")?;
-    stage.commit("tcp/8080")?;
-    stage.lab.serve(PEER.0, &SERVER)?;
-    let host = stage.host(0)?;
-    let watched = Watched::new(&stage.agents[0])?;
-    let to = SocketAddr::from((stage.peer()?.v4(), SERVER.tcp[0]));
-    let mut command = host.command(stage.lab.programs().lab());
+    let mut fixture = Fixture::begin(1, "")?;
+    fixture.commit("tcp/8080")?;
+    fixture.lab.serve(PEER.0, &SERVER)?;
+    let host = fixture.host(0)?;
+    let watched = Watched::new(&fixture.agents[0])?;
+    let to = SocketAddr::from((fixture.peer()?.v4(), SERVER.tcp[0]));
+    let mut command = host.command(fixture.lab.programs().lab());
     command.args(["open", &to.to_string()]);
     command.args(["--rate", &CONNECTIONS.to_string(), "--seconds", &seconds.to_string()]);
     let share = Share::begin(&watched)?;
@@ -128,7 +128,7 @@ pub(super) fn busy(effort: Effort) -> Result<()> {
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let opened: f64 = text.trim().parse().with_context(|| format!("the opener said {text:?}"))?;
-    stage.all_live()?;
+    fixture.all_live()?;
     Figure::new("agent.busy_cpu_percent", percent, "percent").print();
     Figure::new("agent.busy_connections", opened / f64::from(seconds), "connections/s").print();
     Ok(())

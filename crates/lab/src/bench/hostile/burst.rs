@@ -11,8 +11,8 @@ use xshield_wire::message::{
 };
 
 use super::Attack;
-use super::guest::{Guest, now};
-use super::stage::Stage;
+use super::fixture::Fixture;
+use super::simulated_host::{SimulatedHost, now};
 use crate::bench::{Effort, pause};
 use crate::sys;
 
@@ -21,30 +21,30 @@ const ITEMS: u32 = 100_000;
 const REPORTS: usize = 40;
 const EVERY: Duration = Duration::from_millis(250);
 
-pub(super) fn prepare(stage: &Stage, effort: Effort) -> Result<Attack> {
+pub(super) fn prepare(fixture: &Fixture, effort: Effort) -> Result<Attack> {
     let reports = match effort {
         Effort::Full => REPORTS,
         Effort::Quick => REPORTS / 8,
     };
-    let mut guest = Guest::new(1, &stage.key("web")?)?;
-    let mut connection = stage.door.open(guest.from)?;
-    guest.register(&mut connection)?;
-    guest.check_in(&mut connection, None)?;
+    let mut simulated_host = SimulatedHost::new(1, &fixture.key("web")?)?;
+    let mut connection = fixture.endpoint.open(simulated_host.from)?;
+    simulated_host.register(&mut connection)?;
+    simulated_host.check_in(&mut connection, None)?;
     let packed = (0..reports).map(report).collect::<Result<Vec<_>>>()?;
-    Ok(Box::new(move |stage| {
+    Ok(Box::new(move |fixture| {
         for body in packed {
             let begun = Instant::now();
             // Refused or not: what counts is how others fare.
-            drop(send(stage, &guest, &body));
+            drop(send(fixture, &simulated_host, &body));
             pause(begun + EVERY);
         }
         Ok(())
     }))
 }
 
-fn send(stage: &Stage, guest: &Guest, body: &[u8]) -> Result<()> {
-    let mut connection = stage.door.open(guest.from)?;
-    guest.report(&mut connection, body).map(drop)
+fn send(fixture: &Fixture, simulated_host: &SimulatedHost, body: &[u8]) -> Result<()> {
+    let mut connection = fixture.endpoint.open(simulated_host.from)?;
+    simulated_host.report(&mut connection, body).map(drop)
 }
 
 /// Flows that are in no other report.

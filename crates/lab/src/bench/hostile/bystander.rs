@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::guest::Guest;
-use super::stage::Stage;
+use super::fixture::Fixture;
+use super::simulated_host::SimulatedHost;
 use crate::bench::pause;
 
 /// Between two check-ins: what one host may ask for.
@@ -29,31 +29,31 @@ pub(super) struct Served {
 }
 
 /// A host that is registered, before anything bad begins.
-pub(super) fn registered(stage: &Stage) -> Result<Guest> {
-    let mut guest = Guest::new(NUMBER, &stage.key("bystander")?)?;
-    let mut connection = stage.door.open(guest.from)?;
-    guest.register(&mut connection)?;
-    guest.check_in(&mut connection, None)?;
-    Ok(guest)
+pub(super) fn registered(fixture: &Fixture) -> Result<SimulatedHost> {
+    let mut simulated_host = SimulatedHost::new(NUMBER, &fixture.key("bystander")?)?;
+    let mut connection = fixture.endpoint.open(simulated_host.from)?;
+    simulated_host.register(&mut connection)?;
+    simulated_host.check_in(&mut connection, None)?;
+    Ok(simulated_host)
 }
 
 /// Checks in and signs in until the flood is over, each over a new connection.
 pub(super) fn beside<T>(
-    stage: &Stage,
-    mut host: Guest,
+    fixture: &Fixture,
+    mut host: SimulatedHost,
     flood: impl FnOnce() -> Result<T>,
 ) -> Result<(T, Served)> {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let check_ins = scope.spawn(|| {
             again_and_again(&over, CHECK_IN_EVERY, || {
-                let mut connection = stage.door.open(host.from)?;
+                let mut connection = fixture.endpoint.open(host.from)?;
                 host.check_in(&mut connection, None).map(drop)
             })
         });
         let sign_ins = scope.spawn(|| {
             again_and_again(&over, SIGN_IN_EVERY, || {
-                stage.sign_in(OPERATOR, "admin", stage.password()).map(drop)
+                fixture.sign_in(OPERATOR, "admin", fixture.password()).map(drop)
             })
         });
         let done = flood();

@@ -21,12 +21,12 @@ const LARGEST: usize = 256 << 20;
 
 /// Where a platform is.
 #[derive(Debug, Clone)]
-pub(super) struct Door {
+pub(super) struct PlatformEndpoint {
     address: SocketAddr,
     tls: Arc<ClientConfig>,
 }
 
-impl Door {
+impl PlatformEndpoint {
     /// A platform whose authority's certificate is in this file. No TLS session is resumed: these are
     /// many hosts, not one that comes again.
     pub(super) fn new(address: SocketAddr, ca: &Path) -> Result<Self> {

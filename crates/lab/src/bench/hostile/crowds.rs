@@ -8,8 +8,8 @@ use anyhow::Result;
 
 use super::Attack;
 use super::client::{Connection, Request};
-use super::guest::Guest;
-use super::stage::{Stage, headers};
+use super::fixture::{Fixture, headers};
+use super::simulated_host::SimulatedHost;
 use crate::bench::{Effort, pause};
 
 /// Connections at a time.
@@ -45,11 +45,11 @@ fn crowd(end: Instant, act: impl Fn(u16, Instant) -> Result<()> + Sync) {
 
 /// Bodies of the largest size on a route that wants a session, from one address; all but the last
 /// byte of each.
-pub(super) fn bodies(_: &Stage, effort: Effort) -> Result<Attack> {
-    Ok(Box::new(move |stage| {
+pub(super) fn bodies(_: &Fixture, effort: Effort) -> Result<Attack> {
+    Ok(Box::new(move |fixture| {
         let piece = vec![b'x'; 64 << 10];
         crowd(Instant::now() + span(effort), |_, end| {
-            let mut connection = stage.door.open(Ipv4Addr::new(127, 0, 2, 1))?;
+            let mut connection = fixture.endpoint.open(Ipv4Addr::new(127, 0, 2, 1))?;
             let head = format!(
                 "POST /host/v1/reports HTTP/1.1\r\nhost: platform\r\ncontent-length: {BODY}\r\n\r\n"
             );
@@ -65,10 +65,10 @@ pub(super) fn bodies(_: &Stage, effort: Effort) -> Result<Attack> {
 }
 
 /// Requests without end on connections whose answers nobody reads.
-pub(super) fn silent_readers(_: &Stage, effort: Effort) -> Result<Attack> {
-    Ok(Box::new(move |stage| {
+pub(super) fn silent_readers(_: &Fixture, effort: Effort) -> Result<Attack> {
+    Ok(Box::new(move |fixture| {
         crowd(Instant::now() + span(effort), |_, end| {
-            let mut connection = stage.door.open(Ipv4Addr::new(127, 0, 2, 2))?;
+            let mut connection = fixture.endpoint.open(Ipv4Addr::new(127, 0, 2, 2))?;
             let request =
                 Request { method: "GET", path: "/host/v1/trust", headers: &[], body: &[] };
             for _ in 0..UNREAD {
@@ -82,19 +82,19 @@ pub(super) fn silent_readers(_: &Stage, effort: Effort) -> Result<Attack> {
 }
 
 /// Whoever holds an enforcement key shows one new identity after the other under another's name.
-pub(super) fn identities(stage: &Stage, effort: Effort) -> Result<Attack> {
-    let key = stage.key("web")?;
-    let mut namesake = Guest::new(1, &key)?;
-    let mut connection = stage.door.open(namesake.from)?;
+pub(super) fn identities(fixture: &Fixture, effort: Effort) -> Result<Attack> {
+    let key = fixture.key("web")?;
+    let mut namesake = SimulatedHost::new(1, &key)?;
+    let mut connection = fixture.endpoint.open(namesake.from)?;
     namesake.register(&mut connection)?;
-    Ok(Box::new(move |stage| {
+    Ok(Box::new(move |fixture| {
         crowd(Instant::now() + span(effort), |number, _| {
-            let mut guest = Guest::new(1, &key)?;
-            let mut connection = stage.door.open(crowd_address(number))?;
+            let mut simulated_host = SimulatedHost::new(1, &key)?;
+            let mut connection = fixture.endpoint.open(crowd_address(number))?;
             // A few over each connection.
             for _ in 0..4 {
-                guest.ask_for_session(&mut connection)?;
-                guest = Guest::new(1, &key)?;
+                simulated_host.ask_for_session(&mut connection)?;
+                simulated_host = SimulatedHost::new(1, &key)?;
             }
             Ok(())
         });
@@ -103,11 +103,11 @@ pub(super) fn identities(stage: &Stage, effort: Effort) -> Result<Attack> {
 }
 
 /// Passwords of one account and of accounts that are not there, from everywhere.
-pub(super) fn passwords(stage: &Stage, effort: Effort) -> Result<Attack> {
-    stage.add_user("looker", "viewer")?;
-    Ok(Box::new(move |stage| {
+pub(super) fn passwords(fixture: &Fixture, effort: Effort) -> Result<Attack> {
+    fixture.add_user("looker", "viewer")?;
+    Ok(Box::new(move |fixture| {
         crowd(Instant::now() + span(effort), |number, _| {
-            let mut connection: Connection = stage.door.open(crowd_address(number))?;
+            let mut connection: Connection = fixture.endpoint.open(crowd_address(number))?;
             for guess in 0..4 {
                 let user = if guess % 2 == 0 { "looker".to_owned() } else { format!("u{number}") };
                 let body = serde_json::json!({"user": user, "password": format!("guess-{guess}")});

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use xshield_wire::EnforcementKey;
 use xshield_wire::message::InForce;
 
-use super::guest::Guest;
-use super::stage::{Disk, Stage};
+use super::fixture::{Disk, Fixture};
+use super::simulated_host::SimulatedHost;
 use crate::bench::{Effort, pause};
 use crate::figure::Figure;
 use crate::wait;
@@ -39,21 +39,21 @@ pub(super) fn run(program: &Path, effort: Effort) -> Result<()> {
         Effort::Full => 500,
         Effort::Quick => 100,
     };
-    let stage = Stage::begin(program, Disk::Machine)?;
-    stage.commit(POLICY)?;
-    let key = stage.key("web")?;
+    let fixture = Fixture::begin(program, Disk::Machine)?;
+    fixture.commit(POLICY)?;
+    let key = fixture.key("web")?;
     let begun = Instant::now();
-    let mut used = vec![stage.processor_time()?];
+    let mut used = vec![fixture.processor_time()?];
     let mut first = VecDeque::new();
     for part in 0..4 {
-        let hosts = enrol(&stage, &key, part * quarter..(part + 1) * quarter)?;
+        let hosts = enrol(&fixture, &key, part * quarter..(part + 1) * quarter)?;
         if part == 0 {
             first.extend(hosts);
         }
         if part == 3 {
-            settle(&stage, &mut first)?;
+            settle(&fixture, &mut first)?;
         }
-        used.push(stage.processor_time()?);
+        used.push(fixture.processor_time()?);
     }
     let spent = begun.elapsed().as_secs_f64();
     let parts: Vec<f64> = used
@@ -64,19 +64,23 @@ pub(super) fn run(program: &Path, effort: Effort) -> Result<()> {
         "enrol: {:.1?} ms of processor time a host, by quarters of {quarter}; {spent:.0} s, {:.0} MiB \
          of memory, database {:.1} MiB",
         parts,
-        stage.peak_mib()?,
-        stage.database_mib()?
+        fixture.peak_mib()?,
+        fixture.database_mib()?
     );
     let all = parts.iter().sum::<f64>() / 4.0;
     Figure::new("hostile.enrol_cpu_ms", all, "ms").print();
     Figure::new("hostile.enrol_ratio", parts[3] / parts[0], "ratio").print();
-    Figure::new("hostile.enrol_rss_mib", stage.peak_mib()?, "MiB").print();
+    Figure::new("hostile.enrol_rss_mib", fixture.peak_mib()?, "MiB").print();
     Ok(())
 }
 
 /// First runs of these hosts: each registers, checks in, fetches its ruleset, and says over a new
 /// connection that it is in force.
-fn enrol(stage: &Stage, key: &EnforcementKey, numbers: std::ops::Range<u16>) -> Result<Vec<Guest>> {
+fn enrol(
+    fixture: &Fixture,
+    key: &EnforcementKey,
+    numbers: std::ops::Range<u16>,
+) -> Result<Vec<SimulatedHost>> {
     let next = AtomicU16::new(numbers.start);
     let done = Mutex::new(Vec::new());
     let work = || -> Result<()> {
@@ -85,8 +89,9 @@ fn enrol(stage: &Stage, key: &EnforcementKey, numbers: std::ops::Range<u16>) -> 
             if number >= numbers.end {
                 return Ok(());
             }
-            let guest = first_run(stage, key, number).with_context(|| format!("host {number}"))?;
-            done.lock().map_err(|_| anyhow::anyhow!("another host failed"))?.push(guest);
+            let simulated_host =
+                first_run(fixture, key, number).with_context(|| format!("host {number}"))?;
+            done.lock().map_err(|_| anyhow::anyhow!("another host failed"))?.push(simulated_host);
         }
     };
     std::thread::scope(|scope| {
@@ -98,22 +103,22 @@ fn enrol(stage: &Stage, key: &EnforcementKey, numbers: std::ops::Range<u16>) -> 
     done.into_inner().map_err(|_| anyhow::anyhow!("a host failed"))
 }
 
-fn first_run(stage: &Stage, key: &EnforcementKey, number: u16) -> Result<Guest> {
-    let mut guest = Guest::new(number, key)?;
-    let mut connection = stage.door.open(guest.from)?;
-    guest.register(&mut connection)?;
-    guest.check_in(&mut connection, None)?.wanted.context("no ruleset is wanted")?;
-    let held = guest.fetch(&mut connection)?;
-    guest.check_in(&mut stage.door.open(guest.from)?, Some(held))?;
-    Ok(guest)
+fn first_run(fixture: &Fixture, key: &EnforcementKey, number: u16) -> Result<SimulatedHost> {
+    let mut simulated_host = SimulatedHost::new(number, key)?;
+    let mut connection = fixture.endpoint.open(simulated_host.from)?;
+    simulated_host.register(&mut connection)?;
+    simulated_host.check_in(&mut connection, None)?.wanted.context("no ruleset is wanted")?;
+    let held = simulated_host.fetch(&mut connection)?;
+    simulated_host.check_in(&mut fixture.endpoint.open(simulated_host.from)?, Some(held))?;
+    Ok(simulated_host)
 }
 
 /// Waits until what the platform wants of a host that has long registered is what it would compile
 /// for it now. To look is to have it compiled, so each look is at another host.
-fn settle(stage: &Stage, hosts: &mut VecDeque<Guest>) -> Result<()> {
+fn settle(fixture: &Fixture, hosts: &mut VecDeque<SimulatedHost>) -> Result<()> {
     wait::until("all hosts know all others", SETTLED, || {
         let mut host = hosts.pop_front().context("there are no more hosts to look at")?;
-        let mut connection = stage.door.open(host.from)?;
+        let mut connection = fixture.endpoint.open(host.from)?;
         let wanted: Option<InForce> = host.check_in(&mut connection, None)?.wanted;
         let fetched = host.fetch(&mut connection)?;
         pause(Instant::now() + Duration::from_secs(1));

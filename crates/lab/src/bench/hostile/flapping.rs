@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::Attack;
-use super::guest::Guest;
-use super::stage::Stage;
+use super::fixture::Fixture;
+use super::simulated_host::SimulatedHost;
 use crate::bench::{Effort, pause};
 
 /// Hosts of the segment.
@@ -28,23 +28,23 @@ template:
   ports: [{ name: https, from: ['segment:web'], services: [tcp/443] }]
 ";
 
-pub(super) fn prepare(stage: &Stage, effort: Effort) -> Result<Attack> {
+pub(super) fn prepare(fixture: &Fixture, effort: Effort) -> Result<Attack> {
     let span = match effort {
         Effort::Full => Duration::from_secs(60),
         Effort::Quick => Duration::from_secs(10),
     };
-    stage.commit(POLICY)?;
-    let key = stage.key("web")?;
+    fixture.commit(POLICY)?;
+    let key = fixture.key("web")?;
     let mut guests = Vec::new();
     for number in 0..PEERS {
-        let mut guest = Guest::new(number, &key)?;
-        let mut connection = stage.door.open(guest.from)?;
-        guest.register(&mut connection)?;
-        guest.check_in(&mut connection, None)?;
-        guests.push(guest);
+        let mut simulated_host = SimulatedHost::new(number, &key)?;
+        let mut connection = fixture.endpoint.open(simulated_host.from)?;
+        simulated_host.register(&mut connection)?;
+        simulated_host.check_in(&mut connection, None)?;
+        guests.push(simulated_host);
     }
     let mut flapping = guests.pop().context("there are no hosts")?;
-    Ok(Box::new(move |stage| {
+    Ok(Box::new(move |fixture| {
         let end = Instant::now() + span;
         for round in 0u16.. {
             let begun = Instant::now();
@@ -53,7 +53,7 @@ pub(super) fn prepare(stage: &Stage, effort: Effort) -> Result<Attack> {
             }
             let [high, low] = round.to_be_bytes();
             flapping.addresses = vec![Ipv4Addr::new(10, 201, high, low).into()];
-            let mut connection = stage.door.open(flapping.from)?;
+            let mut connection = fixture.endpoint.open(flapping.from)?;
             // Refused or not: what counts is how others fare.
             drop(flapping.check_in(&mut connection, None));
             pause(begun + EVERY);

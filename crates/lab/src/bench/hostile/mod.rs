@@ -7,10 +7,10 @@ mod bystander;
 mod client;
 mod crowds;
 mod enrol;
+mod fixture;
 mod flapping;
-mod guest;
 mod recovered;
-mod stage;
+mod simulated_host;
 mod validate;
 
 use std::path::Path;
@@ -18,7 +18,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use self::bystander::{beside, p99, registered};
-use self::stage::{Disk, Stage};
+use self::fixture::{Disk, Fixture};
 use super::Effort;
 use crate::figure::Figure;
 
@@ -49,11 +49,11 @@ pub(super) enum Part {
 struct Flood {
     part: Part,
     name: &'static str,
-    prepare: fn(&Stage, Effort) -> Result<Attack>,
+    prepare: fn(&Fixture, Effort) -> Result<Attack>,
 }
 
 /// What is done once the bystander is there.
-type Attack = Box<dyn FnOnce(&Stage) -> Result<()>>;
+type Attack = Box<dyn FnOnce(&Fixture) -> Result<()>>;
 
 const FLOODS: &[Flood] = &[
     Flood { part: Part::Validate, name: "validate", prepare: validate::prepare },
@@ -110,18 +110,18 @@ impl Worst {
 
 /// Runs one flood, with output on standard error.
 fn under(flood: &Flood, program: &Path, effort: Effort) -> Result<Worst> {
-    let stage = Stage::begin(program, Disk::Machine)?;
-    let attack = (flood.prepare)(&stage, effort)?;
-    let host = registered(&stage)?;
-    let before = stage.database_mib()?;
-    let ((), served) = beside(&stage, host, || attack(&stage))?;
+    let fixture = Fixture::begin(program, Disk::Machine)?;
+    let attack = (flood.prepare)(&fixture, effort)?;
+    let host = registered(&fixture)?;
+    let before = fixture.database_mib()?;
+    let ((), served) = beside(&fixture, host, || attack(&fixture))?;
     let name = flood.name;
     let (asked, refused) = (served.check_ins.len() + served.sign_ins.len(), &served.refused);
     let seen = Worst {
         check_in: p99(served.check_ins),
         sign_in: p99(served.sign_ins),
-        memory: stage.peak_mib()?,
-        growth: stage.database_mib()? - before,
+        memory: fixture.peak_mib()?,
+        growth: fixture.database_mib()? - before,
     };
     eprintln!(
         "{name}: check-in {:.0} ms, sign-in {:.0} ms, {:.0} MiB of memory, database + {:.1} MiB",

@@ -17,8 +17,8 @@ use xshield_wire::message::{
 };
 use xshield_wire::threat::{PolicyVerdict, ThreatAction, ThreatMatch, ThreatReport};
 
-use super::guest::{Guest, now};
-use super::stage::{Disk, Stage};
+use super::fixture::{Disk, Fixture};
+use super::simulated_host::{SimulatedHost, now};
 use crate::figure::Figure;
 use crate::smtp::{Options, SmtpServer};
 use crate::sys;
@@ -32,9 +32,9 @@ const SMALL: u32 = 12;
 const ITEMS: u16 = 1_025;
 
 /// A platform with a host, and a mail server that is told of its matches.
-struct Scene {
-    stage: Stage,
-    host: Guest,
+struct Scenario {
+    fixture: Fixture,
+    host: SimulatedHost,
     mails: SmtpServer,
     /// Matches that were told: each of another peer, so that each alerts.
     told: u32,
@@ -44,7 +44,7 @@ struct Scene {
 struct Fault {
     name: &'static str,
     disk: Disk,
-    happen: fn(&mut Scene) -> Result<()>,
+    happen: fn(&mut Scenario) -> Result<()>,
 }
 
 const FAULTS: &[Fault] = &[
@@ -58,10 +58,10 @@ const FAULTS: &[Fault] = &[
 pub(super) fn run(program: &Path) -> Result<()> {
     let mut all = true;
     for fault in FAULTS {
-        let mut scene = Scene::begin(program, fault.disk)?;
-        scene.works().context("before anything happened")?;
-        (fault.happen)(&mut scene).with_context(|| fault.name)?;
-        match scene.works() {
+        let mut scenario = Scenario::begin(program, fault.disk)?;
+        scenario.works().context("before anything happened")?;
+        (fault.happen)(&mut scenario).with_context(|| fault.name)?;
+        match scenario.works() {
             Ok(()) => eprintln!("{}: everything works again", fault.name),
             Err(error) => {
                 eprintln!("{}: {error:#}", fault.name);
@@ -73,10 +73,10 @@ pub(super) fn run(program: &Path) -> Result<()> {
     Ok(())
 }
 
-impl Scene {
+impl Scenario {
     fn begin(program: &Path, disk: Disk) -> Result<Self> {
-        let stage = Stage::begin(program, disk)?;
-        let host = Guest::new(1, &stage.key("web")?)?;
+        let fixture = Fixture::begin(program, disk)?;
+        let host = SimulatedHost::new(1, &fixture.key("web")?)?;
         let mails =
             SmtpServer::start(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, Options::default())?;
         let settings = json!({
@@ -84,25 +84,25 @@ impl Scene {
             "security": "plain", "allow_unencrypted": true, "allow_private": true,
             "from": "Xshield <x@example.com>", "to": ["ops@example.com"],
         });
-        stage.put("/api/v1/alert-channels/ops", &json!({"settings": settings}))?;
+        fixture.put("/api/v1/alert-channels/ops", &json!({"settings": settings}))?;
         let rule = json!({
             "when": {"condition": "first-time", "scope": "asset"}, "channels": ["ops"],
         });
-        stage.put("/api/v1/alert-rules/each", &rule)?;
-        Ok(Self { stage, host, mails, told: 0 })
+        fixture.put("/api/v1/alert-rules/each", &rule)?;
+        Ok(Self { fixture, host, mails, told: 0 })
     }
 
     /// Everything works within a while: it is ready, writes, answers its host, runs its jobs, reads its
     /// lists, and a new match reaches the mail server.
     fn works(&mut self) -> Result<()> {
-        until("the platform is ready", TIMEOUT, || Ok(self.stage.is_ready()?.ok()))?;
-        self.stage.key("works").context("nothing can be written")?;
+        until("the platform is ready", TIMEOUT, || Ok(self.fixture.is_ready()?.ok()))?;
+        self.fixture.key("works").context("nothing can be written")?;
         self.check_in().context("its host can't check in")?;
         for list in ["events", "paths", "threat/events", "assets", "alerts", "audit"] {
-            self.stage.get(&format!("/api/v1/{list}"))?;
+            self.fixture.get(&format!("/api/v1/{list}"))?;
         }
         until("all jobs run", TIMEOUT, || {
-            let health = self.stage.get("/api/v1/health")?;
+            let health = self.fixture.get("/api/v1/health")?;
             let jobs = health["jobs"].as_array().context("no jobs")?;
             let run = !jobs.is_empty() && jobs.iter().all(|job| job["standing"] == "running");
             Ok(run.then_some(()))
@@ -120,7 +120,7 @@ impl Scene {
 
     /// As hosts do: with the session that they have, else with a new one.
     fn check_in(&mut self) -> Result<()> {
-        let mut connection = self.stage.door.open(self.host.from)?;
+        let mut connection = self.fixture.endpoint.open(self.host.from)?;
         if self.host.check_in(&mut connection, None).is_err() {
             self.host.register(&mut connection)?;
             self.host.check_in(&mut connection, None)?;
@@ -131,40 +131,40 @@ impl Scene {
     /// Delivers a report that must be taken.
     fn report(&self, body: ReportBody) -> Result<()> {
         let packed = packed(body)?;
-        let mut connection = self.stage.door.open(self.host.from)?;
+        let mut connection = self.fixture.endpoint.open(self.host.from)?;
         self.host.report(&mut connection, &packed)?.well("a report").map(drop)
     }
 }
 
 /// Fills the disk until reports are refused and the platform says that it is not ready; then makes room.
-fn fill_disk(scene: &mut Scene) -> Result<()> {
-    let filler = scene.stage.data().join("filler");
+fn fill_disk(scenario: &mut Scenario) -> Result<()> {
+    let filler = scenario.fixture.data().join("filler");
     let room = usize::try_from(SMALL)? << 20;
     ensure!(fs::write(&filler, vec![0; room]).is_err(), "{} took it all", filler.display());
     let mut number = 0;
     until("the platform says that its disk is full", TIMEOUT, || {
         number += 1;
-        drop(scene.report(events(number, 500, 1)));
-        Ok(scene.stage.is_ready()?.err().filter(|reason| reason.contains("disk is full")))
+        drop(scenario.report(events(number, 500, 1)));
+        Ok(scenario.fixture.is_ready()?.err().filter(|reason| reason.contains("disk is full")))
     })?;
-    ensure!(scene.report(events(0, 500, 1)).is_err(), "a report was taken on a full disk");
+    ensure!(scenario.report(events(0, 500, 1)).is_err(), "a report was taken on a full disk");
     fs::remove_file(&filler).context("could not make room")
 }
 
 /// One report whose counters are at their bound, of each kind that is added up.
-fn overflow(scene: &mut Scene) -> Result<()> {
-    scene.report(events(1, ITEMS, u64::MAX))?;
+fn overflow(scenario: &mut Scenario) -> Result<()> {
+    scenario.report(events(1, ITEMS, u64::MAX))?;
     // One peer, and so one alert: of each rule, a thousand an hour leave the platform.
     let peer = Ipv4Addr::new(198, 51, 100, 1);
     let of_port = |port| ThreatMatch { port, ..found(peer, u64::MAX) };
     let matches = (0..ITEMS).map(of_port).collect();
-    scene.report(ReportBody::Threats(ThreatReport { matches, lost: u64::MAX }))
+    scenario.report(ReportBody::Threats(ThreatReport { matches, lost: u64::MAX }))
 }
 
 /// Values that no column can hold, written beside the running platform.
-fn damage(scene: &mut Scene) -> Result<()> {
-    scene.report(events(1, 10, 1))?;
-    let database = scene.stage.data().join("xshield.db");
+fn damage(scenario: &mut Scenario) -> Result<()> {
+    scenario.report(events(1, 10, 1))?;
+    let database = scenario.fixture.data().join("xshield.db");
     let blows = "PRAGMA busy_timeout = 20000; \
                  UPDATE firewall_event SET bytes = 1e300 WHERE port = 3; \
                  UPDATE threat_event SET packets = 'many', first_seen = x'00ff'; \
@@ -174,36 +174,36 @@ fn damage(scene: &mut Scene) -> Result<()> {
     if !done.status.success() {
         bail!("sqlite3: {}", String::from_utf8_lossy(&done.stderr));
     }
-    let events = scene.stage.get("/api/v1/events")?;
+    let events = scenario.fixture.get("/api/v1/events")?;
     let rows = events["items"].as_array().map_or(0, Vec::len);
     ensure!(rows == 9, "{rows} of 10 events are listed, one of them damaged");
-    let health = scene.stage.get("/api/v1/health")?;
+    let health = scenario.fixture.get("/api/v1/health")?;
     ensure!(health["damaged"] != Value::Array(Vec::new()), "nothing is said of the damaged record");
     Ok(())
 }
 
 /// Kills the platform while its host reports, and starts it again.
-fn kill(scene: &mut Scene) -> Result<()> {
+fn kill(scenario: &mut Scenario) -> Result<()> {
     let over = AtomicBool::new(false);
     let taken = std::thread::scope(|scope| {
         let reporter = scope.spawn(|| {
             let mut taken = 0;
-            while !over.load(Ordering::SeqCst) && scene.report(events(taken, 500, 1)).is_ok() {
+            while !over.load(Ordering::SeqCst) && scenario.report(events(taken, 500, 1)).is_ok() {
                 taken += 1;
             }
             taken
         });
         let begun = until("some reports are taken", TIMEOUT, || {
-            let events = scene.stage.get("/api/v1/events")?;
+            let events = scenario.fixture.get("/api/v1/events")?;
             Ok(events["items"].as_array().is_some_and(|items| !items.is_empty()).then_some(()))
         });
-        let killed = begun.and_then(|()| scene.stage.kill());
+        let killed = begun.and_then(|()| scenario.fixture.kill());
         over.store(true, Ordering::SeqCst);
         killed?;
         reporter.join().map_err(|_| anyhow::anyhow!("the reporting host panicked"))
     })?;
     ensure!(taken > 0, "no report was taken");
-    scene.stage.start_again()
+    scenario.fixture.start_again()
 }
 
 fn packed(body: ReportBody) -> Result<Vec<u8>> {

@@ -8,8 +8,8 @@ use anyhow::Result;
 
 use super::Attack;
 use super::client::Request;
-use super::guest::Guest;
-use super::stage::{Stage, headers};
+use super::fixture::{Fixture, headers};
+use super::simulated_host::SimulatedHost;
 use crate::bench::Effort;
 
 /// Hosts of the fleet, all of one segment that all rules allow.
@@ -20,27 +20,27 @@ const RULES: usize = 50;
 /// Viewers at a time.
 const VIEWERS: u8 = 8;
 
-pub(super) fn prepare(stage: &Stage, effort: Effort) -> Result<Attack> {
+pub(super) fn prepare(fixture: &Fixture, effort: Effort) -> Result<Attack> {
     let span = match effort {
         Effort::Full => Duration::from_secs(60),
         Effort::Quick => Duration::from_secs(10),
     };
-    let key = stage.key("web")?;
+    let key = fixture.key("web")?;
     for number in 0..HOSTS {
-        let mut guest = Guest::new(number, &key)?;
-        let mut connection = stage.door.open(guest.from)?;
-        guest.register(&mut connection)?;
-        guest.check_in(&mut connection, None)?;
+        let mut simulated_host = SimulatedHost::new(number, &key)?;
+        let mut connection = fixture.endpoint.open(simulated_host.from)?;
+        simulated_host.register(&mut connection)?;
+        simulated_host.check_in(&mut connection, None)?;
     }
-    let password = stage.add_user("looker", "viewer")?;
+    let password = fixture.add_user("looker", "viewer")?;
     let viewers: Vec<(Ipv4Addr, String)> = (1..=VIEWERS)
         .map(|number| {
             let from = Ipv4Addr::new(127, 0, 1, number);
-            Ok((from, stage.sign_in(from, "looker", password)?))
+            Ok((from, fixture.sign_in(from, "looker", password)?))
         })
         .collect::<Result<_>>()?;
     let policy = policy();
-    Ok(Box::new(move |stage| {
+    Ok(Box::new(move |fixture| {
         let end = Instant::now() + span;
         std::thread::scope(|scope| {
             for (at, (from, token)) in viewers.iter().enumerate() {
@@ -48,7 +48,7 @@ pub(super) fn prepare(stage: &Stage, effort: Effort) -> Result<Attack> {
                 scope.spawn(move || {
                     while Instant::now() < end {
                         // Refused or not: what counts is how others fare.
-                        drop(rehearse(stage, *from, token, policy, at % 2 == 0));
+                        drop(rehearse(fixture, *from, token, policy, at % 2 == 0));
                     }
                 });
             }
@@ -57,11 +57,17 @@ pub(super) fn prepare(stage: &Stage, effort: Effort) -> Result<Attack> {
     }))
 }
 
-fn rehearse(stage: &Stage, from: Ipv4Addr, token: &str, policy: &[u8], waits: bool) -> Result<()> {
+fn rehearse(
+    fixture: &Fixture,
+    from: Ipv4Addr,
+    token: &str,
+    policy: &[u8],
+    waits: bool,
+) -> Result<()> {
     let headers = headers(Some(token), "application/yaml");
     let path = "/api/v1/policy/validate";
     let request = Request { method: "POST", path, headers: &headers, body: policy };
-    let mut connection = stage.door.open(from)?;
+    let mut connection = fixture.endpoint.open(from)?;
     if waits {
         return connection.ask(request).map(drop);
     }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::contestants::{Contestant, Forms, clear};
-use super::{Means, lists};
+use super::{BenchContext, lists};
 use crate::bench::firewall::lab_with_client;
 use crate::bench::traffic::inside;
 use crate::figure::{Figure, median};
@@ -24,7 +24,7 @@ const PORT: u16 = 8080;
 /// The time it takes grows with the square of the addresses.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-pub(super) fn run(means: &Means<'_>) -> Result<()> {
+pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
     let mut lab = lab_with_client()?;
     let host = lab.add_host("server", 12)?;
     let Some(program) = program(host)? else {
@@ -32,11 +32,11 @@ pub(super) fn run(means: &Means<'_>) -> Result<()> {
         return Ok(());
     };
     let addresses = lists::random(COUNT);
-    let forms = Forms::write(means.driver, host, &addresses)?;
+    let forms = Forms::write(bench.driver, host, &addresses)?;
     let mut ours = Vec::new();
     for _ in 0..5 {
         clear(host)?;
-        ours.push(forms.load(Contestant::Xshield, means.driver, host)?.time.as_secs_f64());
+        ours.push(forms.load(Contestant::Xshield, bench.driver, host)?.time.as_secs_f64());
     }
     clear(host)?;
     let theirs = bouncer(&program, host, &addresses)?.as_secs_f64();

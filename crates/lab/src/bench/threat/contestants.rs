@@ -34,7 +34,7 @@ impl Contestant {
 }
 
 /// What a load took.
-pub(super) struct Took {
+pub(super) struct LoadTime {
     /// From fork to exit.
     pub time: Duration,
     /// Of one processor; a busy machine lengthens it less.
@@ -68,12 +68,12 @@ impl Forms {
     }
 
     /// Loads into a host that has nothing; returns what the whole program took.
-    pub(super) fn load(&self, who: Contestant, driver: &Path, host: &Host) -> Result<Took> {
+    pub(super) fn load(&self, who: Contestant, driver: &Path, host: &Host) -> Result<LoadTime> {
         let [program, first, second] = self.command(who, driver)?;
         let restore = (who == Contestant::Ipset).then_some("restore");
         let (begin, cpu) = (Instant::now(), cpu_of_children()?);
         host.run(program, [first, second].into_iter().chain(restore))?;
-        Ok(Took { time: begin.elapsed(), cpu: cpu_of_children()?.saturating_sub(cpu) })
+        Ok(LoadTime { time: begin.elapsed(), cpu: cpu_of_children()?.saturating_sub(cpu) })
     }
 
     /// The same; returns the program's peak of memory in KiB.

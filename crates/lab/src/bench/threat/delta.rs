@@ -6,17 +6,17 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result};
 
 use super::contestants::cpu_of_children;
-use super::{Driver, MILLION, Means, lists, shown};
+use super::{BenchContext, Driver, MILLION, lists, shown};
 use crate::bench::Effort;
 use crate::bench::firewall::lab_with_client;
 use crate::figure::{Figure, median};
 
-pub(super) fn run(means: &Means<'_>) -> Result<()> {
+pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
     let mut lab = lab_with_client()?;
     let host = lab.add_host("server", 12)?;
-    let driver = Driver { program: means.driver, host };
+    let driver = Driver { program: bench.driver, host };
     let common = lists::plain(lists::random(MILLION));
-    let [old, new] = match means.feeds {
+    let [old, new] = match bench.feeds {
         Some(feeds) => lists::real_days(feeds)?.map(lists::plain),
         None => {
             eprintln!("no real lists were given (--feeds): one of 4,000 random changes is made up");
@@ -36,7 +36,7 @@ pub(super) fn run(means: &Means<'_>) -> Result<()> {
     driver.ask(["delta", shown(&new)?, shown(&old)?, shown(&back)?])?;
     driver.ask(["load", shown(&old)?])?;
 
-    let rounds = match means.effort {
+    let rounds = match bench.effort {
         Effort::Full => 21,
         Effort::Quick => 5,
     };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::flood::Flood;
-use super::{Driver, MILLION, Means, lists, shown};
+use super::{BenchContext, Driver, MILLION, lists, shown};
 use crate::bench::firewall::{CLIENT, lab_with_client};
 use crate::bench::traffic::{Sink, inside, number, settled};
 use crate::bench::{Effort, pause};
@@ -25,15 +25,15 @@ const LISTED_NET: &str = "11.9.0.0/16";
 /// Entries that only one of the two lists has.
 const CHANGED: u32 = 10_000;
 
-pub(super) fn run(means: &Means<'_>) -> Result<()> {
-    let deltas = match means.effort {
+pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
+    let deltas = match bench.effort {
         Effort::Full => 200,
         Effort::Quick => 20,
     };
     let mut lab = lab_with_client()?;
     lab.add_host("server", 12)?;
     let (client, server) = (lab.host(CLIENT.0)?, lab.host("server")?);
-    let driver = Driver { program: means.driver, host: server };
+    let driver = Driver { program: bench.driver, host: server };
     let addresses = lists::random(MILLION + 2 * CHANGED);
     let (common, changed) = addresses.split_at(MILLION as usize);
     let mut days = Vec::new();

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::contestants::{Contestant, Forms, Took, clear};
-use super::{Driver, MILLION, Means, lists, shown};
+use super::contestants::{Contestant, Forms, LoadTime, clear};
+use super::{BenchContext, Driver, MILLION, lists, shown};
 use crate::bench::Effort;
 use crate::bench::firewall::lab_with_client;
 use crate::figure::{Figure, median};
 
-pub(super) fn run(means: &Means<'_>) -> Result<()> {
+pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
     let mut lab = lab_with_client()?;
     lab.add_host("server", 12)?;
     let host = lab.host("server")?;
-    let forms = Forms::write(means.driver, host, &lists::random(MILLION))?;
-    let rounds = match means.effort {
+    let forms = Forms::write(bench.driver, host, &lists::random(MILLION))?;
+    let rounds = match bench.effort {
         Effort::Full => 9,
         Effort::Quick => 3,
     };
@@ -23,7 +23,7 @@ pub(super) fn run(means: &Means<'_>) -> Result<()> {
     for _ in 0..rounds {
         for (who, took) in Contestant::ALL.into_iter().zip(&mut took) {
             clear(host)?;
-            took.push(forms.load(who, means.driver, host)?);
+            took.push(forms.load(who, bench.driver, host)?);
         }
     }
     times("threat.load_1m_s", &took, |took| took.time)?;
@@ -32,7 +32,7 @@ pub(super) fn run(means: &Means<'_>) -> Result<()> {
     let [ours, peers @ ..] = &took;
     for (who, peer) in Contestant::ALL.into_iter().skip(1).zip(peers) {
         for (name, of) in [
-            ("threat.load_1m_times_faster", (|took| took.time) as fn(&Took) -> Duration),
+            ("threat.load_1m_times_faster", (|took| took.time) as fn(&LoadTime) -> Duration),
             ("threat.load_1m_times_less_cpu", |took| took.cpu),
         ] {
             let ratios =
@@ -45,7 +45,7 @@ pub(super) fn run(means: &Means<'_>) -> Result<()> {
     let mut peaks = Vec::new();
     for who in Contestant::ALL {
         clear(host)?;
-        peaks.push(forms.peak(who, means.driver, (host, lab.programs()))?);
+        peaks.push(forms.peak(who, bench.driver, (host, lab.programs()))?);
     }
     for (who, peak) in Contestant::ALL.into_iter().zip(&peaks).skip(1) {
         Figure::new("threat.load_1m_rss_kib", peaks[0], "KiB").beside(who.name(), *peak).print();
@@ -53,7 +53,7 @@ pub(super) fn run(means: &Means<'_>) -> Result<()> {
 
     clear(host)?;
     let text = lists::file(host, "five.txt", &lists::plain(lists::random(5 * MILLION)))?;
-    let driver = Driver { program: means.driver, host };
+    let driver = Driver { program: bench.driver, host };
     let list = driver.compile(&text)?;
     let five = driver.spend(["load", shown(&list)?])?;
     Figure::new("threat.load_5m_s", five.milliseconds / 1000.0, "s").print();
@@ -62,8 +62,8 @@ pub(super) fn run(means: &Means<'_>) -> Result<()> {
 }
 
 /// A line for each peer.
-fn times(name: &'static str, took: &[Vec<Took>], of: fn(&Took) -> Duration) -> Result<()> {
-    let middle = |took: &Vec<Took>| {
+fn times(name: &'static str, took: &[Vec<LoadTime>], of: fn(&LoadTime) -> Duration) -> Result<()> {
+    let middle = |took: &Vec<LoadTime>| {
         let times = took.iter().map(|took| of(took).as_secs_f64()).collect();
         median(times).context("nothing was measured")
     };

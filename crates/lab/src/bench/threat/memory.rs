@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use super::contestants::{Contestant, Forms, clear, settled_kib};
-use super::{Driver, MILLION, Means, lists, shown};
+use super::{BenchContext, Driver, MILLION, lists, shown};
 use crate::bench::Effort;
 use crate::bench::firewall::lab_with_client;
 use crate::figure::{Figure, median};
@@ -54,12 +54,12 @@ const fn hash(name: &'static str, declaration: &'static str, behind: &'static st
 
 type Step<'a> = &'a dyn Fn() -> Result<()>;
 
-pub(super) fn run(means: &Means<'_>) -> Result<()> {
+pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
     let mut lab = lab_with_client()?;
     let host = lab.add_host("server", 12)?;
     let addresses = lists::random(MILLION);
-    let forms = Forms::write(means.driver, host, &addresses)?;
-    let rounds = match means.effort {
+    let forms = Forms::write(bench.driver, host, &addresses)?;
+    let rounds = match bench.effort {
         Effort::Full => 5,
         Effort::Quick => 1,
     };
@@ -69,11 +69,11 @@ pub(super) fn run(means: &Means<'_>) -> Result<()> {
         median(each).context("nothing was measured")
     };
     let one = lists::file(host, "one.txt", "192.0.2.1\n")?;
-    let driver = Driver { program: means.driver, host };
+    let driver = Driver { program: bench.driver, host };
     let one = driver.compile(&one)?;
     // What is around the list stands before as after: chains, and the sets in which matches are counted.
     let empty = || driver.ask(["load", shown(&one)?]).map(drop);
-    let load = || forms.load(Contestant::Xshield, means.driver, host).map(drop);
+    let load = || forms.load(Contestant::Xshield, bench.driver, host).map(drop);
     let ours = measure(&empty, &load, addresses.len())?;
     let nothing = || Ok(());
     let figure = || Figure::new("threat.kernel_bytes_per_address", ours, "bytes");
@@ -85,7 +85,7 @@ pub(super) fn run(means: &Means<'_>) -> Result<()> {
         let load = || host.run("nft", ["-f".as_ref(), file.as_os_str()]).map(drop);
         figure().beside(kind.name, measure(&nothing, &load, kind.count)?).print();
     }
-    let load = || forms.load(Contestant::Ipset, means.driver, host).map(drop);
+    let load = || forms.load(Contestant::Ipset, bench.driver, host).map(drop);
     figure().beside("ipset hash:ip", measure(&nothing, &load, addresses.len())?).print();
     Ok(())
 }

@@ -23,7 +23,7 @@ use crate::host::Host;
 const MILLION: u32 = 1_000_000;
 
 /// What measures need beside the lab.
-pub(super) struct Means<'a> {
+pub(super) struct BenchContext<'a> {
     /// The firewall's `threat` example.
     pub driver: &'a Path,
     /// The threat crate's `measure` example.
@@ -52,9 +52,9 @@ pub(super) enum Part {
     Bouncer,
 }
 
-type Measure = fn(&Means<'_>) -> Result<()>;
+type Measure = fn(&BenchContext<'_>) -> Result<()>;
 
-pub(super) fn run(means: &Means<'_>, part: Option<Part>) -> Result<()> {
+pub(super) fn run(bench: &BenchContext<'_>, part: Option<Part>) -> Result<()> {
     let parts: [(Part, Measure); 7] = [
         (Part::Load, load::run),
         (Part::Memory, memory::run),
@@ -65,7 +65,7 @@ pub(super) fn run(means: &Means<'_>, part: Option<Part>) -> Result<()> {
         (Part::Bouncer, bouncer::run),
     ];
     for (_, measure) in parts.into_iter().filter(|(one, _)| part.is_none_or(|p| p == *one)) {
-        measure(means)?;
+        measure(bench)?;
     }
     Ok(())
 }

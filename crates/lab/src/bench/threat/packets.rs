@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use super::contestants::{Contestant, Forms};
 use super::flood::Flood;
-use super::{MILLION, Means, lists};
+use super::{BenchContext, MILLION, lists};
 use crate::bench::Effort;
 use crate::bench::firewall::{CLIENT, lab_with_client};
 use crate::bench::traffic::{Sink, Source};
@@ -42,7 +42,7 @@ struct Pair {
     many: usize,
 }
 
-pub(super) fn run(means: &Means<'_>) -> Result<()> {
+pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
     let mut lab = lab_with_client()?;
     let names =
         |who: Contestant| [1, MILLION].map(|count| format!("{who:?}-{count}").to_lowercase());
@@ -64,13 +64,13 @@ pub(super) fn run(means: &Means<'_>) -> Result<()> {
                 let (few, many) = (2 * at, 2 * at + 1);
                 for (at, list) in [(few, &list[..1]), (many, &list[..])] {
                     let host = lab.host(&hosts[at])?;
-                    block(who, means, host, list, &targets[at])?;
+                    block(who, bench, host, list, &targets[at])?;
                 }
                 pairs.push(Pair { name: who.name(), few, many });
             }
             // Also beside a host that has no table and tracks no connections.
             pairs.push(Pair { name: "no table at all", few: targets.len() - 1, many: 1 });
-            measure(&targets, &pairs, means.effort)
+            measure(&targets, &pairs, bench.effort)
         };
         let result = scope.spawn(measurement).join();
         result.map_err(|_| anyhow::anyhow!("the measurement panicked"))?
@@ -80,7 +80,7 @@ pub(super) fn run(means: &Means<'_>) -> Result<()> {
 /// Puts a list in force and sees that it blocks.
 fn block(
     who: Contestant,
-    means: &Means<'_>,
+    bench: &BenchContext<'_>,
     host: &Host,
     list: &[Ipv4Addr],
     target: &Target,
@@ -92,7 +92,7 @@ fn block(
         Ok(crate::bench::traffic::settled(&target.sink, before, 1)? > 0)
     };
     anyhow::ensure!(passes()?, "nothing blocks yet, but a packet from {first} does not arrive");
-    Forms::write(means.driver, host, list)?.load(who, means.driver, host)?;
+    Forms::write(bench.driver, host, list)?.load(who, bench.driver, host)?;
     if who == Contestant::Ipset {
         for (chain, end) in [("INPUT", "src"), ("OUTPUT", "dst")] {
             let rule = ["-A", chain, "-m", "set", "--match-set", "s", end, "-j", "DROP"];

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 
-use super::Means;
+use super::BenchContext;
 
 /// What else a size is compared with, by its field.
 const PACKED: [(&str, &str); 4] = [
@@ -17,12 +17,12 @@ const PACKED: [(&str, &str); 4] = [
     ("zstd_diff", "zstd -19 of diff"),
 ];
 
-pub(super) fn run(means: &Means<'_>) -> Result<()> {
-    let Some(measure) = means.measure else {
+pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
+    let Some(measure) = bench.measure else {
         eprintln!("the threat crate's example was not given (--measure): no sizes");
         return Ok(());
     };
-    let output = Command::new(measure).args(means.feeds).output();
+    let output = Command::new(measure).args(bench.feeds).output();
     let output = output.with_context(|| format!("could not start {}", measure.display()))?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut totals: BTreeMap<(String, &str), [u64; 2]> = BTreeMap::new();

@@ -6,7 +6,7 @@ use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_api::access_log::{AccessLog, Taken};
-use xshield_api::threat_events::{LookUp, LookedUp};
+use xshield_api::threat_events::{LookupRequest, LookupResult};
 use xshield_model::Timestamp;
 use xshield_operations::threat::{access_log, why};
 
@@ -21,12 +21,12 @@ pub(super) fn router() -> OpenApiRouter<App> {
 
 /// Find which of these addresses are on the threat list
 #[utoipa::path(post, path = "/api/v1/threat/look-up", tag = "threat events",
-    request_body = LookUp, responses((status = 200, body = LookedUp)))]
+    request_body = LookupRequest, responses((status = 200, body = LookupResult)))]
 async fn look_up(
     State(app): State<App>,
     _: Allowed<Viewer>,
-    JsonBody(question): JsonBody<LookUp>,
-) -> Answer<Json<LookedUp>> {
+    JsonBody(question): JsonBody<LookupRequest>,
+) -> Answer<Json<LookupResult>> {
     Ok(Json(why::look_up(&*app, question)?))
 }
 

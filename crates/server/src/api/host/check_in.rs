@@ -11,7 +11,7 @@ use xshield_model::lineage::{Arrival, Lineage, Machine};
 use xshield_operations::claims::{Said, Terms, copied_notice, findings, take as take_word};
 use xshield_operations::ids::random;
 use xshield_store::assets::{CheckedIn, StoredAsset};
-use xshield_store::audit::Deed;
+use xshield_store::audit::NewAuditEntry;
 use xshield_store::pending::Pending;
 use xshield_store::{
     Tx, assets, audit, claims, commands, commit, host_configuration, pending, problems, rulesets,
@@ -70,14 +70,14 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
     let machine = lineage.take(Arrival { sequence: message.sequence, previous, boot }, now);
     claims::put_lineage(&mut tx, &asset.id, &lineage).await?;
     if lineage.copy.is_some() && !knew_a_copy {
-        let deed = Deed {
+        let new_entry = NewAuditEntry {
             actor: &format!("host:{}", asset.id),
             action: "asset.copied",
             target: asset.name.as_str(),
             before: String::new(),
             after: "two machines have this identity key; the later one is refused".to_owned(),
         };
-        audit::record(&mut tx, deed, now).await?;
+        audit::record(&mut tx, new_entry, now).await?;
     }
     let changed = match machine {
         Machine::Same => {

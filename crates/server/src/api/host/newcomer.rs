@@ -12,9 +12,9 @@ use xshield_policy::AssetId;
 use xshield_policy::inventory::Source;
 use xshield_policy::names::Name;
 use xshield_store::assets::{NewAsset, StoredAsset};
-use xshield_store::audit::Deed;
+use xshield_store::audit::NewAuditEntry;
 use xshield_store::enforcement_keys::StoredKey;
-use xshield_store::identities::{Attempt, Noted};
+use xshield_store::identities::{Attempt, PendingIdentityOutcome};
 use xshield_store::{Conn, assets, audit, enforcement_keys, enrolment, identities};
 use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::SessionRequest;
@@ -120,7 +120,7 @@ impl Newcomer<'_> {
         let asset = NewAsset { id: &id, name, source: Source::Spark, identity, tags: &key.tags };
         assets::insert(conn, &asset, self.now).await?;
         enrolment::note_registration(conn, &id, &key.id).await?;
-        let deed = Deed {
+        let new_entry = NewAuditEntry {
             actor: &format!("host:{id}"),
             action: "asset.register",
             target: name.as_str(),
@@ -133,7 +133,7 @@ impl Newcomer<'_> {
                 self.fingerprint()
             ),
         };
-        audit::record(conn, deed, self.now).await?;
+        audit::record(conn, new_entry, self.now).await?;
         Ok(id)
     }
 
@@ -146,8 +146,8 @@ impl Newcomer<'_> {
     ) -> Answer<Problem> {
         let attempt = Attempt { identity: self.request.identity, key: &key.id, from: self.from };
         let noted = identities::note(conn, &namesake.id, attempt, self.now).await?;
-        if noted == Noted::New {
-            let deed = Deed {
+        if noted == PendingIdentityOutcome::New {
+            let new_entry = NewAuditEntry {
                 actor: &format!("host:{}", namesake.id),
                 action: "asset.identity-changed",
                 target: self.name.as_str(),
@@ -160,7 +160,7 @@ impl Newcomer<'_> {
                     self.from
                 ),
             };
-            audit::record(conn, deed, self.now).await?;
+            audit::record(conn, new_entry, self.now).await?;
         }
         if namesake.decommissioned_at.is_some() {
             return Ok(decommissioned(self.name.as_str()));
@@ -170,27 +170,27 @@ impl Newcomer<'_> {
 
     /// The refusal for a host whose name belongs to another machine. It names no command that would hand over
     /// the asset: the operator has to compare fingerprints first.
-    fn name_taken(self, noted: Noted) -> Problem {
+    fn name_taken(self, noted: PendingIdentityOutcome) -> Problem {
         let (name, fingerprint) = (self.name, self.fingerprint());
         let another = format!(
             "another machine is registered as {name}. If this is a different machine, set a name \
              of its own with name: in its configuration"
         );
         let (slug, what_next) = match noted {
-            Noted::New | Noted::Waiting => (
+            PendingIdentityOutcome::New | PendingIdentityOutcome::Waiting => (
                 "identity-changed",
                 format!(
                     "If it is the same machine, reinstalled, an operator can approve its new \
                      identity key by its fingerprint, {fingerprint}: xshield asset show {name}"
                 ),
             ),
-            Noted::Rejected => (
+            PendingIdentityOutcome::Rejected => (
                 "identity-rejected",
                 format!(
                     "An operator has rejected this machine's identity key, fingerprint {fingerprint}"
                 ),
             ),
-            Noted::NoRoom => (
+            PendingIdentityOutcome::NoRoom => (
                 "identity-changed",
                 format!(
                     "Too many identity keys are pending for that name already, so this one, \

@@ -11,7 +11,7 @@ use xshield_wire::control::{NOTIFY_HOLD, Notification};
 use xshield_wire::message::VERSION;
 
 use super::signed::FromHost;
-use crate::held_polls::{self, LOOK_AGAIN, Woken};
+use crate::held_polls::{self, LOOK_AGAIN, WakeReason};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 
@@ -27,7 +27,7 @@ pub(super) async fn wait(State(app): State<App>, request: FromHost) -> Answer<Re
     let id = request.asset.id.clone();
     // Thousands of polls are open: each keeps as little memory as possible.
     drop(request);
-    let seat = app.held_polls.seat(&id);
+    let registration = app.held_polls.register(&id);
     let until = Instant::now() + Duration::from_secs(NOTIFY_HOLD);
     loop {
         let now = pending::of(&mut *app.store.read().await?, &id).await?;
@@ -38,9 +38,9 @@ pub(super) async fn wait(State(app): State<App>, request: FromHost) -> Answer<Re
             return Ok(Json(Notification { version: VERSION, seen: token }).into_response());
         }
         let look_again = Instant::now() + LOOK_AGAIN;
-        match timeout_at(until.min(look_again), seat.woken()).await {
-            Ok(Woken::Look) => {}
-            Ok(Woken::Replaced | Woken::Closing) => break,
+        match timeout_at(until.min(look_again), registration.wake_reason()).await {
+            Ok(WakeReason::CheckNow) => {}
+            Ok(WakeReason::Replaced | WakeReason::Closing) => break,
             Err(_) if Instant::now() >= until => break,
             Err(_) => {}
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-impl<M: Model> Mail for Running<M> {
+impl<M: Model> DeliveryIo for Running<M> {
     type Record = u64;
     type Error = NotSaved;
 
@@ -15,7 +15,7 @@ impl<M: Model> Mail for Running<M> {
         self.put_on_disk(Call::Save, |disk| disk.progress = bytes)
     }
 
-    fn append(&mut self, report: &Report, items: u64, _: Lane) -> Result<(), NotSaved> {
+    fn append(&mut self, report: &Report, items: u64, _: DeliveryOrder) -> Result<(), NotSaved> {
         let bytes = serde_json::to_vec(report).unwrap();
         self.put_on_disk(Call::Append, |disk| {
             disk.next_record += 1;
@@ -130,7 +130,7 @@ impl<M: Model> Running<M> {
         });
         let mut batch = [0; 16];
         batch[..8].copy_from_slice(&number.to_be_bytes());
-        let now = Mail::now(self);
+        let now = DeliveryIo::now(self);
         self.progress.outbox.push(Report::new(batch, now, body));
     }
 }

@@ -20,7 +20,7 @@ use xshield_firewall::threat::{
     ThreatState, Unreadable,
 };
 use xshield_firewall::{FirewallError, Generation, LiveGroup, Slot};
-use xshield_host::spool::{Lane, Losses};
+use xshield_host::spool::{DeliveryOrder, Losses};
 use xshield_policy::ruleset::{Failsafe, Peers, Rule, StanceRules};
 use xshield_policy::{
     AssetId, Bound, BoundFailsafe, Direction, DirectionRules, Facts, Packet, Protocol, Revision,
@@ -40,13 +40,13 @@ use xshield_wire::threat::{
 use xshield_wire::{Bytes, Envelope, RulesetVersion, Verified, envelope};
 
 use crate::core::cycle::{Conclusion, Cycle, conclude, enforce};
-use crate::core::delivery::{Delivery, Mail, Undelivered};
+use crate::core::delivery::{Delivery, DeliveryIo, Undelivered};
 use crate::core::hits;
 use crate::core::kernel::{Kernel, ReadBack, Standing};
 use crate::core::known_good::LastKnownGood;
-use crate::core::policy::{Failed, LastSeen, PolicyPart, Terms};
+use crate::core::policy::{Failed, LastReadBack, PolicyPart, Terms};
 use crate::core::ports::{
-    Fetched, Host, Log, NotWritten, Platform, PolicyStatus, Records, WaysOut,
+    FailsafeAddresses, Fetched, Host, Log, Platform, PolicyStatus, Records, SaveError,
 };
 use crate::core::result::{Change, Contact, ContactFailure, Ownership, PartResults, RunStatus};
 use crate::core::threat::lists::{ElementChange, Elements, ExpectedList, KeptList, Lists, Made};
@@ -146,7 +146,7 @@ struct Killed;
 
 /// What fetching a ruleset returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Brings {
+pub(super) enum FetchedRuleset {
     /// The wanted one.
     Wanted,
     /// An older one than the wanted: an outdated answer.
@@ -180,7 +180,7 @@ pub(super) struct Behaviour {
     /// Whether it answers at all.
     pub(super) answers: bool,
     pub(super) wants: Option<u64>,
-    pub(super) brings: Brings,
+    pub(super) brings: FetchedRuleset,
     /// The threat order that it wants: with the list of the same number, or [`NO_LIST`].
     pub(super) order: Option<u64>,
     pub(super) files: Files,
@@ -202,7 +202,7 @@ impl Behaviour {
     pub(super) const SILENT: Self = Self {
         answers: false,
         wants: None,
-        brings: Brings::Nothing,
+        brings: FetchedRuleset::Nothing,
         order: None,
         files: Files::Bad,
         reports: Reports::Taken,
@@ -212,14 +212,14 @@ impl Behaviour {
         Self {
             answers: true,
             wants: Some(revision),
-            brings: Brings::Wanted,
+            brings: FetchedRuleset::Wanted,
             order: Some(revision),
             files: Files::Delta,
             reports: Reports::Taken,
         }
     }
 
-    pub(super) const fn bringing(revision: u64, brings: Brings) -> Self {
+    pub(super) const fn bringing(revision: u64, brings: FetchedRuleset) -> Self {
         Self { brings, ..Self::well(revision) }
     }
 }

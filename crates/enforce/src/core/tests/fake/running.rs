@@ -46,12 +46,12 @@ impl<M: Model> Running<M> {
 }
 
 impl<M: Model> Records for Running<M> {
-    fn write_down(&mut self, known: &LastKnownGood) -> Result<(), NotWritten> {
+    fn write_down(&mut self, known: &LastKnownGood) -> Result<(), SaveError> {
         let act = |sim: &mut Sim<M>| {
             sim.disk.known_good = Some(known.clone());
             Ok(())
         };
-        let fail = |_| Err(NotWritten { reason: "no space left on device".to_owned() });
+        let fail = |_| Err(SaveError { reason: "no space left on device".to_owned() });
         self.world.perform(Call::WriteDown, act, fail)
     }
 
@@ -69,20 +69,20 @@ impl<M: Model> Host<M::Capabilities> for Running<M> {
         Facts { endpoints: vec![self.world.set(|sim| sim.endpoint)], ..Facts::default() }
     }
 
-    fn configured_ways(&mut self) -> WaysOut {
-        WaysOut::default()
+    fn configured_failsafe(&mut self) -> FailsafeAddresses {
+        FailsafeAddresses::default()
     }
 
-    fn resolved_ways(&mut self) -> WaysOut {
+    fn resolved_failsafe(&mut self) -> FailsafeAddresses {
         let endpoints = vec![self.world.set(|sim| sim.endpoint)];
-        WaysOut { endpoints, ..WaysOut::default() }
+        FailsafeAddresses { endpoints, ..FailsafeAddresses::default() }
     }
 
     fn introduce_open_connections(&mut self) {
         Log::step(self, Step::Introduced);
     }
 
-    fn look_at_forwarding(&mut self, _: &Ruleset, _: &M::Capabilities) {}
+    fn inspect_forwarding(&mut self, _: &Ruleset, _: &M::Capabilities) {}
 }
 
 impl<M: Model> Platform for Running<M> {
@@ -104,23 +104,23 @@ impl<M: Model> Platform for Running<M> {
                 return Fetched::Unchanged;
             }
             let bytes = match sim.behaviour.brings {
-                Brings::Wanted => sealed(revision).to_bytes(),
-                Brings::Older(older) => sealed(older).to_bytes(),
-                Brings::Forged => {
+                FetchedRuleset::Wanted => sealed(revision).to_bytes(),
+                FetchedRuleset::Older(older) => sealed(older).to_bytes(),
+                FetchedRuleset::Forged => {
                     let forger = PolicyKey::from_seed([8; 32]);
                     let forged = ruleset(revision, asset());
                     envelope::seal_ruleset(&forger, &forged, revision).unwrap().to_bytes()
                 }
-                Brings::OfAnotherHost => {
+                FetchedRuleset::OfAnotherHost => {
                     let theirs = ruleset(revision, "as-2".parse().unwrap());
                     envelope::seal_ruleset(&key(), &theirs, revision).unwrap().to_bytes()
                 }
-                Brings::Cut => {
+                FetchedRuleset::Cut => {
                     let mut bytes = sealed(revision).to_bytes();
                     bytes.truncate(bytes.len() / 2);
                     bytes
                 }
-                Brings::Nothing => return Fetched::Nothing,
+                FetchedRuleset::Nothing => return Fetched::Nothing,
             };
             Fetched::Envelope(bytes, asset())
         };
@@ -174,12 +174,12 @@ impl<M: Model> Parts<M> {
         run.world.set(|sim| sim.threat_turns += 1);
     }
 
-    fn last_seen(&self) -> LastSeen {
+    fn last_seen(&self) -> LastReadBack {
         let boot = ThreatHost::boot_id(&self.run);
         match &self.run.progress.generation {
-            None => LastSeen::Never,
-            Some((then, generation)) if *then == boot => LastSeen::At(Generation(*generation)),
-            Some(_) => LastSeen::BeforeThisBoot,
+            None => LastReadBack::Never,
+            Some((then, generation)) if *then == boot => LastReadBack::At(Generation(*generation)),
+            Some(_) => LastReadBack::BeforeThisBoot,
         }
     }
 
@@ -229,29 +229,29 @@ impl<M: Model> Parts<M> {
 }
 
 impl<M: Model> Cycle for Parts<M> {
-    type Look = ();
+    type Inspection = ();
 
     fn provision(&mut self) {
         Log::step(&mut self.run, Step::Locked);
     }
 
-    fn look(&mut self) -> Result<(), Failed> {
+    fn inspect(&mut self) -> Result<(), Failed> {
         self.refresh();
         let last = self.last_seen();
         let Self { policy, threat, run, .. } = self;
         let mut kernel = FakeKernel::of(&run.world);
-        let looked = policy.look(&mut kernel, run, last);
+        let looked = policy.inspect(&mut kernel, run, last);
         policy.checked(looked, run)?;
         run.read_matches(threat);
         Log::step(run, Step::Collected);
         Ok(())
     }
 
-    fn mend(&mut self, (): &mut ()) -> Result<(), Failed> {
+    fn repair(&mut self, (): &mut ()) -> Result<(), Failed> {
         let Self { policy, run, .. } = self;
         let mut kernel = FakeKernel::of(&run.world);
-        let mended = policy.mend(&mut kernel, run);
-        policy.checked(mended, run)
+        let repaired = policy.repair(&mut kernel, run);
+        policy.checked(repaired, run)
     }
 
     fn settle_threats(&mut self) {
@@ -277,7 +277,7 @@ impl<M: Model> Cycle for Parts<M> {
         self.with_threats(|threats| threats.follow(answer));
     }
 
-    fn tell(&mut self, _: Option<()>) {}
+    fn report_observations(&mut self, _: Option<()>) {}
 
     fn install_boot_unit(&mut self) {}
 }
@@ -298,7 +298,7 @@ impl<M: Model> Conclusion for Parts<M> {
     }
 
     fn save(&mut self) -> Result<(), NotSaved> {
-        Mail::save(&mut self.run)?;
+        DeliveryIo::save(&mut self.run)?;
         Log::step(&mut self.run, Step::Saved);
         Ok(())
     }
@@ -319,6 +319,6 @@ impl<M: Model> Conclusion for Parts<M> {
     }
 
     fn save_again(&mut self) -> Result<(), NotSaved> {
-        Mail::save(&mut self.run)
+        DeliveryIo::save(&mut self.run)
     }
 }

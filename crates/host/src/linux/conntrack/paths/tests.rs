@@ -21,7 +21,7 @@ fn connection(source_port: u16, id: u32, bytes: u64) -> Connection {
 
 fn key(port: u16) -> PathKey {
     PathKey {
-        way: Way::Outbound,
+        way: ConnectionDirection::Outbound,
         source: "10.0.0.5".parse().unwrap(),
         destination: "10.0.0.9".parse().unwrap(),
         protocol: Protocol::Tcp,

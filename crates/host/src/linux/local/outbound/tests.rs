@@ -60,7 +60,7 @@ fn asked(
     mount: Option<&Path>,
 ) -> (String, Vec<u32>) {
     let mut survey = Survey::of(Accounts::parse(PASSWD, ""), instances);
-    let mut suspects = Suspects::default();
+    let mut suspects = LookalikeCollector::default();
     let owners = owners(program, &mut survey, mount, &mut suspects);
     let text = |owner: &Owner| match owner {
         Owner::Uid(user) => user.to_string(),
@@ -183,7 +183,7 @@ fn an_executable_that_may_not_be_read_counts_against_exactness() {
 #[test]
 fn impostors_are_few_however_many_there_are() {
     let mut survey = Survey::of(Accounts::parse(PASSWD, ""), Vec::new());
-    let mut suspects = Suspects::default();
+    let mut suspects = LookalikeCollector::default();
     for pid in 0..5000 {
         let mut one = mine(pid, 1001, "x");
         one.executable = Some(Arc::new(Executable {

@@ -25,13 +25,13 @@ pub(super) const LIMIT: Duration = Duration::from_secs(180);
 pub(super) const REST: Duration = Duration::from_secs(4);
 
 /// Hosts of which each runs an agent.
-pub(super) struct Stage {
+pub(super) struct Fixture {
     pub(super) lab: Lab,
     pub(super) platform: Platform,
     pub(super) agents: Vec<Running>,
 }
 
-impl Stage {
+impl Fixture {
     /// Registers so many hosts and tags them. `configuration`: lines for each agent's.
     pub(super) fn begin(hosts: u8, configuration: &str) -> Result<Self> {
         let mut lab = Lab::start(&Programs::of_this_build()?)?;
@@ -41,18 +41,18 @@ impl Stage {
         }
         let platform = Platform::start(&mut lab, "a password for measurements", &[])?;
         let key = platform.host_configuration(&lab)?;
-        let mut stage = Self { lab, platform, agents: Vec::new() };
+        let mut fixture = Self { lab, platform, agents: Vec::new() };
         let tags = BTreeMap::from([("role".to_owned(), "measured".to_owned())]);
         for number in 0..hosts {
-            let host = stage.host(number)?;
+            let host = fixture.host(number)?;
             own_log(host)?;
-            agent::register(&stage.lab, host, &key, configuration)?;
-            let agent = agent::start_as(&stage.lab, host, agent::Verbosity::Quiet)?;
-            stage.agents.push(agent);
-            stage.reached(number)?;
-            stage.platform.tag(&stage.lab, &name(number), &tags)?;
+            agent::register(&fixture.lab, host, &key, configuration)?;
+            let agent = agent::start_as(&fixture.lab, host, agent::Verbosity::Quiet)?;
+            fixture.agents.push(agent);
+            fixture.reached(number)?;
+            fixture.platform.tag(&fixture.lab, &name(number), &tags)?;
         }
-        Ok(stage)
+        Ok(fixture)
     }
 
     pub(super) fn host(&self, number: u8) -> Result<&Host> {

@@ -9,7 +9,7 @@ const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// The counts since one binding of the log group.
 #[derive(Debug, Default)]
-pub(super) struct Account {
+pub(super) struct GroupCounts {
     /// Readings of the kernel's counter with their times; of old ones only the newest.
     offered: VecDeque<(Instant, u64)>,
     /// The number of our packets that were received.
@@ -18,7 +18,7 @@ pub(super) struct Account {
     lost: u64,
 }
 
-impl Account {
+impl GroupCounts {
     /// Adds received packets.
     pub(super) fn hear(&mut self, packets: u64) {
         self.heard += packets;
@@ -55,19 +55,19 @@ mod tests {
 
     #[test]
     fn what_may_be_on_its_way_is_not_lost() {
-        let mut account = Account::default();
+        let mut counts = GroupCounts::default();
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        assert!(account.is_settled());
-        account.offer(10, at(0));
-        account.hear(4);
-        assert_eq!((account.newly_lost(at(900)), account.is_settled()), (0, false));
-        account.hear(3);
-        account.offer(12, at(900));
-        assert_eq!(account.newly_lost(at(1000)), 3);
-        assert_eq!(account.newly_lost(at(1001)), 0, "each once");
-        account.hear(1);
-        assert_eq!((account.newly_lost(at(1950)), account.is_settled()), (1, true));
+        assert!(counts.is_settled());
+        counts.offer(10, at(0));
+        counts.hear(4);
+        assert_eq!((counts.newly_lost(at(900)), counts.is_settled()), (0, false));
+        counts.hear(3);
+        counts.offer(12, at(900));
+        assert_eq!(counts.newly_lost(at(1000)), 3);
+        assert_eq!(counts.newly_lost(at(1001)), 0, "each once");
+        counts.hear(1);
+        assert_eq!((counts.newly_lost(at(1950)), counts.is_settled()), (1, true));
     }
 
     proptest! {
@@ -77,25 +77,25 @@ mod tests {
         fn heard_and_lost_are_what_was_offered(
             steps in prop::collection::vec((0_u64..50, 0_u64..50, any::<bool>()), 0..100),
         ) {
-            let mut account = Account::default();
+            let mut counts = GroupCounts::default();
             let mut now = Instant::now();
             let (mut offered, mut heard, mut lost) = (0, 0, 0);
             for (packets, arriving, read) in steps {
                 offered += packets;
-                account.offer(offered, now);
+                counts.offer(offered, now);
                 // Whatever arrives does so before the next reading.
                 let arriving = arriving.min(packets);
-                account.hear(arriving);
+                counts.hear(arriving);
                 heard += arriving;
                 now += Duration::from_millis(400);
                 if read {
-                    lost += account.newly_lost(now);
+                    lost += counts.newly_lost(now);
                 }
                 prop_assert!(heard + lost <= offered);
             }
-            lost += account.newly_lost(now + ON_ITS_WAY);
+            lost += counts.newly_lost(now + ON_ITS_WAY);
             prop_assert_eq!(heard + lost, offered);
-            prop_assert!(account.is_settled());
+            prop_assert!(counts.is_settled());
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::{Conn, Doing as _, StoreResult};
 
 /// How many, and the first of them by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Behind {
+pub struct LaggingAssets {
     /// All.
     pub count: u64,
     /// The first.
@@ -15,7 +15,7 @@ pub struct Behind {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn behind(conn: &mut Conn, sequence: u64, named: u32) -> StoreResult<Behind> {
+pub async fn lagging(conn: &mut Conn, sequence: u64, named: u32) -> StoreResult<LaggingAssets> {
     let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
     let count: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM asset WHERE decommissioned_at IS NULL \
@@ -34,5 +34,5 @@ pub async fn behind(conn: &mut Conn, sequence: u64, named: u32) -> StoreResult<B
     .fetch_all(conn)
     .await
     .doing("list hosts that have not followed")?;
-    Ok(Behind { count: u64::try_from(count).unwrap_or(0), first })
+    Ok(LaggingAssets { count: u64::try_from(count).unwrap_or(0), first })
 }

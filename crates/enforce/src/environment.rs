@@ -9,7 +9,7 @@ use xshield_wire::message::UnixSeconds;
 
 /// The environment of a run.
 #[derive(Debug, Clone)]
-pub struct Surroundings {
+pub struct RunEnvironment {
     /// The operating system.
     pub os: Arc<dyn OperatingSystem>,
     /// `/` except in tests.
@@ -32,7 +32,7 @@ pub struct Downloaded {
     pub whole: u64,
 }
 
-impl Surroundings {
+impl RunEnvironment {
     /// The environment of a host with this operating system, whose files are under `root`.
     #[must_use]
     pub fn new(os: Arc<dyn OperatingSystem>, root: PathBuf, config: PathBuf) -> Self {

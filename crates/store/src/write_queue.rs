@@ -12,7 +12,7 @@ const MOST_PASSED: u32 = 8;
 
 /// Why somebody writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hurry {
+pub(super) enum WritePriority {
     /// Somebody waits for the answer.
     Now,
     /// Bulk work, in short transactions.
@@ -21,12 +21,12 @@ pub(super) enum Hurry {
 
 /// The queue.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Turns(Arc<Mutex<Queue<oneshot::Sender<Turn>>>>);
+pub(super) struct WriteQueue(Arc<Mutex<Queue<oneshot::Sender<WritePermit>>>>);
 
 /// The right to write, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
-    turns: Turns,
+pub(super) struct WritePermit {
+    write_queue: WriteQueue,
     is_live: bool,
 }
 
@@ -46,10 +46,10 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    fn push(&mut self, hurry: Hurry, waiter: T) {
-        match hurry {
-            Hurry::Now => self.now.push_back(waiter),
-            Hurry::Later => self.later.push_back(waiter),
+    fn push(&mut self, priority: WritePriority, waiter: T) {
+        match priority {
+            WritePriority::Now => self.now.push_back(waiter),
+            WritePriority::Later => self.later.push_back(waiter),
         }
     }
 
@@ -66,18 +66,18 @@ impl<T> Queue<T> {
     }
 }
 
-impl Turns {
+impl WriteQueue {
     /// Waits for a turn.
-    pub(super) async fn take(&self, hurry: Hurry) -> Turn {
+    pub(super) async fn take(&self, priority: WritePriority) -> WritePermit {
         loop {
             let given = {
                 let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
                 if !queue.is_taken {
                     queue.is_taken = true;
-                    return Turn { turns: self.clone(), is_live: true };
+                    return WritePermit { write_queue: self.clone(), is_live: true };
                 }
                 let (give, given) = oneshot::channel();
-                queue.push(hurry, give);
+                queue.push(priority, give);
                 given
             };
             // Who gives turns lives as long as the queue; otherwise, one queues again.
@@ -88,20 +88,20 @@ impl Turns {
     }
 }
 
-impl Drop for Turn {
+impl Drop for WritePermit {
     fn drop(&mut self) {
         if !self.is_live {
             return;
         }
         loop {
             let next = {
-                let mut queue = self.turns.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut queue = self.write_queue.0.lock().unwrap_or_else(PoisonError::into_inner);
                 let next = queue.next();
                 queue.is_taken = next.is_some();
                 next
             };
             let Some(next) = next else { return };
-            let turn = Turn { turns: self.turns.clone(), is_live: true };
+            let turn = WritePermit { write_queue: self.write_queue.clone(), is_live: true };
             // Who has gone away meanwhile gives it back. A turn that was given and is dropped without
             // having been looked at is passed on by this very function.
             match next.send(turn) {
@@ -122,8 +122,8 @@ mod tests {
     fn those_for_whom_somebody_waits_go_first_but_not_for_good() {
         let mut queue = Queue::default();
         for number in 0..12 {
-            queue.push(Hurry::Later, format!("bulk {number}"));
-            queue.push(Hurry::Now, format!("now {number}"));
+            queue.push(WritePriority::Later, format!("bulk {number}"));
+            queue.push(WritePriority::Now, format!("now {number}"));
         }
         let order: Vec<_> = std::iter::from_fn(|| queue.next()).collect();
         let first: Vec<_> = (0..8).map(|number| format!("now {number}")).collect();
@@ -141,8 +141,8 @@ mod tests {
         ) {
             let (mut queue, mut out, mut number) = (Queue::default(), Vec::new(), 0);
             for (is_bulk, takes) in pushes {
-                let hurry = if is_bulk { Hurry::Later } else { Hurry::Now };
-                queue.push(hurry, (is_bulk, number));
+                let priority = if is_bulk { WritePriority::Later } else { WritePriority::Now };
+                queue.push(priority, (is_bulk, number));
                 number += 1;
                 out.extend(takes.then(|| queue.next()).flatten());
             }
@@ -157,11 +157,11 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_goes_away_passes_its_turn_on() {
-        let turns = Turns::default();
-        let held = turns.take(Hurry::Now).await;
+        let write_queue = WriteQueue::default();
+        let held = write_queue.take(WritePriority::Now).await;
         // Waits and is given up; and one that is given up after the turn was handed to it.
-        let mut given_up = Box::pin(turns.take(Hurry::Now));
-        let mut too_late = Box::pin(turns.take(Hurry::Now));
+        let mut given_up = Box::pin(write_queue.take(WritePriority::Now));
+        let mut too_late = Box::pin(write_queue.take(WritePriority::Now));
         for waiting in [&mut given_up, &mut too_late] {
             tokio::select! {
                 biased;
@@ -171,15 +171,15 @@ mod tests {
         }
         drop(given_up);
         let last = tokio::spawn({
-            let turns = turns.clone();
-            async move { drop(turns.take(Hurry::Later).await) }
+            let write_queue = write_queue.clone();
+            async move { drop(write_queue.take(WritePriority::Later).await) }
         });
-        while turns.0.lock().unwrap().later.is_empty() {
+        while write_queue.0.lock().unwrap().later.is_empty() {
             tokio::task::yield_now().await;
         }
         drop(held);
         drop(too_late);
         last.await.unwrap();
-        drop(turns.take(Hurry::Now).await);
+        drop(write_queue.take(WritePriority::Now).await);
     }
 }

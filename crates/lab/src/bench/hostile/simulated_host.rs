@@ -19,7 +19,7 @@ use crate::sys;
 const ZSTD: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 
 /// A simulated host.
-pub(super) struct Guest {
+pub(super) struct SimulatedHost {
     name: String,
     identity: IdentityKey,
     key: EnforcementKey,
@@ -34,7 +34,7 @@ pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
-impl Guest {
+impl SimulatedHost {
     /// The host of this number, below 2^16.
     pub(super) fn new(number: u16, key: &EnforcementKey) -> Result<Self> {
         let [high, low] = number.to_be_bytes();

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use xshield_wire::EnforcementKey;
 
-use super::client::{Door, Request};
+use super::client::{PlatformEndpoint, Request};
 use crate::sys;
 
 const PASSWORD: &str = "correct horse battery";
@@ -29,15 +29,15 @@ pub(super) enum Disk {
 }
 
 /// A running platform. Ends, and is cleared away, when dropped.
-pub(super) struct Stage {
+pub(super) struct Fixture {
     program: PathBuf,
     process: Process,
     directory: Directory,
-    pub(super) door: Door,
+    pub(super) endpoint: PlatformEndpoint,
     admin: String,
 }
 
-impl Stage {
+impl Fixture {
     /// Starts a platform without anything.
     pub(super) fn begin(program: &Path, disk: Disk) -> Result<Self> {
         let directory = Directory::new()?;
@@ -53,11 +53,11 @@ impl Stage {
         };
         command.arg("serve").arg("--admin-password-file").arg(&password);
         let (process, address) = Process::start(command, data, disk)?;
-        let door = Door::new(address, &process.data.join("ca.pem"))?;
+        let endpoint = PlatformEndpoint::new(address, &process.data.join("ca.pem"))?;
         let program = program.to_owned();
-        let mut stage = Self { program, process, directory, door, admin: String::new() };
-        stage.admin = stage.sign_in(OPERATOR, "admin", PASSWORD)?;
-        Ok(stage)
+        let mut fixture = Self { program, process, directory, endpoint, admin: String::new() };
+        fixture.admin = fixture.sign_in(OPERATOR, "admin", PASSWORD)?;
+        Ok(fixture)
     }
 
     /// Kills the platform wherever it is.
@@ -72,7 +72,7 @@ impl Stage {
         command.arg("serve");
         let data = self.directory.0.join("data");
         let (process, address) = Process::start(command, data, Disk::Machine)?;
-        self.door = Door::new(address, &process.data.join("ca.pem"))?;
+        self.endpoint = PlatformEndpoint::new(address, &process.data.join("ca.pem"))?;
         self.process = process;
         Ok(())
     }
@@ -85,7 +85,7 @@ impl Stage {
     /// Whether it says that it can do its work; otherwise what it says.
     pub(super) fn is_ready(&self) -> Result<std::result::Result<(), String>> {
         let request = Request { method: "GET", path: "/readyz", headers: &[], body: &[] };
-        let answer = self.door.open(OPERATOR)?.ask(request)?;
+        let answer = self.endpoint.open(OPERATOR)?.ask(request)?;
         let text = String::from_utf8_lossy(&answer.body).into_owned();
         Ok(if answer.status == 200 { Ok(()) } else { Err(text) })
     }
@@ -135,7 +135,7 @@ impl Stage {
         let body = serde_json::to_vec(body)?;
         let headers = headers(token, "application/json");
         let request = Request { method, path, headers: &headers, body: &body };
-        let answer = self.door.open(from)?.ask(request)?.well(path)?;
+        let answer = self.endpoint.open(from)?.ask(request)?.well(path)?;
         Ok(if answer.is_empty() { Value::Null } else { serde_json::from_slice(&answer)? })
     }
 
@@ -151,7 +151,7 @@ impl Stage {
         let headers = headers(Some(&self.admin), "application/yaml");
         let path = "/api/v1/policy";
         let request = Request { method: "PUT", path, headers: &headers, body: yaml.as_bytes() };
-        let answer = self.door.open(OPERATOR)?.ask(request)?.well(path)?;
+        let answer = self.endpoint.open(OPERATOR)?.ask(request)?.well(path)?;
         let candidate: Value = serde_json::from_slice(&answer)?;
         let wish = json!({"expected_version": candidate["version"], "expected_impact": "any"});
         self.post("/api/v1/policy/synchronize", &wish).map(drop)

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 /// One of these keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LastingKey {
+pub enum PlatformKey {
     /// Signs rulesets and orders; hosts pin it.
     Policy,
     /// Signs the platform's certificate; hosts and operators pin it.
@@ -15,7 +15,7 @@ pub enum LastingKey {
     Storage,
 }
 
-impl LastingKey {
+impl PlatformKey {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Policy, Self::Ca, Self::Storage];
 
@@ -47,7 +47,7 @@ impl LastingKey {
 }
 
 /// As on the command line.
-impl fmt::Display for LastingKey {
+impl fmt::Display for PlatformKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Policy => "policy",
@@ -62,7 +62,7 @@ impl fmt::Display for LastingKey {
 #[error("there is no key {0:?}: expected policy, ca or storage")]
 pub struct NoSuchKey(String);
 
-impl FromStr for LastingKey {
+impl FromStr for PlatformKey {
     type Err = NoSuchKey;
 
     fn from_str(text: &str) -> Result<Self, NoSuchKey> {

@@ -12,15 +12,15 @@ use super::source::{FileId, Krate, LeafKind, ModuleId, attributes, is_for_tests,
 
 /// One file uses something that another one defines.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Arrow {
+pub(super) struct Edge {
     pub(super) from: FileId,
     pub(super) to: FileId,
     /// Where.
     pub(super) line: usize,
 }
 
-/// All arrows between different files of a crate, each pair once, at its first line.
-pub(super) fn arrows(krate: &Krate) -> Vec<Arrow> {
+/// All edges between different files of a crate, each pair once, at its first line.
+pub(super) fn edges(krate: &Krate) -> Vec<Edge> {
     let names = Names::of(krate);
     let mut found = Vec::new();
     for (from, file) in krate.files.iter().enumerate() {
@@ -35,7 +35,7 @@ pub(super) fn arrows(krate: &Krate) -> Vec<Arrow> {
         walk.visit_file(&file.parsed);
     }
     found.sort();
-    found.dedup_by_key(|arrow| (arrow.from, arrow.to));
+    found.dedup_by_key(|edge| (edge.from, edge.to));
     found
 }
 
@@ -46,13 +46,13 @@ struct Walk<'a> {
     module: ModuleId,
     /// What `Self` and `self` are.
     self_type: Option<(ModuleId, String)>,
-    found: &'a mut Vec<Arrow>,
+    found: &'a mut Vec<Edge>,
 }
 
 impl Walk<'_> {
     fn uses(&mut self, to: Option<FileId>, line: usize) {
         if let Some(to) = to.filter(|to| *to != self.from) {
-            self.found.push(Arrow { from: self.from, to, line });
+            self.found.push(Edge { from: self.from, to, line });
         }
     }
 

@@ -8,7 +8,7 @@ use xshield_wire::message::InForce;
 
 use super::kernel::{Kernel, ReadBack};
 use super::known_good::LastKnownGood;
-use super::ports::{NotWritten, Records};
+use super::ports::{Records, SaveError};
 
 /// A ruleset planned for this host's kernel, not applied yet.
 pub(crate) struct Candidate<P> {
@@ -41,26 +41,26 @@ impl<K: Kernel> OnTrial<K> {
 pub(crate) struct Confirmed<K: Kernel>(OnTrial<K>);
 
 /// A confirmed ruleset that a restart would restore; the trial is still running.
-pub(crate) struct WrittenDown<K: Kernel>(OnTrial<K>);
+pub(crate) struct SavedOnTrial<K: Kernel>(OnTrial<K>);
 
 /// The result of saving a confirmed ruleset.
-pub(crate) enum Writing<K: Kernel> {
+pub(crate) enum SaveResult<K: Kernel> {
     /// A restart would restore it.
-    Done(WrittenDown<K>),
+    Done(SavedOnTrial<K>),
     /// A restart would not restore it: the ruleset is still on trial.
-    Failed(OnTrial<K>, NotWritten),
+    Failed(OnTrial<K>, SaveError),
 }
 
 /// What this host has on disk and in the kernel. The default claims nothing.
 #[derive(Default)]
-pub(crate) struct Holding {
+pub(crate) struct RulesetState {
     /// The ruleset on disk.
     proven: Option<LastKnownGood>,
     /// The ruleset in force, as read from the kernel or as the kernel acknowledged it.
     in_kernel: Option<InForce>,
 }
 
-impl Holding {
+impl RulesetState {
     /// The state at the beginning of a run: the kernel was not read yet.
     pub(crate) fn of_disk(proven: Option<LastKnownGood>) -> Self {
         Self { proven, in_kernel: None }
@@ -101,7 +101,7 @@ impl Holding {
         facts: Facts,
         kernel: &mut impl Kernel,
         records: &mut impl Records,
-    ) -> Result<(), HoldingError> {
+    ) -> Result<(), RulesetStateError> {
         let Some(known) = &mut self.proven else { return Ok(()) };
         let before = std::mem::replace(&mut known.facts, facts);
         self.in_kernel = None;
@@ -126,7 +126,7 @@ impl Holding {
         candidate: Candidate<K::Plan>,
         kernel: &mut K,
         records: &mut impl Records,
-    ) -> Result<Candidate<K::Plan>, HoldingError> {
+    ) -> Result<Candidate<K::Plan>, RulesetStateError> {
         self.in_kernel = None;
         kernel.apply_now(&candidate.plan)?;
         self.in_kernel = Some(candidate.content.ruleset.in_force());
@@ -138,7 +138,7 @@ impl Holding {
         &mut self,
         candidate: Candidate<P>,
         records: &mut impl Records,
-    ) -> Result<Candidate<P>, HoldingError> {
+    ) -> Result<Candidate<P>, RulesetStateError> {
         records.write_down(&candidate.content)?;
         records.raise_floor(&candidate.content.ruleset);
         self.proven = Some(candidate.content.clone());
@@ -183,14 +183,14 @@ impl Holding {
         &mut self,
         confirmed: Confirmed<K>,
         records: &mut impl Records,
-    ) -> Writing<K> {
+    ) -> SaveResult<K> {
         let Confirmed(on_trial) = confirmed;
         match records.write_down(&on_trial.candidate.content) {
             Ok(()) => {
                 self.proven = Some(on_trial.candidate.content.clone());
-                Writing::Done(WrittenDown(on_trial))
+                SaveResult::Done(SavedOnTrial(on_trial))
             }
-            Err(error) => Writing::Failed(on_trial, error),
+            Err(error) => SaveResult::Failed(on_trial, error),
         }
     }
 
@@ -198,11 +198,11 @@ impl Holding {
     /// the next run puts it in force.
     pub(crate) fn keep<K: Kernel>(
         &mut self,
-        written: WrittenDown<K>,
+        written: SavedOnTrial<K>,
         kernel: &mut K,
         records: &mut impl Records,
     ) -> Result<(Candidate<K::Plan>, ReadBack), FirewallError> {
-        let WrittenDown(OnTrial { candidate, trial, .. }) = written;
+        let SavedOnTrial(OnTrial { candidate, trial, .. }) = written;
         self.in_kernel = None;
         let kept = kernel.keep(trial, &candidate.plan)?;
         records.raise_floor(&candidate.content.ruleset);
@@ -213,11 +213,11 @@ impl Holding {
 
 /// Why a ruleset could not be put in force or saved.
 #[derive(Debug, thiserror::Error)]
-pub enum HoldingError {
+pub enum RulesetStateError {
     /// The kernel refused, or could not be read.
     #[error(transparent)]
     Firewall(#[from] FirewallError),
     /// It could not be saved.
     #[error(transparent)]
-    Record(#[from] NotWritten),
+    Record(#[from] SaveError),
 }

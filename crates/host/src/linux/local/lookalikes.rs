@@ -15,20 +15,20 @@ pub(super) const LOGIN_USERS_OWN: &str =
 
 /// Processes that look like a program of a rule but are not accepted as such.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Impostors {
+pub struct Lookalikes {
     /// The program.
     pub program: LocalProgram,
     /// The direction of the rules that name it.
     pub direction: Direction,
     /// The first few of them, by process id.
-    pub told: Vec<Impostor>,
+    pub told: Vec<Lookalike>,
     /// The number of the others.
     pub more: usize,
 }
 
 /// A process that looks like a program but is not accepted as such.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Impostor {
+pub struct Lookalike {
     /// Its id.
     pub pid: u32,
     /// Its real user, by name if it has one.
@@ -41,9 +41,9 @@ pub struct Impostor {
 
 /// Collects processes that look like a program.
 #[derive(Default)]
-pub(super) struct Suspects(BTreeMap<u32, (Instance, String)>);
+pub(super) struct LookalikeCollector(BTreeMap<u32, (Instance, String)>);
 
-impl Suspects {
+impl LookalikeCollector {
     /// Adds one; if there are several reasons, the first counts.
     pub(super) fn add(&mut self, instance: &Instance, reason: impl Into<String>) {
         self.0.entry(instance.pid).or_insert_with(|| (instance.clone(), reason.into()));
@@ -54,17 +54,17 @@ impl Suspects {
         program: &LocalProgram,
         direction: Direction,
         accounts: &Accounts,
-    ) -> Option<Impostors> {
+    ) -> Option<Lookalikes> {
         if self.0.is_empty() {
             return None;
         }
         let more = self.0.len().saturating_sub(MOST);
-        let told = self.0.into_values().take(MOST).map(|(instance, reason)| Impostor {
+        let told = self.0.into_values().take(MOST).map(|(instance, reason)| Lookalike {
             pid: instance.pid,
             user: accounts.shown(instance.users[0]),
             executable: instance.shown(),
             reason,
         });
-        Some(Impostors { program: program.clone(), direction, told: told.collect(), more })
+        Some(Lookalikes { program: program.clone(), direction, told: told.collect(), more })
     }
 }

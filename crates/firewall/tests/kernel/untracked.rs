@@ -103,7 +103,7 @@ fn untracked_connections_work_where_they_may_and_nowhere_else() {
             rustix::net::sockopt::set_socket_timeout(
                 &socket,
                 rustix::net::sockopt::Timeout::Send,
-                Some(crate::world::PATIENCE),
+                Some(crate::world::TIMEOUT),
             )
             .unwrap();
             let to: std::net::SocketAddr = "10.0.0.1:8002".parse().unwrap();

@@ -10,7 +10,7 @@ use crate::linux::instance::{Instance, shown};
 
 /// The relation of a process to a rule's executable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Likeness {
+pub(super) enum ExecutableMatch {
     /// It runs that executable.
     Is,
     /// It has nothing in common with it.
@@ -20,17 +20,17 @@ pub(super) enum Likeness {
 }
 
 /// Compares a process with a rule's executable. `at` returns what is at a path of the host.
-pub(super) fn likeness(
+pub(super) fn executable_match(
     wanted: &ProcessMatch,
     instance: &Instance,
     at: &mut dyn FnMut(&Path) -> Vec<Place>,
-) -> Likeness {
+) -> ExecutableMatch {
     let Some(executable) = &instance.executable else {
         return match wanted {
             ProcessMatch::Name(name) if *name == *instance.name => {
-                Likeness::Pretends("its executable can't be read".to_owned())
+                ExecutableMatch::Pretends("its executable can't be read".to_owned())
             }
-            _ => Likeness::Unlike,
+            _ => ExecutableMatch::Unlike,
         };
     };
     match wanted {
@@ -39,13 +39,13 @@ pub(super) fn likeness(
             if executable.path.file_name().is_some_and(|own| own == name.as_str()) {
                 by_name(executable, at)
             } else if is_called(name, &instance.name) && by_link(name, executable, at) {
-                Likeness::Is
+                ExecutableMatch::Is
             } else if *name == *instance.name {
-                Likeness::Pretends(
+                ExecutableMatch::Pretends(
                     "it only calls itself that; its file has another name".to_owned(),
                 )
             } else {
-                Likeness::Unlike
+                ExecutableMatch::Unlike
             }
         }
     }
@@ -72,7 +72,7 @@ fn by_link(name: &str, executable: &Executable, at: &mut dyn FnMut(&Path) -> Vec
         places.retain(|place| place.guard == Guard::RootAlone && place.path != link);
         let leads_there = places.iter().any(|place| place.file == Some(executable.file));
         let led_there = places.iter().any(|place| place.path == executable.path);
-        leads_there || (led_there && if_upgraded(executable, &places) == Likeness::Is)
+        leads_there || (led_there && if_upgraded(executable, &places) == ExecutableMatch::Is)
     })
 }
 
@@ -81,35 +81,35 @@ fn by_path(
     wanted: &Path,
     executable: &Executable,
     at: &mut dyn FnMut(&Path) -> Vec<Place>,
-) -> Likeness {
+) -> ExecutableMatch {
     let places = at(wanted);
     if places.iter().any(|place| place.file == Some(executable.file)) {
-        return Likeness::Is;
+        return ExecutableMatch::Is;
     }
     let claimed =
         executable.path == wanted || places.iter().any(|place| place.path == executable.path);
-    if claimed { if_upgraded(executable, &places) } else { Likeness::Unlike }
+    if claimed { if_upgraded(executable, &places) } else { ExecutableMatch::Unlike }
 }
 
 /// Whether it is a file of that name at the path that the kernel shows, in a directory that only root can
 /// write.
-fn by_name(executable: &Executable, at: &mut dyn FnMut(&Path) -> Vec<Place>) -> Likeness {
+fn by_name(executable: &Executable, at: &mut dyn FnMut(&Path) -> Vec<Place>) -> ExecutableMatch {
     let places = at(&executable.path);
     let same = places.iter().filter(|place| place.file == Some(executable.file));
     let mut open_to_others = None;
     for place in same {
         match &place.guard {
-            Guard::RootAlone => return Likeness::Is,
+            Guard::RootAlone => return ExecutableMatch::Is,
             Guard::Others(where_) => open_to_others = Some(where_.clone()),
         }
     }
     if let Some(where_) = open_to_others {
-        return Likeness::Pretends(others_can_write(&where_));
+        return ExecutableMatch::Pretends(others_can_write(&where_));
     }
     match if_upgraded(executable, &places) {
-        Likeness::Is => match places.into_iter().map(|place| place.guard).next() {
-            Some(Guard::Others(where_)) => Likeness::Pretends(others_can_write(&where_)),
-            _ => Likeness::Is,
+        ExecutableMatch::Is => match places.into_iter().map(|place| place.guard).next() {
+            Some(Guard::Others(where_)) => ExecutableMatch::Pretends(others_can_write(&where_)),
+            _ => ExecutableMatch::Is,
         },
         other => other,
     }
@@ -125,10 +125,10 @@ fn others_can_write(path: &Path) -> String {
 
 /// For a process whose file is no longer at its path: whether that is because the file was upgraded or
 /// removed while the program runs.
-fn if_upgraded(executable: &Executable, places: &[Place]) -> Likeness {
+fn if_upgraded(executable: &Executable, places: &[Place]) -> ExecutableMatch {
     let path = shown(&executable.path.to_string_lossy());
     let Some(removed) = executable.removed else {
-        return Likeness::Pretends(format!(
+        return ExecutableMatch::Pretends(format!(
             "its executable is not the file that this host has at {path}: it sees another file \
              there, in its own mount namespace"
         ));
@@ -137,12 +137,12 @@ fn if_upgraded(executable: &Executable, places: &[Place]) -> Likeness {
         .iter()
         .any(|place| place.path == executable.path && place.device == executable.file.device);
     let why_not = match (removed.hosts_path, removed.roots_own, here) {
-        (true, true, true) => return Likeness::Is,
+        (true, true, true) => return ExecutableMatch::Is,
         (false, ..) => "it was seen in a mount namespace that a user created",
         (_, false, _) => "users other than root could write it",
         (_, _, false) => "it was on another file system",
     };
-    Likeness::Pretends(format!("its executable was removed from {path}, and {why_not}"))
+    ExecutableMatch::Pretends(format!("its executable was removed from {path}, and {why_not}"))
 }
 
 #[cfg(test)]

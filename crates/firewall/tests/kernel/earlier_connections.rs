@@ -4,24 +4,24 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use xshield_firewall::conntrack::{Aligned, Opened, Telling, align};
+use xshield_firewall::conntrack::{Aligned, Opened, UpdateLimits, align};
 use xshield_firewall::{Firewall, FlowKind, plan};
 use xshield_policy::{Bound, Direction};
 
 use crate::policies::{bound, closed, open};
-use crate::world::{Host, PATIENCE, connect, firewall, in_each_rendering, sh};
+use crate::world::{Host, TIMEOUT, connect, firewall, in_each_rendering, sh};
 
-const TELLING: Telling = Telling { timeout_seconds: 432_000, room: 1_000 };
+const TELLING: UpdateLimits = UpdateLimits { timeout_seconds: 432_000, room: 1_000 };
 
 /// A connection that was opened before there was any rule.
-struct Older {
+struct EarlierConnection {
     /// The end that did not open it.
     answerer: TcpStream,
     opener: TcpStream,
     opened: Opened,
 }
 
-impl Older {
+impl EarlierConnection {
     /// Opened by the peer, to a listener here that was closed since.
     fn inbound(peer: &Host, to: &str) -> Self {
         let listener = TcpListener::bind(to).unwrap();
@@ -39,7 +39,7 @@ impl Older {
     fn of(listener: &TcpListener, opener: TcpStream) -> Self {
         let (answerer, from) = listener.accept().unwrap();
         for end in [&opener, &answerer] {
-            end.set_read_timeout(Some(PATIENCE)).unwrap();
+            end.set_read_timeout(Some(TIMEOUT)).unwrap();
         }
         let to = listener.local_addr().unwrap();
         Self { answerer, opener, opened: Opened { from, to } }
@@ -75,12 +75,12 @@ fn heard(end: &mut TcpStream) -> bool {
 }
 
 /// Both directions, both families.
-fn four(peer: &Host) -> [Older; 4] {
+fn four(peer: &Host) -> [EarlierConnection; 4] {
     [
-        Older::inbound(peer, "10.0.0.1:8001"),
-        Older::inbound(peer, "[fd00::1]:8001"),
-        Older::outbound(peer, "10.0.0.2:9001"),
-        Older::outbound(peer, "[fd00::2]:9001"),
+        EarlierConnection::inbound(peer, "10.0.0.1:8001"),
+        EarlierConnection::inbound(peer, "[fd00::1]:8001"),
+        EarlierConnection::outbound(peer, "10.0.0.2:9001"),
+        EarlierConnection::outbound(peer, "[fd00::2]:9001"),
     ]
 }
 
@@ -116,7 +116,7 @@ fn who_answers_on_a_connection_older_than_tracking_is_heard() {
         // Known entries stay as they are, whatever it is informed of.
         let turned = opened.map(|Opened { from, to }| Opened { from: to, to: from });
         assert_eq!(align(&turned, TELLING).unwrap(), Aligned { known: 4, ..Aligned::default() });
-        assert!(four.iter_mut().all(Older::is_answered));
+        assert!(four.iter_mut().all(EarlierConnection::is_answered));
     });
 }
 
@@ -128,7 +128,7 @@ fn of_connections_that_it_was_not_told_of_tracking_knows_nothing() {
         let mut four = four(&peer);
         let mut firewall = firewall();
         firewall.apply_now(&plan(&that_allows_them(), firewall.capabilities())).unwrap();
-        assert!(!four.iter_mut().any(Older::is_answered));
+        assert!(!four.iter_mut().any(EarlierConnection::is_answered));
         if !firewall.capabilities().recorder {
             return;
         }
@@ -141,7 +141,7 @@ fn of_connections_that_it_was_not_told_of_tracking_knows_nothing() {
 fn a_denied_connection_older_than_tracking_ends() {
     in_each_rendering(|| {
         let peer = Host::joined();
-        let mut inbound = Older::inbound(&peer, "10.0.0.1:8002");
+        let mut inbound = EarlierConnection::inbound(&peer, "10.0.0.1:8002");
         align(&[inbound.opened], TELLING).unwrap();
         let mut firewall = firewall();
         let policy = bound(1, closed(&["a/in tcp/8001 any"]), open());
@@ -164,12 +164,18 @@ fn connections_that_tracking_lost_are_told_again() {
         let mut firewall = firewall();
         firewall.apply_now(&plan(&that_allows_them(), firewall.capabilities())).unwrap();
         let mut four = four(&peer);
-        assert!(four.iter_mut().all(Older::is_answered), "tracking saw them being opened");
+        assert!(
+            four.iter_mut().all(EarlierConnection::is_answered),
+            "tracking saw them being opened"
+        );
         let opened = four.each_ref().map(|older| older.opened);
         assert_eq!(align(&opened, TELLING).unwrap(), Aligned { known: 4, ..Aligned::default() });
 
         sh("conntrack -F");
-        assert!(!four.iter_mut().any(Older::is_answered), "nobody knows who opened them");
+        assert!(
+            !four.iter_mut().any(EarlierConnection::is_answered),
+            "nobody knows who opened them"
+        );
         let _ = firewall.flows().unwrap();
         assert_eq!(align(&opened, TELLING).unwrap(), Aligned { new: 4, ..Aligned::default() });
         for older in &mut four {
@@ -187,7 +193,7 @@ fn connections_that_tracking_lost_are_told_again() {
 fn connections_that_tracking_took_up_from_the_wrong_side_are_turned() {
     in_each_rendering(|| {
         let peer = Host::joined();
-        let mut inbound = Older::inbound(&peer, "10.0.0.1:8002");
+        let mut inbound = EarlierConnection::inbound(&peer, "10.0.0.1:8002");
         let mut firewall = firewall();
         let policy = bound(1, closed(&["a/in tcp/8001 any"]), open());
         firewall.apply_now(&plan(&policy, firewall.capabilities())).unwrap();
@@ -211,7 +217,7 @@ fn tracking_is_told_of_no_more_than_there_is_room_for() {
         let peer = Host::joined();
         let four = four(&peer);
         let opened = four.each_ref().map(|older| older.opened);
-        let told = align(&opened, Telling { room: 3, ..TELLING }).unwrap();
+        let told = align(&opened, UpdateLimits { room: 3, ..TELLING }).unwrap();
         assert_eq!(told, Aligned { new: 3, left_out: 1, ..Aligned::default() });
     });
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use xshield_intelligence::seams::{Later, Surroundings};
+use xshield_intelligence::seams::{Later, ListInputs};
 use xshield_operations::compiler::Endpoints;
 use xshield_operations::parsed_policies::ParsedPolicies;
 use xshield_policy::document::Policy;
@@ -11,12 +11,12 @@ use xshield_store::{Conn, StoreResult};
 
 /// The committed policy and the platform's endpoints.
 #[derive(Debug)]
-pub(crate) struct ThreatSurroundings {
+pub(crate) struct ThreatListInputs {
     pub(crate) policies: Arc<ParsedPolicies>,
     pub(crate) endpoints: Endpoints,
 }
 
-impl Surroundings for ThreatSurroundings {
+impl ListInputs for ThreatListInputs {
     fn committed<'a>(&'a self, conn: &'a mut Conn) -> Later<'a, StoreResult<Option<Arc<Policy>>>> {
         Box::pin(self.policies.committed(conn))
     }

@@ -10,9 +10,9 @@ use crate::send::{Method, Request, Response, Transport, TransportError};
 /// A server that is not trusted. No certificate is verified: the answer may come from anyone, and anyone may
 /// read along. So only the path of a public document is sent, and the answer must not be used until the
 /// caller has verified it by other means, e.g. by its digest.
-pub struct Stranger(Transport);
+pub struct UnverifiedServer(Transport);
 
-impl Stranger {
+impl UnverifiedServer {
     /// Does not connect yet. The configuration's CA certificates are not used.
     ///
     /// # Errors

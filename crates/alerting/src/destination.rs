@@ -9,13 +9,13 @@ use crate::outgoing::SendError;
 
 /// A channel's receiver, by name.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct Destination<'a> {
     pub(crate) host: &'a str,
     pub(crate) port: u16,
     pub(crate) reach: Reach,
 }
 
-impl Place<'_> {
+impl Destination<'_> {
     /// Its allowed addresses. Connect to one of these: resolving the name again may give others.
     pub(crate) async fn addresses(&self) -> Result<Vec<SocketAddr>, SendError> {
         const ACTION: &str = "find the receiver";

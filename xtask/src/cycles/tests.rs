@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-/// Circles in a crate whose files are `name.rs` and text; the root is `lib.rs`.
+/// Cycles in a crate whose files are `name.rs` and text; the root is `lib.rs`.
 fn found(files: &[(&str, &str)]) -> Found {
     let files: BTreeMap<&Path, &str> =
         files.iter().map(|&(name, text)| (Path::new(name), text)).collect();
@@ -12,12 +12,12 @@ fn found(files: &[(&str, &str)]) -> Found {
 }
 
 /// `lib.rs` with the modules `a` and `b`, and these texts.
-fn circle(what: &str, a: &str, b: &str, expected: usize) {
+fn cycle(what: &str, a: &str, b: &str, expected: usize) {
     let found = found(&[("lib.rs", "mod a; pub mod b;"), ("a.rs", a), ("b.rs", b)]);
     assert_eq!(found.largest, expected, "{what}: {found:?}");
 }
 
-/// What `b` does with `a` in every row below is an arrow; then it is a circle exactly when the row says.
+/// What `b` does with `a` in every row below is an edge; then it is a cycle exactly when the row says.
 const BACK: &str = "pub struct A; fn back() { crate::b::take(); }";
 
 #[test]
@@ -54,7 +54,7 @@ fn whatever_names_something_of_another_file_is_an_arrow() {
         ("what is for all but tests", "pub fn take() {} #[cfg(not(test))] use crate::a::A;", 2),
         ("an OS", "pub fn take() {} #[cfg(unix)] use crate::a::A;", 2),
     ] {
-        circle(what, BACK, b, expected);
+        cycle(what, BACK, b, expected);
     }
 }
 
@@ -87,7 +87,7 @@ fn what_is_passed_on_belongs_to_the_file_that_defines_it() {
         let found = found(&[("lib.rs", lib), ("a.rs", a), ("b.rs", "pub struct Shown;")]);
         assert_eq!(found.largest, expected, "{what}: {found:?}");
     }
-    // And the arrow leads there: b uses a, which takes what b passes on by way of the root.
+    // And the edge leads there: b uses a, which takes what b passes on by way of the root.
     let lib = "mod a; mod b; pub use b::Shown;";
     let all =
         found(&[("lib.rs", lib), ("a.rs", a), ("b.rs", "use crate::a::A; pub struct Shown;")]);
@@ -101,7 +101,7 @@ fn a_type_whose_functions_are_spread_over_files_is_one_knot() {
     let second = "impl crate::Run { pub fn second(&self) { Self::third(); } }";
     let third = "impl crate::Run { pub fn third() {} }";
     let all = found(&[("lib.rs", lib), ("a.rs", first), ("b.rs", second), ("c.rs", third)]);
-    assert_eq!((all.largest, all.in_circles), (4, 4), "{all:?}");
+    assert_eq!((all.largest, all.in_cycles), (4, 4), "{all:?}");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn the_shortest_circle_of_each_knot_is_shown_by_its_lines() {
         ("d.rs", "pub struct D(crate::e::E);\n"),
         ("e.rs", "pub struct E(Box<crate::d::D>);\n"),
     ]);
-    assert_eq!((all.largest, all.in_circles), (3, 5));
+    assert_eq!((all.largest, all.in_cycles), (3, 5));
     let expected = "3 files in a cycle, of which these suffice:\
                     \n    b.rs:1 uses c.rs: use crate::c::C;\
                     \n    c.rs:4 uses b.rs: use crate::b::B;";
@@ -140,8 +140,8 @@ fn the_shortest_circle_of_each_knot_is_shown_by_its_lines() {
 
 #[test]
 fn an_exception_can_only_shrink() {
-    let known = Exception { package: "p", largest: 3, in_circles: 5 };
-    for (largest, in_circles, exception, complaint) in [
+    let known = Exception { package: "p", largest: 3, in_cycles: 5 };
+    for (largest, in_cycles, exception, complaint) in [
         (0, 0, None, None),
         (3, 5, Some(&known), None),
         (2, 2, None, Some("no cycle is allowed")),
@@ -150,10 +150,10 @@ fn an_exception_can_only_shrink() {
         (3, 4, Some(&known), Some("has improved")),
         (0, 0, Some(&known), Some("remove the line")),
     ] {
-        let found = Found { largest, in_circles, shown: vec!["here".to_owned()] };
+        let found = Found { largest, in_cycles, shown: vec!["here".to_owned()] };
         let told = judge("p", &found, exception);
         match complaint {
-            None => assert_eq!(told, None, "{largest} {in_circles}"),
+            None => assert_eq!(told, None, "{largest} {in_cycles}"),
             Some(text) => assert!(told.clone().unwrap().contains(text), "{told:?}"),
         }
     }

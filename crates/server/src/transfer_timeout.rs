@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 /// A time budget that waiting consumes and every transferred byte refills. A peer that transfers nothing
-/// times out after [`Patience::most`], one below the minimum rate a little later, and no others.
+/// times out after [`TransferTimeout::most`], one below the minimum rate a little later, and no others.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct TransferTimeout {
     left: Duration,
     most: Duration,
     bytes_per_second: u32,
 }
 
-impl Patience {
+impl TransferTimeout {
     pub(crate) fn new(most: Duration, bytes_per_second: u32) -> Self {
         Self { left: most, most, bytes_per_second: bytes_per_second.max(1) }
     }
@@ -52,16 +52,16 @@ mod tests {
             (1024, 100_000, true),
             (1 << 20, 100_000, true),
         ] {
-            let mut patience = Patience::new(Duration::from_secs(10), 1024);
+            let mut transfer_timeout = TransferTimeout::new(Duration::from_secs(10), 1024);
             let mut went = 0;
-            while went < seconds && !patience.left().is_zero() {
-                patience.waited(Duration::from_secs(1));
-                if !patience.left().is_zero() {
-                    patience.moved(bytes);
+            while went < seconds && !transfer_timeout.left().is_zero() {
+                transfer_timeout.waited(Duration::from_secs(1));
+                if !transfer_timeout.left().is_zero() {
+                    transfer_timeout.moved(bytes);
                 }
                 went += 1;
             }
-            assert_eq!(!patience.left().is_zero(), goes_on, "{bytes} B/s for {seconds} s");
+            assert_eq!(!transfer_timeout.left().is_zero(), goes_on, "{bytes} B/s for {seconds} s");
         }
     }
 }

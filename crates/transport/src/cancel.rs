@@ -6,21 +6,21 @@ use ureq::Agent;
 
 /// A handle to cancel one request. Clones refer to the same request.
 #[derive(Clone, Default)]
-pub struct Line(Arc<Mutex<State>>);
+pub struct CancelHandle(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    is_cut: bool,
+    is_cancelled: bool,
     busy: Option<Agent>,
 }
 
-impl Line {
+impl CancelHandle {
     /// Cancels the current request, whatever it waits for, and all later ones: their callers get
-    /// [`crate::TransportError::Cut`].
-    pub fn cut(&self) {
+    /// [`crate::TransportError::Cancelled`].
+    pub fn cancel(&self) {
         let busy = {
             let mut state = self.state();
-            state.is_cut = true;
+            state.is_cancelled = true;
             state.busy.take()
         };
         if let Some(agent) = busy {
@@ -28,20 +28,20 @@ impl Line {
         }
     }
 
-    /// Registers the socket to close; `false` if the line is already cut.
+    /// Registers the socket to close; `false` if the request is already cancelled.
     pub(crate) fn take(&self, agent: &Agent) -> bool {
         let mut state = self.state();
-        if !state.is_cut {
+        if !state.is_cancelled {
             state.busy = Some(agent.clone());
         }
-        !state.is_cut
+        !state.is_cancelled
     }
 
     /// The request has ended; `false` if it was cancelled.
     pub(crate) fn leave(&self) -> bool {
         let mut state = self.state();
         state.busy = None;
-        !state.is_cut
+        !state.is_cancelled
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

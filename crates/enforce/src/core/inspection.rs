@@ -10,7 +10,7 @@ const NAMED: usize = 5;
 
 /// When a ruleset was last read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LastSeen {
+pub(crate) enum LastReadBack {
     /// No run ever read back a ruleset.
     Never,
     /// In an earlier boot.
@@ -31,10 +31,10 @@ pub(super) enum Found {
     Other(Vec<String>),
 }
 
-pub(super) fn look<K: Kernel>(
+pub(super) fn inspect<K: Kernel>(
     kernel: &mut K,
     known: &LastKnownGood,
-    last: LastSeen,
+    last: LastReadBack,
 ) -> Result<Found, FirewallError> {
     let differences = match kernel.state()? {
         Standing::InForce(digest) => {
@@ -46,7 +46,7 @@ pub(super) fn look<K: Kernel>(
             }
         }
         Standing::OnTrial => return Ok(Found::Unfinished),
-        Standing::Nothing if last == LastSeen::Never => return Ok(Found::Missing),
+        Standing::Nothing if last == LastReadBack::Never => return Ok(Found::Missing),
         Standing::Nothing => vec![format!("{} is gone", K::PLACE)],
         Standing::Damaged { what } => vec![what],
     };

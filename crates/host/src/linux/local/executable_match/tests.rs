@@ -91,10 +91,10 @@ fn the_file_counts_and_nothing_that_a_process_can_choose() {
             cgroups: Arc::default(),
         };
         let wanted = ProcessMatch::try_from(wanted.to_owned()).unwrap();
-        let got = match likeness(&wanted, &instance, &mut at) {
-            Likeness::Is => is.to_owned(),
-            Likeness::Unlike => unlike.to_owned(),
-            Likeness::Pretends(why) => why,
+        let got = match executable_match(&wanted, &instance, &mut at) {
+            ExecutableMatch::Is => is.to_owned(),
+            ExecutableMatch::Unlike => unlike.to_owned(),
+            ExecutableMatch::Pretends(why) => why,
         };
         assert!(got.contains(expected), "{wanted} {comm} {path} {file:?} {removed:?}: {got}");
     }
@@ -110,9 +110,9 @@ fn an_executable_that_may_not_be_read_is_nothing() {
         cgroups: Arc::default(),
     };
     let asked = |wanted: &str| {
-        likeness(&ProcessMatch::try_from(wanted.to_owned()).unwrap(), &hidden, &mut at)
+        executable_match(&ProcessMatch::try_from(wanted.to_owned()).unwrap(), &hidden, &mut at)
     };
-    assert_eq!(asked("/usr/sbin/nginx"), Likeness::Unlike);
-    assert_eq!(asked("apache2"), Likeness::Unlike);
-    assert!(matches!(asked("nginx"), Likeness::Pretends(_)));
+    assert_eq!(asked("/usr/sbin/nginx"), ExecutableMatch::Unlike);
+    assert_eq!(asked("apache2"), ExecutableMatch::Unlike);
+    assert!(matches!(asked("nginx"), ExecutableMatch::Pretends(_)));
 }

@@ -1,4 +1,4 @@
-//! Files of a crate that use each other in a circle: none can be read, tested or moved without the
+//! Files of a crate that use each other in a cycle: none can be read, tested or moved without the
 //! others.
 //!
 //! A file uses another one where a path in it (of a `use`, an expression, a type, or the arguments of a
@@ -9,7 +9,7 @@
 //! where it names it besides. `use module::*` uses the module's file. What is compiled for tests only is left out, and so
 //! is what only types tell: methods of other values, and macros by `macro_rules!`.
 
-mod arrows;
+mod edges;
 mod graph;
 mod resolve;
 mod source;
@@ -35,21 +35,21 @@ struct Exception {
     /// Files in the largest component of one of its targets.
     largest: usize,
     /// Files in all components of all its targets.
-    in_circles: usize,
+    in_cycles: usize,
 }
 
 const EXCEPTIONS: &[Exception] = &[
-    Exception { package: "xshield-host", largest: 5, in_circles: 21 },
-    Exception { package: "xshield-lab", largest: 28, in_circles: 31 },
-    Exception { package: "xshield-policy", largest: 6, in_circles: 15 },
-    Exception { package: "xshield-threat", largest: 9, in_circles: 18 },
+    Exception { package: "xshield-host", largest: 5, in_cycles: 21 },
+    Exception { package: "xshield-lab", largest: 28, in_cycles: 31 },
+    Exception { package: "xshield-policy", largest: 6, in_cycles: 15 },
+    Exception { package: "xshield-threat", largest: 9, in_cycles: 18 },
 ];
 
 /// The findings for a crate.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Found {
     largest: usize,
-    in_circles: usize,
+    in_cycles: usize,
     /// The shortest cycle of each component, in lines.
     shown: Vec<String>,
 }
@@ -57,21 +57,21 @@ struct Found {
 /// Fails with every cycle that is not allowed, with the lines that cause it.
 pub(crate) fn check(metadata: &Metadata) -> Result<()> {
     let mut wrong = Vec::new();
-    let mut knotted = 0;
+    let mut with_cycles = 0;
     for package in metadata.ours() {
         let mut found = Found::default();
         for root in &package.roots {
             let root = root.strip_prefix(run::root()).unwrap_or(root);
             found.add(look(root, &from_disk)?);
         }
-        knotted += usize::from(found.largest > 0);
+        with_cycles += usize::from(found.largest > 0);
         let exception = EXCEPTIONS.iter().find(|known| known.package == package.name);
         wrong.extend(judge(&package.name, &found, exception));
     }
     let is_ours = |name: &str| metadata.ours().any(|package| package.name == name);
     for gone in EXCEPTIONS.iter().filter(|known| !is_ours(known.package)) {
         wrong.push(format!(
-            "{} is not a package: remove its line from xtask/src/circles/mod.rs",
+            "{} is not a package: remove its line from xtask/src/cycles/mod.rs",
             gone.package
         ));
     }
@@ -79,43 +79,43 @@ pub(crate) fn check(metadata: &Metadata) -> Result<()> {
         bail!("{}", wrong.join("\n"));
     }
     println!(
-        "layers: no dependency cycles among the files of {} packages, and no new ones in {knotted}",
-        metadata.ours().count() - knotted
+        "layers: no dependency cycles among the files of {} packages, and no new ones in {with_cycles}",
+        metadata.ours().count() - with_cycles
     );
     Ok(())
 }
 
 /// Prints every use of one file by another within a package's cycles, most used files first, since removing a
 /// use of them takes most files out of the cycle.
-pub(crate) fn print_arrows(metadata: &Metadata, package: &str) -> Result<()> {
+pub(crate) fn print_cycles(metadata: &Metadata, package: &str) -> Result<()> {
     let Some(known) = metadata.ours().find(|known| known.name == package) else {
         bail!("there is no package {package}; see `ls crates` and their Cargo.toml");
     };
     for root in &known.roots {
         let root = root.strip_prefix(run::root()).unwrap_or(root);
-        print!("{}", knots_in_full(&Krate::read(root, &from_disk)?));
+        print!("{}", components_in_full(&Krate::read(root, &from_disk)?));
     }
     Ok(())
 }
 
-fn knots_in_full(krate: &Krate) -> String {
-    let arrows = arrows::arrows(krate);
-    let graph = Graph::new(krate.files.len(), &arrows);
+fn components_in_full(krate: &Krate) -> String {
+    let edges = edges::edges(krate);
+    let graph = Graph::new(krate.files.len(), &edges);
     let mut text = String::new();
-    for knot in graph.knots() {
-        let _ = writeln!(text, "{} files in a cycle:", knot.len());
-        let inside = |id: &source::FileId| knot.contains(id);
+    for component in graph.components() {
+        let _ = writeln!(text, "{} files in a cycle:", component.len());
+        let inside = |id: &source::FileId| component.contains(id);
         let mut users: std::collections::BTreeMap<_, Vec<_>> = std::collections::BTreeMap::new();
-        for arrow in arrows.iter().filter(|arrow| inside(&arrow.from) && inside(&arrow.to)) {
-            users.entry(arrow.to).or_default().push(arrow);
+        for edge in edges.iter().filter(|edge| inside(&edge.from) && inside(&edge.to)) {
+            users.entry(edge.to).or_default().push(edge);
         }
         let mut users: Vec<_> = users.into_iter().collect();
         users.sort_by_key(|(_, users)| std::cmp::Reverse(users.len()));
         for (used, users) in users {
             let _ = writeln!(text, "  {} is used by", krate.files[used].path.display());
-            for arrow in users {
-                let from = krate.files[arrow.from].path.display();
-                let _ = writeln!(text, "    {from}:{}", arrow.line);
+            for edge in users {
+                let from = krate.files[edge.from].path.display();
+                let _ = writeln!(text, "    {from}:{}", edge.line);
             }
         }
     }
@@ -133,7 +133,7 @@ fn from_disk(path: &Path) -> Result<Option<String>> {
 impl Found {
     fn add(&mut self, other: Self) {
         self.largest = self.largest.max(other.largest);
-        self.in_circles += other.in_circles;
+        self.in_cycles += other.in_cycles;
         self.shown.extend(other.shown);
     }
 }
@@ -141,43 +141,45 @@ impl Found {
 /// Finds cycles in a crate.
 fn look(root: &Path, read: Read<'_>) -> Result<Found> {
     let krate = Krate::read(root, read)?;
-    let arrows = arrows::arrows(&krate);
-    let graph = Graph::new(krate.files.len(), &arrows);
+    let edges = edges::edges(&krate);
+    let graph = Graph::new(krate.files.len(), &edges);
     let mut found = Found::default();
-    for knot in graph.knots() {
-        found.largest = found.largest.max(knot.len());
-        found.in_circles += knot.len();
+    for component in graph.components() {
+        found.largest = found.largest.max(component.len());
+        found.in_cycles += component.len();
         let mut text = String::new();
-        for arrow in graph.shortest(&knot) {
-            let (from, to) = (&krate.files[arrow.from], &krate.files[arrow.to]);
-            let line = from.text.lines().nth(arrow.line.saturating_sub(1)).unwrap_or_default();
+        for edge in graph.shortest(&component) {
+            let (from, to) = (&krate.files[edge.from], &krate.files[edge.to]);
+            let line = from.text.lines().nth(edge.line.saturating_sub(1)).unwrap_or_default();
             let (from, to) = (from.path.display(), to.path.display());
-            let _ = write!(text, "\n    {from}:{} uses {to}: {}", arrow.line, line.trim());
+            let _ = write!(text, "\n    {from}:{} uses {to}: {}", edge.line, line.trim());
         }
-        found.shown.push(format!("{} files in a cycle, of which these suffice:{text}", knot.len()));
+        found
+            .shown
+            .push(format!("{} files in a cycle, of which these suffice:{text}", component.len()));
     }
     Ok(found)
 }
 
 /// The error for a package, in words.
 fn judge(package: &str, found: &Found, exception: Option<&Exception>) -> Option<String> {
-    let (largest, in_circles) = exception.map_or((0, 0), |known| (known.largest, known.in_circles));
-    if found.largest > largest || found.in_circles > in_circles {
+    let (largest, in_cycles) = exception.map_or((0, 0), |known| (known.largest, known.in_cycles));
+    if found.largest > largest || found.in_cycles > in_cycles {
         let allowed = match exception {
             None => "no cycle is allowed".to_owned(),
             Some(_) => format!(
-                "{in_circles} files in cycles are allowed, {largest} in the largest, but there \
+                "{in_cycles} files in cycles are allowed, {largest} in the largest, but there \
                  are {} and {}",
-                found.in_circles, found.largest
+                found.in_cycles, found.largest
             ),
         };
         return Some(format!("{package}: {allowed}:\n  {}", found.shown.join("\n  ")));
     }
-    (found.largest < largest || found.in_circles < in_circles).then(|| {
+    (found.largest < largest || found.in_cycles < in_cycles).then(|| {
         format!(
             "{package} has improved: {} of its files are in cycles, {} in the largest; update \
-             the numbers in xtask/src/circles/mod.rs (none: remove the line)",
-            found.in_circles, found.largest
+             the numbers in xtask/src/cycles/mod.rs (none: remove the line)",
+            found.in_cycles, found.largest
         )
     })
 }

@@ -5,34 +5,34 @@ use xshield_policy::Owner;
 use xshield_wire::message::Problem;
 use xshield_wire::telemetry::DebugArea;
 
-use super::holding::HoldingError;
+use super::inspection::{Found, LastReadBack, drift_text, inspect};
 use super::kernel::Kernel;
 use super::policy::{Damage, PolicyPart, before_a_first_ruleset};
 use super::ports::{World, admit};
 use super::result::Change;
-use super::sight::{Found, LastSeen, drift_text, look};
+use super::ruleset_state::RulesetStateError;
 use crate::problems::problem;
 use crate::step::Step;
 
 impl PolicyPart {
     /// Checks whether the kernel holds what the last run left. Costs nothing if no rule was changed since.
-    pub(crate) fn look<K: Kernel>(
+    pub(crate) fn inspect<K: Kernel>(
         &mut self,
         kernel: &mut K,
         world: &mut impl World<K::Capabilities>,
-        last: LastSeen,
-    ) -> Result<(), HoldingError> {
+        last: LastReadBack,
+    ) -> Result<(), RulesetStateError> {
         let generation = kernel.generation()?;
         let Some(known) = self.holding.proven() else { return Ok(()) };
         // A restarted unit has another cgroup under the same name: our table is unchanged, but no longer
         // correct.
         let owners = known.facts.owners.values().flatten().flatten();
         let by_cgroup = owners.into_iter().any(|owner| matches!(owner, Owner::Cgroup(_)));
-        if !by_cgroup && generation.is_some_and(|generation| last == LastSeen::At(generation)) {
+        if !by_cgroup && generation.is_some_and(|generation| last == LastReadBack::At(generation)) {
             self.holding.seen();
             return Ok(());
         }
-        self.damage = match look(kernel, known, last) {
+        self.damage = match inspect(kernel, known, last) {
             Err(error) if error.is_busy() => {
                 world.note(problem("not-read", &error));
                 Damage::Unread
@@ -59,9 +59,9 @@ impl PolicyPart {
     }
 
     /// Checks the same without changing anything, on a host whose firewall is not ours to change.
-    pub(crate) fn look_only<K: Kernel>(&mut self, kernel: &mut K, last: LastSeen) {
+    pub(crate) fn look_only<K: Kernel>(&mut self, kernel: &mut K, last: LastReadBack) {
         if let Some(known) = self.holding.proven()
-            && matches!(look(kernel, known, last), Ok(Found::Whole))
+            && matches!(inspect(kernel, known, last), Ok(Found::Whole))
         {
             self.holding.seen();
         }
@@ -69,11 +69,11 @@ impl PolicyPart {
 
     /// Restores what others changed before anything slow is done: no answer of the platform is needed for
     /// that. Then admits new addresses that the host needs.
-    pub(crate) fn mend<K: Kernel>(
+    pub(crate) fn repair<K: Kernel>(
         &mut self,
         kernel: &mut K,
         world: &mut impl World<K::Capabilities>,
-    ) -> Result<(), HoldingError> {
+    ) -> Result<(), RulesetStateError> {
         if self.damage == Damage::Found && self.proven().is_some() {
             before_a_first_ruleset(kernel, world)?;
             self.holding.put_back(kernel)?;
@@ -95,8 +95,8 @@ impl PolicyPart {
         &mut self,
         kernel: &mut K,
         world: &mut W,
-    ) -> Result<(), HoldingError> {
-        for ways in [W::configured_ways, W::resolved_ways] {
+    ) -> Result<(), RulesetStateError> {
+        for ways in [W::configured_failsafe, W::resolved_failsafe] {
             let Some(known) = self.holding.proven() else { return Ok(()) };
             let mut facts = known.facts.clone();
             admit(&mut facts, &ways(world));

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn arrows_are_checked_with_their_reason() {
+    fn forbidden_dependencies_are_refused_with_the_reason() {
         for (from, to, kind, complaint) in [
             ("xshield-firewall", "xshield-policy", Kind::Shipped, None),
             ("xshield-firewall", "serde", Kind::Shipped, None),

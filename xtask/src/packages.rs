@@ -234,7 +234,7 @@ mod tests {
     use crate::tools::{LAB, TESTS};
 
     #[test]
-    fn each_system_has_its_own_packages_and_lacks_others() {
+    fn packages_are_listed_for_each_system() {
         let system = |manager, has_snaps| System { manager, has_snaps, is_root: true };
         let tool = |program: &str| TESTS.iter().chain(LAB).find(|t| t.program == program).unwrap();
         let wanted = ["ip", "chromium", "chromedriver", "dockerd"].map(|program| *tool(program));

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn every_tool_names_tests_that_there_are() {
+    fn every_tool_names_existing_tests() {
         let there = test_names().unwrap();
         for tool in [TESTS, KERNEL_TESTS, PROBER, PACKAGING].concat() {
             assert!(!tool.tests.is_empty(), "{}", tool.program);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_something_that_is_missing_is_skipped_named_and_counted() {
+    fn tests_with_missing_programs_are_skipped_named_and_counted() {
         let there = names(&[
             "dpkg_installs_upgrades_and_removes_spark",
             "rpm_installs_upgrades_and_removes_spark",

@@ -25,42 +25,40 @@ const fn windows(program: &'static str, debian: &'static str) -> Tool {
 }
 
 const REAL_PROXIES: &[&str] = &[
-    "squid_dies_or_falls_silent_and_tinyproxy_takes_over",
-    "a_407_of_squid_and_tinyproxy_is_no_dead_proxy",
-    "a_line_as_slow_as_a_modem_is_slow_and_not_broken",
-    "proxies_die_one_after_the_other_and_nothing_is_lost",
+    "tinyproxy_takes_over_when_squid_dies_or_hangs",
+    "a_407_of_squid_or_tinyproxy_is_not_a_dead_proxy",
+    "a_very_slow_connection_is_not_taken_for_a_failure",
+    "proxies_fail_in_turn_and_no_report_is_lost",
 ];
-const SYSTEMD: &[&str] = &[
-    "systemd_runs_the_agent_in_its_sandbox",
-    "systemd_runs_platform_and_spark_and_an_agent_in_its_place",
-];
+const SYSTEMD: &[&str] =
+    &["systemd_runs_the_agent_in_its_sandbox", "systemd_runs_platform_and_spark_and_then_an_agent"];
 const BROWSER: &[&str] = &["an_operator_sees_a_failed_proxy_and_collects_diagnostics"];
 const CONTAINERS: &[&str] = &["published_ports_and_containers_obey_the_policy"];
 const TRANSLATION: &[&str] = &[
     "published_ports_and_containers_obey_the_policy",
     "rules_of_iptables_are_read",
-    "whose_packets_are_translated_is_told",
+    "translations_name_whose_packets_they_concern",
 ];
 const PACKED: &[&str] = &[
     "dpkg_installs_upgrades_and_removes",
     "rpm_installs_upgrades_and_removes",
     "systemd_runs_the_agent_in_its_sandbox",
-    "systemd_runs_platform_and_spark_and_an_agent_in_its_place",
+    "systemd_runs_platform_and_spark_and_then_an_agent",
 ];
 const TRACKING: &[&str] = &[
-    "connections_that_tracking_lost_are_told_again",
-    "connections_that_tracking_took_up_from_the_wrong_side_are_turned",
+    "connections_lost_by_conntrack_are_restored",
+    "connections_picked_up_in_the_wrong_direction_are_corrected",
     "short_connections_become_paths_with_bytes_and_programs",
-    "a_flood_that_nobody_reads_is_counted_and_made_good_from_the_list",
-    "connections_that_tracking_lost_are_heard_after_the_next_run",
-    "the_agent_tells_tracking_at_once_what_it_lost",
+    "an_unread_flood_is_counted_and_recovered_from_a_dump",
+    "connections_lost_by_conntrack_work_after_the_next_run",
+    "the_agent_restores_lost_conntrack_entries_at_once",
 ];
 const INTERPRETED: &[&str] = &[
-    "the_interpreter_reads_the_documentation",
-    "kernels_do_what_the_documentation_says",
-    "a_wrong_accept_and_a_wrong_drop_are_noticed_and_named",
+    "the_interpreter_passes_its_tables",
+    "kernels_match_the_documentation",
+    "a_wrong_accept_and_a_wrong_drop_are_detected_and_named",
 ];
-const KILLED: &[&str] = &["a_policy_through_which_the_platform_does_not_answer_is_taken_back"];
+const KILLED: &[&str] = &["a_policy_that_blocks_the_platform_is_reverted"];
 
 /// Required by every lab, including the demo's.
 pub(crate) const LAB: &[Tool] =

@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libraries_that_windows_does_not_have_are_found() {
+    fn imports_missing_on_windows_are_found() {
         let dump = "\tDLL Name: KERNEL32.dll\n\tvma: Hint\n\tDLL Name: libgcc_s_seh-1.dll\n";
         assert_eq!(foreign_libraries(dump), ["libgcc_s_seh-1.dll"]);
         assert_eq!(foreign_libraries("\tDLL Name: WS2_32.dll\n"), [""; 0]);

@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cycle_runs_when_it_is_due_or_asked_for_and_once_for_all_reasons() {
+    fn a_cycle_runs_when_due_or_requested_and_once_for_all_reasons() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut cycles = Cycles::new(start);

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_turns_out_to_be_nothing_is_looked_at_more_and_more_rarely() {
+    fn unneeded_checks_become_rarer() {
         let mut delay = RecheckDelay::default();
         assert_eq!(delay.wait(), Duration::ZERO);
         for _ in 0..10 {

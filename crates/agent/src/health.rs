@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slow_cycle_is_alive_and_a_stuck_one_is_not() {
+    fn a_slow_cycle_is_healthy_and_a_stuck_one_is_not() {
         let (began, interval) = (Instant::now(), Duration::from_secs(300));
         let after = |seconds: u64| began + Duration::from_secs(seconds);
         for (seconds, waits, works) in

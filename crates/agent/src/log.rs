@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_memory_is_bounded_and_the_level_counts() {
+    fn the_log_buffer_is_bounded_and_filtered_by_level() {
         let log = Log::new(Level::Warning);
         log.info("not said");
         for number in 0..KEPT + 3 {

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_body_of_a_200_and_of_nothing_else() {
+    fn only_the_body_of_a_200_is_returned() {
         for (answer, expected) in [
             (&b"HTTP/1.0 200 OK\r\nA: b\r\n\r\nbody"[..], Some(&b"body"[..])),
             (b"HTTP/1.1 200 OK\r\n\r\n", Some(b"")),
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_arrives_as_the_services_want_it() {
+    fn requests_have_the_headers_that_metadata_services_need() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let service = std::thread::spawn(move || {

@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_busy_moment_is_not_over_the_budget() {
+    fn a_short_peak_does_not_exceed_the_budget() {
         let mut over = OverBudget::default();
         let turns: Vec<bool> = [true, true, false, true, true, true, true, false, false, false]
             .into_iter()

@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_lost_is_told_at_once_and_then_every_other_second() {
+    fn lost_connections_are_reported_at_once_and_then_every_two_seconds() {
         let mut lost_connections = LostConnections::default();
         let looks = [
             (false, 0, false),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn losing_is_hopeless_when_it_goes_on() {
+    fn continued_message_loss_counts_as_permanent() {
         let minute = |at: u64| Duration::from_secs(60 * at);
         let table: [(&[(u64, u64)], bool); 5] = [
             (&[(1, 9), (1, 9), (1, 9)], true),

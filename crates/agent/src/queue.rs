@@ -54,7 +54,7 @@ mod tests {
     use xshield_enforce::ReportBody;
 
     #[test]
-    fn a_report_waits_until_it_is_written_down_and_the_oldest_goes_first() {
+    fn reports_are_kept_until_saved_and_the_oldest_is_dropped_first() {
         let report = |number: u8| {
             Report::new([number; 16], 0, ReportBody::ListeningPorts { ports: Vec::new() })
         };

@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_for_is_text() {
+    fn requested_status_is_shown_as_text() {
         let answer = json!({
             "usage": { "cpu": 4, "memory": 9_000 }, "cpu_budget_percent": 10.0,
             "memory_budget_kib": 65_536, "waiting_reports": 3, "paths": "12 paths",
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_that_failed_says_when() {
+    fn a_failed_route_is_shown_with_its_time() {
         for (at, expected) in [
             (940, "failed 60 s ago: no"),
             (400, "failed 10 min ago: no"),

@@ -40,7 +40,7 @@ fn every_command_and_option_is_in_the_manual() {
 }
 
 #[test]
-fn wrong_command_lines_exit_with_2_and_completions_are_there() {
+fn invalid_command_lines_exit_with_2_and_completions_are_generated() {
     for (program, _) in PAGES {
         let output = Command::new(program).arg("--nonsense").output().unwrap();
         assert_eq!(output.status.code(), Some(2));

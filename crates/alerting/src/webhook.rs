@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signatures_are_as_in_the_standard() {
+    fn signatures_match_the_standard() {
         // The example of the Standard Webhooks specification's reference libraries.
         let secret = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let body = r#"{"test": 2432232314}"#;

@@ -165,7 +165,7 @@ mod tests {
         segment: { name: a, criteria: role = 'a' }\n";
 
     #[test]
-    fn what_changed_in_a_document_is_told_by_line() {
+    fn changes_of_a_document_are_shown_by_line() {
         let (before, after) = (parse(BEFORE), parse(AFTER));
         let changes = changes(&before, &after).unwrap();
         let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_change_is_cut_and_says_so() {
+    fn a_large_change_is_truncated_and_marked() {
         let network = |first: u8| {
             let cidrs: Vec<String> = (0..=255).map(|last| format!("{first}.0.0.{last}")).collect();
             parse(&format!("network: {{ name: n, cidrs: [{}] }}", cidrs.join(", ")))

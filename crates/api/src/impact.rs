@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn people_read_what_is_lost_first() {
+    fn losses_are_listed_first() {
         let told = summary(|summary| {
             summary.inbound.lose_protection = affected(&["a", "b", "c", "d", "e", "f", "g"]);
             summary.outbound.gain_protection = affected(&["a"]);
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn an_impact_is_expected_by_what_it_loses_or_by_its_digest() {
+    fn an_expected_impact_is_given_by_losses_or_digest() {
         let none = summary(|_| ());
         let loss = summary(|summary| {
             summary.is_loss = true;
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn expectations_are_texts() {
+    fn expected_impacts_round_trip_as_text() {
         let digest = format!("sha256:{}", "0a".repeat(32));
         for text in ["no-loss", "any", &digest] {
             let expected: ExpectedImpact = text.parse().unwrap();

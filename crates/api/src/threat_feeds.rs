@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn presets_are_told_as_they_are_kept_and_read_back() {
+    fn presets_round_trip() {
         for preset in presets::presets() {
             let kept = serde_json::to_value(&preset).unwrap();
             let told = serde_json::to_value(Preset::from(preset)).unwrap();

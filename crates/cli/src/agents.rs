@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_agent_says_stays_on_one_line() {
+    fn texts_of_an_agent_stay_on_one_line() {
         for event in [
             json!({"lost": 3}),
             json!({"kind": FORGED, "process": FORGED, "rule": FORGED, "protocol": FORGED,

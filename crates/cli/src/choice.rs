@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_are_those_of_the_type() {
+    fn choices_match_the_type() {
         let command = Command::new("x").arg(Arg::new("state").value_parser(words_of(help)));
         let parse = |word: &str| {
             let found = command.clone().try_get_matches_from(["x", word]);

@@ -372,7 +372,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_into_a_path_is_escaped() {
+    fn path_parts_are_escaped() {
         let query = AssetQuery { tag: Some("role=web & x".to_owned()), ..AssetQuery::default() };
         let page = PageQuery { limit: Some(5), cursor: None };
         let path = Path::of(&["assets", "a/../b?c"]).of_query(&query).unwrap();
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_may_last_as_long_as_something_moves() {
+    fn a_call_lasts_while_data_is_transferred() {
         let ca = "-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n";
         let client = Client::new("https://a", ca, None).unwrap();
         let config = client.agent.config();

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_to_do_about_a_file_that_is_there_is_said() {
+    fn an_existing_file_is_named_with_a_remedy() {
         for (kind, says) in [
             (io::ErrorKind::AlreadyExists, "could not make a: entity already exists; name another"),
             (io::ErrorKind::NotFound, "could not make a: entity not found"),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_detail_that_goes_on_after_the_first_error_is_not_a_second_one() {
+    fn a_detail_with_more_text_is_not_a_second_error() {
         let body = br#"{"type":"/problems/policy-does-not-compile","status":422,
             "title":"Policy can't be compiled",
             "detail":"asset h: rule a/b would cut it; nothing was changed",
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_no_problem_document_is_still_a_refusal() {
+    fn an_answer_without_a_problem_document_is_a_refusal() {
         for body in ["", "<html>", "[]", "{\"status\":1}"] {
             let refusal = Refusal::read(502, body.as_bytes());
             assert_eq!(refusal.to_string(), "HTTP status 502", "{body}");

@@ -343,7 +343,7 @@ mod tests {
     proptest! {
         /// Names of processes on hosts can't break the format: each flow has one line, in a table and alone.
         #[test]
-        fn no_word_of_a_host_makes_another_line(word in "(\\PC|[\n\r\t\u{85}\u{2028}\u{9b}\u{1b}]){0,20}") {
+        fn texts_of_hosts_add_no_line(word in "(\\PC|[\n\r\t\u{85}\u{2028}\u{9b}\u{1b}]){0,20}") {
             let mut said = event("10.0.0.1", json!("tcp"), 1);
             for field in ["asset", "kind", "direction", "source", "destination", "rule", "process"] {
                 said[field] = json!(format!("a{word}"));

@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_as_they_are_typed() {
+    fn settings_are_parsed() {
         for (text, name, value) in [
             ("heartbeat=60", "heartbeat", json!(60)),
             ("cloud-metadata=off", "cloud_metadata", json!("off")),

@@ -398,7 +398,7 @@ mod tests {
     use xshield_policy::document::{Policy, parse};
 
     #[test]
-    fn what_is_printed_as_yaml_is_the_policy() {
+    fn a_printed_policy_parses_to_itself() {
         let text = "
 segment:
   name: web

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn every_yaml_of_a_tree_is_read_in_order() {
+    fn yaml_files_of_a_directory_tree_are_read_in_order() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "b.yml", NETWORK);
         write(
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn every_file_that_is_wrong_is_named_with_line_and_column() {
+    fn every_invalid_file_is_named_with_line_and_column() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "a.yaml", "segment:\n  name: web\n");
         write(dir.path(), "b.yaml", NETWORK);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn references_across_files_are_checked_and_every_mistake_names_its_file() {
+    fn references_across_files_are_checked_and_errors_name_the_file() {
         let dir = tempfile::tempdir().unwrap();
         write(
             dir.path(),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_policy_is_refused() {
+    fn other_yaml_documents_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         assert!(read(dir.path()).unwrap_err().contains("has no *.yaml"));
         assert!(read(&dir.path().join("gone")).unwrap_err().contains("could not read"));

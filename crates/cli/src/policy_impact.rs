@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn who_agrees_to_what() {
+    fn consent_by_terminal_and_options() {
         let (none, gain, loss) = (nothing(), gain(), loss());
         let (exactly, any) = (|impact: &ImpactSummary| impact.digest.clone(), "any".to_owned());
         let expect =
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_is_marked() {
+    fn losses_are_marked() {
         let outbound = DirectionSummary { gain_protection: one("app"), ..Default::default() };
         let impact = ImpactSummary { outbound, ..loss() };
         insta::assert_snapshot!(in_words(&impact), @r"

@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_is_said() {
+    fn an_interruption_says_what_it_leaves() {
         let there = tempfile::NamedTempFile::new().unwrap();
         let part_of =
             |file: &str| AfterInterrupt::PartOf { beside: "x.new".into(), file: file.into() };

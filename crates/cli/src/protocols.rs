@@ -24,7 +24,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn numbers_become_names_where_there_are_any() {
+    fn protocol_numbers_become_names() {
         for (told, called) in [
             (json!("udp"), "udp"),
             (json!(132), "sctp"),

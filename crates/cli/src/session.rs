@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn signing_out_forgets_the_token_and_not_whom_the_platform_must_be() {
+    fn signing_out_deletes_the_token_and_keeps_the_ca() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cli.yaml");
         let url = "https://a.example:8443";
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_survives_its_file_and_is_closed_to_others() {
+    fn a_stored_session_is_read_back_and_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("xshield").join("cli.yaml");
         assert!(Stored::read(&path).unwrap().is_none());
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_can_read_or_that_is_damaged_is_refused() {
+    fn a_readable_or_damaged_session_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cli.yaml");
         session("https://a").write(&path).unwrap();

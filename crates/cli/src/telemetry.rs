@@ -246,7 +246,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_ruleset_for_people() {
+    fn a_ruleset_as_text() {
         let many: Vec<_> = (0..12).map(|n| json!({"net": format!("10.0.0.{n}/32")})).collect();
         let ruleset = json!({
             "asset": "id-web", "revision": 3,
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn programmed_rules_for_people() {
+    fn programmed_rules_as_text() {
         let programmed = json!({
             "read_at": "2027-01-15T07:59:00Z", "received_at": "2027-01-15T07:59:01Z",
             "report": {

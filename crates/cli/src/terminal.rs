@@ -281,7 +281,7 @@ mod tests {
 
     /// Responses are read with `view`, which confines every text to its line, or with one of these.
     #[test]
-    fn texts_of_answers_are_printed_by_nobody_else() {
+    fn answers_are_printed_only_by_this_module() {
         let mut dirs = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
         let mut seen = 0;
         while let Some(dir) = dirs.pop() {
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn sheets_line_up() {
+    fn key_value_lists_are_aligned() {
         let mut sheet = KeyValueList::new();
         sheet.line("name", "web");
         sheet.line("addresses", "10.0.0.1\n10.0.0.2");

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn points_in_the_past() {
+    fn points_in_the_past_are_parsed() {
         let now = Timestamp(1_800_000_000);
         assert_eq!("1h".parse::<Since>().unwrap().at(now), Timestamp(1_799_996_400));
         assert_eq!("2027-01-15T08:00:00Z".parse::<Since>().unwrap().at(now), now);
@@ -142,7 +142,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_time_makes_it_panic(then: i64) {
+        fn no_time_causes_a_panic(then: i64) {
             of_day(Timestamp(then));
         }
     }

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_certificate_with_the_fingerprint_is_taken() {
+    fn only_the_certificate_with_the_fingerprint_is_accepted() {
         let ca = || ShownCa(CertificateDer::from(vec![7; 100]));
         let fingerprint = ca().fingerprint();
         let pem = ca().if_it_has(fingerprint).unwrap();

@@ -464,7 +464,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_platform_has_no_room_for_now_is_kept_and_sent_later() {
+    fn reports_refused_for_overload_are_kept_and_sent_later() {
         for (status, retry_after, is_final, pause) in [
             (429, Some(7), false, Some(7)),
             (429, None, false, None),

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_that_could_leave_their_directory_are_not_plain() {
+    fn command_ids_that_could_leave_their_directory_are_refused() {
         for (id, plain) in [
             ("c-1_B", true),
             ("", false),

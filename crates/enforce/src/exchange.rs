@@ -308,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_held_goes_with_one_check_in() {
+    fn rollback_evidence_is_sent_with_one_check_in() {
         let mut evidence = RollbackEvidence::Nothing;
         assert_eq!(evidence.take(), None);
         assert_eq!(evidence, RollbackEvidence::Nothing);

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn questions_as_people_and_lists_of_events_put_them() {
+    fn questions_are_parsed_as_written_and_as_shown_in_events() {
         let own: [IpAddr; 1] = ["10.0.0.9".parse().unwrap()];
         for (text, packet, program) in [
             ("in tcp 10.0.0.5:40000 -> :22", "in tcp 10.0.0.5:40000 -> :22", None),

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_whose_program_listens_on_none_of_its_ports_is_told() {
+    fn a_rule_whose_program_listens_on_none_of_its_ports_is_reported() {
         let rule = |name: &str, services: &str, process: &str| {
             format!("{{ name: {name}, from: [any], services: [{services}], process: {process} }}")
         };

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_let_through_is_a_path_and_what_was_denied_is_none() {
+    fn accepted_flows_are_paths_and_denied_ones_are_not() {
         use Direction::{Inbound, Outbound};
         use EventKind::{Accepted, Denied, WouldDeny};
         let events = [
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_of_nothing_and_a_flood_makes_several_reports() {
+    fn no_flows_make_no_report_and_many_make_several() {
         assert!(reports(&this_system(), &[], INTERVAL).is_empty());
         let events: Vec<FirewallEvent> = (0..4_001_u16)
             .map(|port| event(EventKind::Accepted, Direction::Outbound, port, 1))

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_addresses_of_the_last_half_hour_stay() {
+    fn platform_addresses_are_kept_for_half_an_hour() {
         let address =
             |last: usize| SocketAddr::from(([10, 0, 0, u8::try_from(last).unwrap()], 8443));
         let mut known = PlatformAddresses::default();

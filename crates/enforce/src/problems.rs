@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_told_once() {
+    fn a_cause_is_reported_once() {
         let refused = "the platform refused a session: the key is revoked";
         let behind =
             "fetching the threat list failed: the platform refused a session: the key is revoked";

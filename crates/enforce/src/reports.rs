@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outbound_flow_is_told_with_the_rule_for_its_program() {
+    fn an_outbound_flow_is_reported_with_the_rule_of_its_program() {
         let bound = by_program();
         assert!(has_program_rules(&bound));
         let program = |uid: Option<u32>, service: Option<&str>| Program {
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_was_last_seen_when_the_recorder_says_and_first_since_the_reading_before() {
+    fn first_and_last_seen_of_a_flow_follow_the_readings() {
         use xshield_policy::{Direction, Protocol};
         // Idle time in milliseconds; the previous reading; what is reported.
         for (idle_ms, since, told) in [

@@ -67,7 +67,7 @@ mod tests {
     use xshield_host::linux::Linux;
 
     #[test]
-    fn a_run_keeps_its_answer_and_a_resident_hears_of_every_change() {
+    fn a_run_caches_its_answer_and_a_resident_program_sees_changes() {
         let root = tempfile::tempdir().unwrap();
         let etc = root.path().join("etc");
         std::fs::create_dir_all(&etc).unwrap();

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_route_sticks_as_long_as_the_list_stays() {
+    fn the_route_is_kept_while_the_proxy_list_is_unchanged() {
         let list = |text: &str| ProxyList::parse(text, "", "").unwrap();
         let two = list("10.0.0.1:1,10.0.0.2:1");
         let states = vec![
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_forgotten_when_the_list_it_happened_under_is_changed() {
+    fn a_changed_proxy_list_clears_the_failures() {
         let with = |password: &str| ProxyList::parse("10.0.0.1:1,10.0.0.2:1", "u,u", password);
         let (old, corrected) = (with("b2xk,b2xk").unwrap(), with("b2xk,bmV3").unwrap());
         let digest = ProxyListDigest::new(&old, [1; 16]);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_407_is_told_apart_from_a_dead_proxy() {
+    fn a_407_is_distinguished_from_a_dead_proxy() {
         let states = [
             state(FIRST, false, Some(wants_password("10.0.0.1:1"))),
             state(SECOND, false, Some(refused("10.0.0.2:1"))),

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_step_is_listed_once_by_its_name() {
+    fn every_step_is_listed_once() {
         let names: std::collections::BTreeSet<_> = Step::ALL.iter().map(|s| s.name()).collect();
         assert_eq!(names.len(), Step::ALL.len());
         for step in Step::ALL {

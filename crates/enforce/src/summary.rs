@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ruleset_in_words() {
+    fn a_ruleset_is_summarised_in_words() {
         let open = ("nothing", "");
         for (inbound, outbound, words, status) in [
             (open, open, "open", "closes nothing"),

@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_asked_for_once_in_a_while() {
+    fn time_server_names_are_resolved_at_an_interval() {
         let names = |texts: &[&str]| -> BTreeSet<DomainName> {
             texts.iter().map(|text| text.parse().unwrap()).collect()
         };

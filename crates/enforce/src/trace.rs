@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_kept_while_wanted_and_what_is_too_much_is_counted() {
+    fn debug_lines_are_kept_while_enabled_and_the_excess_is_counted() {
         line(DebugArea::Network, || unreachable!("nobody wants it"));
         begin();
         for number in 0..MOST + 3 {

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn outbound_programs_are_exact_or_refused_with_the_reason() {
+    fn outbound_programs_are_identified_exactly_or_refused_with_the_reason() {
         let nginx = r"\device\harddiskvolume2\nginx\nginx.exe";
         for (words, expected) in [
             (r"process:C:\Nginx\nginx.exe", Ok(owned(Some(nginx), None))),

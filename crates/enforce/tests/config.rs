@@ -28,7 +28,7 @@ fn load(change: impl Fn(&mut Vec<String>)) -> Result<Config, String> {
 }
 
 #[test]
-fn the_least_that_is_needed_and_its_defaults() {
+fn a_minimal_configuration_and_its_defaults() {
     let config = load(|_| {}).unwrap();
     assert_eq!(config.platform.to_string(), "https://10.77.0.1:8443");
     assert_eq!(config.ca_pem, "PEM");
@@ -39,7 +39,7 @@ fn the_least_that_is_needed_and_its_defaults() {
 }
 
 #[test]
-fn a_host_has_the_name_that_is_configured_or_its_own() {
+fn a_configured_host_name_overrides_the_systems() {
     let own = load(|_| {}).unwrap().host_name(&xshield_enforce::linux::this_system());
     let named = |line: &str| {
         load(|lines| lines.push(line.to_owned()))
@@ -61,7 +61,7 @@ fn a_host_has_the_name_that_is_configured_or_its_own() {
 }
 
 #[test]
-fn mistakes_are_named_with_their_place() {
+fn errors_are_named_with_their_position() {
     type Change = fn(&mut Vec<String>);
     let table: [(Change, &str); 12] = [
         (|lines| lines[0] = "platform: http://10.77.0.1".to_owned(), "spark.yaml: platform: "),
@@ -116,7 +116,7 @@ fn proxies_are_read_in_their_order() {
 }
 
 #[test]
-fn mistakes_with_proxies_are_named_and_passwords_are_not() {
+fn proxy_errors_are_named_without_passwords() {
     let table = [
         ("proxy: proxy.example.com:3128", "spark.yaml: proxy: proxy 1 is a host name"),
         ("proxy: [10.0.0.1:1]", "spark.yaml:5:8: "),

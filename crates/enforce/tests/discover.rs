@@ -150,7 +150,7 @@ fn ask(at: SocketAddr, proxies: &str, key: &DeploymentKey) -> Result<VouchedTrus
 }
 
 #[test]
-fn the_platform_of_the_key_is_believed_and_never_sees_the_key() {
+fn the_platform_of_the_key_is_trusted_and_never_sees_the_key() {
     let server = Server::start();
     server.say(200, server.trust().to_json().unwrap());
     let key = key(&server.trust());
@@ -164,7 +164,7 @@ fn the_platform_of_the_key_is_believed_and_never_sees_the_key() {
 }
 
 #[test]
-fn it_is_found_through_a_proxy_and_past_a_dead_one() {
+fn the_platform_is_found_through_proxies_and_past_a_dead_one() {
     let server = Server::start();
     server.say(200, server.trust().to_json().unwrap());
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -190,7 +190,7 @@ fn another_platform_is_refused() {
 }
 
 #[test]
-fn whoever_passes_the_platforms_words_on_is_not_the_platform() {
+fn a_relay_of_the_platforms_answers_is_not_the_platform() {
     let (server, man_in_the_middle) = (Server::start(), Server::start());
     server.say(200, server.trust().to_json().unwrap());
     man_in_the_middle.say(200, server.trust().to_json().unwrap());
@@ -201,7 +201,7 @@ fn whoever_passes_the_platforms_words_on_is_not_the_platform() {
 }
 
 #[test]
-fn what_is_no_trust_is_told_apart() {
+fn invalid_trust_answers_are_distinguished() {
     let server = Server::start();
     let key = key(&server.trust());
     server.say(404, Vec::new());

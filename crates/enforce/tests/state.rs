@@ -46,7 +46,7 @@ fn revision_read(state: &StateDirectory) -> (Option<Revision>, usize) {
 }
 
 #[test]
-fn a_damaged_last_known_good_falls_back_to_the_one_before_and_says_so() {
+fn a_damaged_last_known_good_falls_back_to_the_previous_one_and_reports_it() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("state");
     let state = StateDirectory::open(&root).unwrap();
@@ -83,7 +83,7 @@ fn a_ruleset_that_no_pinned_key_signed_is_not_used() {
 }
 
 #[test]
-fn damaged_positions_start_anew_and_say_so() {
+fn damaged_positions_are_reset_and_reported() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateDirectory::open(directory.path()).unwrap();
     state.save_progress(&Progress { sequence: 7, ..Progress::default() }).unwrap();
@@ -97,7 +97,7 @@ fn damaged_positions_start_anew_and_say_so() {
 }
 
 #[test]
-fn removal_takes_what_is_ours_and_nothing_else() {
+fn removal_deletes_our_files_and_nothing_else() {
     for foreign in [None, Some("platform.db")] {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("state");

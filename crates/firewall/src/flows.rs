@@ -210,7 +210,7 @@ mod tests {
     const TIMEOUT: u64 = 1000;
 
     #[test]
-    fn losses_count_once_and_a_new_table_begins_at_nothing() {
+    fn losses_count_once_and_restart_with_a_new_table() {
         let mut last = Losses::default();
         let mut since = |epoch, packets| Losses { epoch, packets }.since(&mut last);
         assert_eq!(
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_have_restarted_is_told_and_not_lost() {
+    fn possible_counter_resets_are_reported_and_lose_nothing() {
         let dump = |packets| FlowDump { epoch: 1, flows: vec![count(80, packets, TIMEOUT)] };
         let mut differ = Differ::default();
         differ.advance(&dump(5), 0);

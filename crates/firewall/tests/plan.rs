@@ -32,7 +32,7 @@ fn expressible(mut bound: Bound, capabilities: &Capabilities) -> Bound {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
     #[test]
-    fn the_plan_is_what_decide_says(bound in bound(), packets in proptest::collection::vec(packet(), 40)) {
+    fn the_plan_agrees_with_decide(bound in bound(), packets in proptest::collection::vec(packet(), 40)) {
         for capabilities in [Capabilities::FULL, Capabilities::PLAIN, NO_CGROUPS] {
             let plan = plan(&bound, &capabilities);
             let bound = expressible(bound.clone(), &capabilities);
@@ -55,7 +55,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
     #[test]
-    fn many_rules_say_what_decide_says((bound, packets) in crowd()) {
+    fn plans_of_many_rules_agree_with_decide((bound, packets) in crowd()) {
         let plan = plan(&bound, &Capabilities::FULL);
         for packet in &packets {
             let wanted = decide(&bound, packet);
@@ -96,7 +96,7 @@ const PLAIN_FORWARDED: Capabilities = Capabilities { forwarded: true, ..Capabili
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
     #[test]
-    fn the_plan_is_what_decide_says_of_forwarded_packets(
+    fn the_plan_agrees_with_decide_for_forwarded_packets(
         bound in bound(),
         packets in proptest::collection::vec((packet(), passage()), 40),
     ) {
@@ -182,7 +182,7 @@ fn beside(old: &str, new: &str) -> String {
 
 /// A small policy as it appears in the kernel; the recorder, the same for all, is only in the first one.
 #[test]
-fn a_small_policy_in_both_renderings() {
+fn a_small_policy_renders_for_both_kernels() {
     let text = r#"{
         "revision": 3,
         "failsafe": {"endpoints": ["192.0.2.1:443"], "resolvers": "any", "management": []},
@@ -213,7 +213,7 @@ fn a_small_policy_in_both_renderings() {
 
 /// What a test above an enforced stance adds, and that rules of both stances are looked up once.
 #[test]
-fn a_test_above_an_enforced_stance() {
+fn a_tested_stance_above_an_enforced_one_renders() {
     let text = r#"{
         "revision": 3,
         "failsafe": {"endpoints": [], "resolvers": {"only": {"v4": [], "v6": []}}, "management": []},

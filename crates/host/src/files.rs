@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn state_comes_back_as_written() {
+    fn state_round_trips() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         assert_eq!(read_state::<Sample>(&path).unwrap(), None);
@@ -311,7 +311,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn state_is_private_whatever_the_umask() {
+    fn state_is_private_under_any_umask() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         for (access, mode) in [(Access::Private, 0o600), (Access::Public, 0o644)] {
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_and_every_flipped_bit_is_noticed() {
+    fn every_truncation_and_flipped_bit_is_detected() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         write_state(&path, &sample()).unwrap();
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_file_of_another_shape_is_damaged_too() {
+    fn an_intact_file_of_another_type_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         write_state(&path, &"text").unwrap();

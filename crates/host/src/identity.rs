@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn made_once_and_kept() {
+    fn an_identity_is_created_once_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("identity");
         assert!(Identity::load(&path).unwrap().is_none() && !path.exists());
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exposed_key_is_closed_and_reported() {
+    fn an_exposed_key_is_made_private_and_reported() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("identity");
         Identity::load_or_make(&path, || Ok([7; 32])).unwrap();

@@ -70,7 +70,7 @@ mod tests {
     /// Another process, started by the test below: says when it holds the lock, and holds it until its
     /// input ends.
     #[test]
-    #[ignore = "started by a_killed_holder_lets_go"]
+    #[ignore = "started by a_killed_holder_releases_the_lock"]
     fn holder() {
         let Some(path) = std::env::var_os(LOCK_FILE) else { return };
         let _held = try_lock(Path::new(&path)).unwrap().expect("free");
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_killed_holder_lets_go() {
+    fn a_killed_holder_releases_the_lock() {
         use std::io::{BufRead as _, BufReader};
         use std::process::{Command, Stdio};
         let dir = tempfile::tempdir().unwrap();

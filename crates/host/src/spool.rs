@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn oldest_first_and_gone_once_acknowledged() {
+    fn records_are_delivered_oldest_first_and_removed_when_acknowledged() {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
         let first = spool.append(b"one", 1, LANE).unwrap();
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_make_room_and_are_counted_for_good() {
+    fn the_oldest_records_are_dropped_and_counted() {
         let dir = tempfile::tempdir().unwrap();
         let record = [7; 100];
         let sealed = files::seal(&record).len() as u64;
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_larger_than_the_bound_is_refused_and_counted() {
+    fn a_record_larger_than_the_limit_is_refused_and_counted() {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(dir.path(), 200).unwrap();
         spool.append(b"small", 1, LANE).unwrap();
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_torn_at_any_byte_is_counted_and_the_rest_delivered() {
+    fn a_record_truncated_at_any_byte_is_counted_and_the_rest_delivered() {
         let whole = files::seal(b"torn");
         for end in 0..whole.len() {
             let dir = tempfile::tempdir().unwrap();
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_told_once_and_never_blocks_what_comes_after() {
+    fn damage_is_reported_once_and_never_blocks_later_records() {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
         for _ in 0..4 {
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_delivery_outlives_the_program_and_older_records_are_known() {
+    fn the_order_of_delivery_survives_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("0000000000000001-5.record"), files::seal(b"from before"))
             .unwrap();
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledged_id_is_never_a_later_record() {
+    fn an_acknowledged_id_is_never_reused() {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
         let first = spool.append(b"one", 1, LANE).unwrap();
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_count_says_that_something_is_missing() {
+    fn a_damaged_loss_count_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         drop(Spool::open(dir.path(), ROOMY).unwrap());
         fs::write(dir.path().join(LOSSES), b"garbage").unwrap();
@@ -510,7 +510,7 @@ mod tests {
 
         /// For any sequence of appending, acknowledging and reopening: delivered + waiting + lost = appended.
         #[test]
-        fn nothing_vanishes(steps in prop::collection::vec((0_u8..6, 0_usize..400), 1..40)) {
+        fn every_record_is_delivered_or_counted(steps in prop::collection::vec((0_u8..6, 0_usize..400), 1..40)) {
             let dir = tempfile::tempdir().unwrap();
             let bound = 1500;
             let mut spool = Spool::open(dir.path(), bound).unwrap();

@@ -39,7 +39,7 @@ fn own_mounts() {
 }
 
 #[test]
-fn a_full_disk_leaves_the_old_state_and_says_what_to_do() {
+fn a_full_disk_keeps_the_old_state_and_suggests_a_remedy() {
     on_small_disk(64 << 10, |disk| {
         let path = disk.join("state");
         files::write_state(&path, &"old").unwrap();
@@ -53,7 +53,7 @@ fn a_full_disk_leaves_the_old_state_and_says_what_to_do() {
 }
 
 #[test]
-fn a_spool_on_a_full_disk_counts_what_it_could_not_take() {
+fn a_spool_on_a_full_disk_counts_refused_records() {
     on_small_disk(64 << 10, |disk| {
         let mut spool = Spool::open(disk, 1 << 20).unwrap();
         let kept = spool.append(b"kept", 1, DeliveryOrder::BySize).unwrap();
@@ -100,7 +100,7 @@ fn a_full_spool_on_a_full_disk_counts_each_record_once() {
     });
 }
 
-/// Not a test: the process that [`a_kill_at_any_moment_leaves_whole_files`] kills.
+/// Not a test: the process that [`a_kill_at_any_moment_leaves_complete_files`] kills.
 #[test]
 fn victim() {
     let Some(directory) = std::env::var_os(VICTIM).map(PathBuf::from) else { return };
@@ -114,7 +114,7 @@ fn victim() {
 }
 
 #[test]
-fn a_kill_at_any_moment_leaves_whole_files() {
+fn a_kill_at_any_moment_leaves_complete_files() {
     let directory = tempfile::tempdir().unwrap();
     for rounds in 1..=15 {
         let mut child = Command::new(std::env::current_exe().unwrap())

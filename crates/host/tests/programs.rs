@@ -39,7 +39,7 @@ fn inbound_rules_open_what_their_program_listens_on_now() {
 }
 
 #[test]
-fn a_path_may_be_a_link() {
+fn a_path_may_be_a_symbolic_link() {
     let Some(stage) = Stage::set() else { return };
     let service = Service::start(&Start::of(&stage.copy("bin/server-14")));
     std::os::unix::fs::symlink("server-14", stage.path("bin/server")).unwrap();
@@ -84,7 +84,7 @@ fn an_upgraded_program_is_still_the_program_and_a_removed_file_of_others_is_not(
 }
 
 #[test]
-fn a_name_set_by_the_process_itself_is_nothing() {
+fn a_name_set_by_the_process_does_not_match() {
     let Some(stage) = Stage::set() else { return };
     let genuine = Service::start(&Start::of(&stage.copy("bin/db-called")));
     let by_name = named("db-called");
@@ -106,7 +106,7 @@ fn a_name_set_by_the_process_itself_is_nothing() {
 }
 
 #[test]
-fn a_file_of_that_name_where_a_user_can_write_is_nothing() {
+fn a_file_in_a_user_writable_directory_does_not_match() {
     let Some(stage) = Stage::set() else { return };
     let genuine = Service::start(&Start::of(&stage.copy("bin/db-placed")));
     let by_name = named("db-placed");
@@ -130,7 +130,7 @@ fn a_file_of_that_name_where_a_user_can_write_is_nothing() {
 
 /// `unshare --user --map-root-user --mount` and a bind mount require no privilege.
 #[test]
-fn a_file_mounted_over_the_path_is_nothing() {
+fn a_file_mounted_over_the_path_does_not_match() {
     let Some(stage) = Stage::set() else { return };
     let path = stage.copy("bin/db-mounted");
     let genuine = Service::start(&Start::of(&path));
@@ -164,7 +164,7 @@ fn a_file_mounted_over_the_path_is_nothing() {
 }
 
 #[test]
-fn a_login_users_own_instance_is_nothing_until_a_rule_names_the_user() {
+fn a_login_users_instance_matches_only_if_the_rule_names_the_user() {
     let Some(stage) = Stage::set() else { return };
     let path = stage.copy("bin/db-logins");
     let genuine = Service::start(&Start { user: world::SERVICE_USER, ..Start::of(&path) });
@@ -192,7 +192,7 @@ fn a_login_users_own_instance_is_nothing_until_a_rule_names_the_user() {
 
 /// If two programs share a port, closing it would let any user make the program unreachable.
 #[test]
-fn whoever_shares_the_port_is_told_and_the_program_stays_reachable() {
+fn a_program_sharing_the_port_is_reported_and_the_port_stays_open() {
     let Some(stage) = Stage::set() else { return };
     let path = stage.copy("bin/db-shared");
     let genuine = Service::start(&Start::of(&path));
@@ -212,7 +212,7 @@ fn whoever_shares_the_port_is_told_and_the_program_stays_reachable() {
 }
 
 #[test]
-fn outbound_rules_know_their_program_by_its_cgroup() {
+fn outbound_rules_identify_a_program_by_cgroup() {
     let Some(stage) = Stage::set() else { return };
     let name = format!("xshield-test-{}.service", std::process::id());
     let Some(cgroup) = Cgroup::make(&name) else {
@@ -262,7 +262,7 @@ fn outbound_rules_know_their_program_by_its_cgroup() {
 }
 
 #[test]
-fn outbound_rules_know_their_program_by_its_user() {
+fn outbound_rules_identify_a_program_by_user() {
     let Some(stage) = Stage::set() else { return };
     let path = stage.copy("bin/xshield-owner-test");
     let (wanted, by_name) = (program(&path), named("xshield-owner-test"));
@@ -286,7 +286,7 @@ fn outbound_rules_know_their_program_by_its_user() {
 }
 
 #[test]
-fn a_user_that_is_not_known_is_told() {
+fn an_unknown_user_is_reported() {
     let wanted = LocalProgram::new(None, Some("no-such-user".parse().unwrap()), None).unwrap();
     let found = inbound([&wanted]);
     assert!(found.unknown[&wanted].contains("/etc/passwd"), "{:?}", found.unknown);

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn packed_or_not_the_content_comes_out() {
+    fn compressed_and_plain_bodies_are_read() {
         let text = b"1.2.3.4\n".repeat(100);
         let zstd = zstd::bulk::compress(&text, 3).unwrap();
         for raw in [text.clone(), gzip(&text), zstd.clone(), gzip(&gzip(&text)), gzip(&zstd)] {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_or_cut_is_an_error() {
+    fn oversized_and_truncated_bodies_are_errors() {
         let text = b"1.2.3.4\n".repeat(1000);
         let error = read(text.clone(), 100).unwrap_err();
         assert_eq!(error.to_string(), TooMuch(100).to_string());

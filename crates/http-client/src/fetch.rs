@@ -331,7 +331,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_says_in_seconds_or_by_a_date_when_to_ask_again() {
+    fn retry_after_is_parsed_as_seconds_or_date() {
         // Sun, 06 Nov 1994 08:49:37 GMT
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         let before = date - Duration::from_millis(89_500);

@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_put_can_be_got_and_what_was_half_written_goes() {
+    fn files_are_read_back_and_partial_ones_deleted() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("files");
         let files = Files::open(path.clone()).unwrap();

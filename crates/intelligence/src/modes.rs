@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_asset_beats_its_segments_which_beat_the_platform() {
+    fn asset_modes_override_segments_and_segments_the_platform() {
         let segment = |criteria: &str, inbound, outbound| SegmentModes {
             name: "s".to_owned(),
             criteria: criteria.parse().unwrap(),

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn similar_budgets_are_one_and_never_more() {
+    fn similar_budgets_share_a_part_within_each_budget() {
         for budget in [0, 1, 17, 31, 32, 33, 1000, 64 << 20, (64 << 20) + 4095, u64::MAX] {
             let rounded = rounded_down(budget);
             assert!(rounded <= budget && rounded >= budget - budget / 16, "{budget}: {rounded}");

@@ -369,7 +369,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_is_waited_for_as_it_says_within_bounds() {
+    fn retry_after_is_respected_within_limits() {
         for (said, pause, expected) in [
             (None, 60, 60..=60),
             (Some(0), 60, 60..=60),

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hosts_hold_is_kept_and_of_too_many_the_newest() {
+    fn revisions_in_use_are_kept_up_to_the_newest_limit() {
         let hosts: Vec<_> = (1..=300).chain([300, 7]).map(holding).collect();
         let kept = of_hosts(&hosts);
         assert_eq!(kept.len(), REVISIONS_OF_HOSTS);

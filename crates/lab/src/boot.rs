@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mount_of_the_machine_below_keeps_systemd_from_starting() {
+    fn mounts_of_the_outer_machine_prevent_systemd_from_starting() {
         let own = "30 1 0:40 / / rw - overlay lab rw\n31 30 0:41 / /tmp rw shared:3 - tmpfs lab rw\n\
                    32 30 0:6 /null /dev/null rw - devtmpfs devtmpfs rw\n";
         only_own(own).unwrap();

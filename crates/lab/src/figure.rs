@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_object_a_line() {
+    fn one_object_per_line() {
         let figure = Figure::new("firewall.change_10k_ms", 200.0, "ms");
         assert_eq!(
             serde_json::to_string(&figure).unwrap(),

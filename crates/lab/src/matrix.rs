@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_ran_is_wrong() {
+    fn missing_probes_count_as_wrong() {
         let matrix = Matrix::of(&["web", "db"], &[Port::Tcp(22)], |_| Expectation::drops("test"));
         assert_eq!(matrix.wrong().len(), 4);
         assert!(matrix.verify().is_err());
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_counts_by_what_both_ends_saw() {
+    fn a_probe_is_judged_by_both_ends() {
         let tcp = Port::Tcp(1);
         for (port, sent, arrived, got) in [
             (tcp, ProbeResult::Passed, true, ProbeResult::Passed),

@@ -116,14 +116,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_are_read_as_cargo_writes_them() {
+    fn dependency_files_of_cargo_are_parsed() {
         let list = "/t/debug/ctspark: /w/src/main.rs /w/a\\ b/lib.rs\n";
         let expected = [PathBuf::from("/w/src/main.rs"), PathBuf::from("/w/a b/lib.rs")];
         assert_eq!(sources(list), expected);
     }
 
     #[test]
-    fn a_program_older_than_its_source_is_not_run() {
+    fn a_program_older_than_its_sources_is_refused() {
         let directory = std::env::temp_dir().join(format!("programs-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let [program, source, list] =

@@ -125,7 +125,7 @@ mod tests {
          $ tool list\nNAME  N\nx     3\n```\nThen:\n```yaml\na: b\n```\n";
 
     #[test]
-    fn a_page_is_taken_apart() {
+    fn a_page_is_split_into_commands() {
         let step = |command: &str, prints: &[&str]| Step {
             command: command.to_owned(),
             prints: prints.iter().map(ToString::to_string).collect(),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_another_one_every_time_may_differ() {
+    fn only_variable_values_may_differ() {
         for (page, printed, same) in [
             ("Key gtt222uptiwg is made.", "Key abc123def456 is made.", true),
             ("Key gtt222uptiwg is made.", "Key abcdefghijkl is made.", false),

@@ -50,8 +50,8 @@ fn all_enforce(shop: &Shop, least: u64) -> Result<()> {
 }
 
 #[test]
-fn a_synchronized_policy_is_in_force_by_notification_alone() -> Result<()> {
-    in_lab("a_synchronized_policy_is_in_force_by_notification_alone", || {
+fn a_policy_is_enforced_by_notification_without_a_heartbeat() -> Result<()> {
+    in_lab("a_policy_is_enforced_by_notification_without_a_heartbeat", || {
         let shop = Shop::start()?;
         let mut agents = agents(&shop, RARE_HEARTBEAT)?;
         shop.commit()?;
@@ -63,8 +63,8 @@ fn a_synchronized_policy_is_in_force_by_notification_alone() -> Result<()> {
 }
 
 #[test]
-fn what_someone_flushed_comes_back_and_the_platform_hears_of_it() -> Result<()> {
-    in_lab("what_someone_flushed_comes_back_and_the_platform_hears_of_it", || {
+fn flushed_rules_are_restored_and_reported() -> Result<()> {
+    in_lab("flushed_rules_are_restored_and_reported", || {
         let shop = Shop::start()?;
         let _agents = agents(&shop, RARE_HEARTBEAT)?;
         shop.commit()?;
@@ -88,8 +88,8 @@ fn what_someone_flushed_comes_back_and_the_platform_hears_of_it() -> Result<()> 
 }
 
 #[test]
-fn a_new_address_is_let_in_by_the_others_without_a_heartbeat() -> Result<()> {
-    in_lab("a_new_address_is_let_in_by_the_others_without_a_heartbeat", || {
+fn a_new_address_is_allowed_by_other_hosts_without_a_heartbeat() -> Result<()> {
+    in_lab("a_new_address_is_allowed_by_other_hosts_without_a_heartbeat", || {
         let shop = Shop::start()?;
         let _agents = agents(&shop, RARE_HEARTBEAT)?;
         shop.commit()?;
@@ -112,8 +112,8 @@ fn a_new_address_is_let_in_by_the_others_without_a_heartbeat() -> Result<()> {
 }
 
 #[test]
-fn commands_are_carried_out_at_once_and_diagnostics_arrive_without_secrets() -> Result<()> {
-    in_lab("commands_are_carried_out_at_once_and_diagnostics_arrive_without_secrets", || {
+fn commands_run_at_once_and_diagnostics_contain_no_secrets() -> Result<()> {
+    in_lab("commands_run_at_once_and_diagnostics_contain_no_secrets", || {
         let shop = Shop::start()?;
         let _agents = agents(&shop, RARE_HEARTBEAT)?;
         let give = |kind: &str| {
@@ -144,8 +144,8 @@ fn commands_are_carried_out_at_once_and_diagnostics_arrive_without_secrets() -> 
 }
 
 #[test]
-fn the_last_policy_outlives_agent_and_platform() -> Result<()> {
-    in_lab("the_last_policy_outlives_agent_and_platform", || {
+fn the_last_policy_stays_without_agent_and_platform() -> Result<()> {
+    in_lab("the_last_policy_stays_without_agent_and_platform", || {
         let mut shop = Shop::start()?;
         let mut agents = agents(&shop, "heartbeat-seconds: 2")?;
         shop.commit()?;

@@ -119,8 +119,8 @@ fn passes(time: Duration) -> Result<()> {
 }
 
 #[test]
-fn an_upload_goes_on_where_kills_and_cuts_left_it() -> Result<()> {
-    in_lab("an_upload_goes_on_where_kills_and_cuts_left_it", || {
+fn an_upload_resumes_after_kills_and_interruptions() -> Result<()> {
+    in_lab("an_upload_resumes_after_kills_and_interruptions", || {
         let mut scenario = Scenario::begin()?;
         scenario.shop.lab.add_host("proxy", 50)?;
         let pieces = ("XSHIELD_UPLOAD_PIECE", "200");
@@ -159,8 +159,8 @@ fn an_upload_goes_on_where_kills_and_cuts_left_it() -> Result<()> {
 }
 
 #[test]
-fn diagnostics_whose_end_was_written_down_before_a_kill_are_told_once() -> Result<()> {
-    in_lab("diagnostics_whose_end_was_written_down_before_a_kill_are_told_once", || {
+fn diagnostics_saved_before_a_kill_are_reported_once() -> Result<()> {
+    in_lab("diagnostics_saved_before_a_kill_are_reported_once", || {
         let scenario = Scenario::begin()?;
         let mut agent = scenario.start_with(&[("XSHIELD_KILL_AT", Step::Diagnosed.name())])?;
         scenario.is_reached()?;
@@ -176,8 +176,8 @@ fn diagnostics_whose_end_was_written_down_before_a_kill_are_told_once() -> Resul
 }
 
 #[test]
-fn what_expired_while_the_host_was_away_is_not_carried_out_later() -> Result<()> {
-    in_lab("what_expired_while_the_host_was_away_is_not_carried_out_later", || {
+fn commands_expired_while_offline_are_not_carried_out() -> Result<()> {
+    in_lab("commands_expired_while_offline_are_not_carried_out", || {
         let scenario = Scenario::begin()?;
         // Heard in time, and not done before the host is gone.
         let mut agent =
@@ -208,8 +208,8 @@ fn what_expired_while_the_host_was_away_is_not_carried_out_later() -> Result<()>
 }
 
 #[test]
-fn spark_hands_diagnostics_over_in_its_next_run() -> Result<()> {
-    in_lab("spark_hands_diagnostics_over_in_its_next_run", || {
+fn spark_uploads_diagnostics_in_its_next_run() -> Result<()> {
+    in_lab("spark_uploads_diagnostics_in_its_next_run", || {
         let shop = Shop::start()?;
         shop.register()?;
         let scenario = Scenario { shop };
@@ -251,8 +251,8 @@ fn connect(scenario: &Scenario) -> Result<u64> {
 }
 
 #[test]
-fn a_clock_that_jumps_delays_what_is_told_and_nothing_else() -> Result<()> {
-    in_lab("a_clock_that_jumps_delays_what_is_told_and_nothing_else", || {
+fn a_clock_jump_only_delays_reports() -> Result<()> {
+    in_lab("a_clock_jump_only_delays_reports", || {
         let scenario = Scenario::begin()?;
         let clock = scenario.db()?.file(CLOCK);
         let set = |seconds: i64| std::fs::write(&clock, seconds.to_string());
@@ -295,8 +295,8 @@ fn a_clock_that_jumps_delays_what_is_told_and_nothing_else() -> Result<()> {
 }
 
 #[test]
-fn a_host_whose_asset_was_deleted_tells_the_new_one_everything() -> Result<()> {
-    in_lab("a_host_whose_asset_was_deleted_tells_the_new_one_everything", || {
+fn after_its_asset_was_deleted_a_host_reports_everything_again() -> Result<()> {
+    in_lab("after_its_asset_was_deleted_a_host_reports_everything_again", || {
         let scenario = Scenario::begin()?;
         let _agent = scenario.start_with(&[])?;
         let (lab, platform) = (&scenario.shop.lab, &scenario.shop.platform);
@@ -323,8 +323,8 @@ fn a_host_whose_asset_was_deleted_tells_the_new_one_everything() -> Result<()> {
 }
 
 #[test]
-fn registering_anew_says_when_the_key_does_not_hold() -> Result<()> {
-    in_lab("registering_anew_says_when_the_key_does_not_hold", || {
+fn registering_again_reports_an_invalid_key() -> Result<()> {
+    in_lab("registering_again_reports_an_invalid_key", || {
         let scenario = Scenario::begin()?;
         let (lab, platform) = (&scenario.shop.lab, &scenario.shop.platform);
         let agent = scenario.start_with(&[])?;

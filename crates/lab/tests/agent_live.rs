@@ -204,8 +204,8 @@ fn a_denial_is_seen_at_once_with_its_process_and_counted_once() -> Result<()> {
 }
 
 #[test]
-fn in_a_flood_what_is_not_shown_is_counted() -> Result<()> {
-    in_lab("in_a_flood_what_is_not_shown_is_counted", || {
+fn live_events_dropped_in_a_flood_are_counted() -> Result<()> {
+    in_lab("live_events_dropped_in_a_flood_are_counted", || {
         let (scenario, mut running) = Scenario::set("db", "")?;
         scenario.enforce()?;
         scenario.listens()?;
@@ -283,8 +283,8 @@ fn a_match_is_alerted_at_once_and_once() -> Result<()> {
 }
 
 #[test]
-fn switched_off_no_rule_logs_and_a_killed_agent_goes_on() -> Result<()> {
-    in_lab("switched_off_no_rule_logs_and_a_killed_agent_goes_on", || {
+fn with_live_events_off_no_rule_logs_and_a_killed_agent_resumes() -> Result<()> {
+    in_lab("with_live_events_off_no_rule_logs_and_a_killed_agent_resumes", || {
         let (scenario, running) = Scenario::set("db", "live-group: 77")?;
         scenario.enforce()?;
         scenario.listens()?;
@@ -322,8 +322,8 @@ fn switched_off_no_rule_logs_and_a_killed_agent_goes_on() -> Result<()> {
 }
 
 #[test]
-fn another_program_may_hold_the_group() -> Result<()> {
-    in_lab("another_program_may_hold_the_group", || {
+fn a_log_group_in_use_by_another_program_is_survived() -> Result<()> {
+    in_lab("a_log_group_in_use_by_another_program_is_survived", || {
         let (scenario, running) = Scenario::set("db", "")?;
         scenario.enforce()?;
         scenario.listens()?;
@@ -362,8 +362,8 @@ fn another_program_may_hold_the_group() -> Result<()> {
 }
 
 #[test]
-fn what_the_platform_could_not_be_shown_is_told_when_it_is_back() -> Result<()> {
-    in_lab("what_the_platform_could_not_be_shown_is_told_when_it_is_back", || {
+fn undelivered_live_events_are_counted_when_the_platform_is_back() -> Result<()> {
+    in_lab("undelivered_live_events_are_counted_when_the_platform_is_back", || {
         let (mut scenario, mut running) = Scenario::set("db", "")?;
         scenario.enforce()?;
         scenario.listens()?;
@@ -404,8 +404,8 @@ fn what_the_platform_could_not_be_shown_is_told_when_it_is_back() -> Result<()> 
 }
 
 #[test]
-fn who_opens_a_flow_is_named_and_what_would_be_denied_is_seen() -> Result<()> {
-    in_lab("who_opens_a_flow_is_named_and_what_would_be_denied_is_seen", || {
+fn live_events_name_the_opener_and_show_would_deny() -> Result<()> {
+    in_lab("live_events_name_the_opener_and_show_would_deny", || {
         let (scenario, mut running) = Scenario::set("web", "")?;
         let lab = &scenario.shop.lab;
         ensure!(reach(lab, "web", "db", 5432)? == [ProbeResult::Passed; 2], "without a policy");

@@ -258,8 +258,8 @@ fn address(port: u16) -> String {
 }
 
 #[test]
-fn proxies_die_one_after_the_other_and_nothing_is_lost() -> Result<()> {
-    in_lab("proxies_die_one_after_the_other_and_nothing_is_lost", || {
+fn proxies_fail_in_turn_and_no_report_is_lost() -> Result<()> {
+    in_lab("proxies_fail_in_turn_and_no_report_is_lost", || {
         if !is_real_root()? {
             eprintln!("SKIPPED: squid gives up root's rights, which takes a real root");
             return Ok(());
@@ -304,8 +304,8 @@ fn proxies_die_one_after_the_other_and_nothing_is_lost() -> Result<()> {
 }
 
 #[test]
-fn a_proxy_that_refuses_or_cuts_is_passed_over() -> Result<()> {
-    in_lab("a_proxy_that_refuses_or_cuts_is_passed_over", || {
+fn a_proxy_that_refuses_or_disconnects_is_skipped() -> Result<()> {
+    in_lab("a_proxy_that_refuses_or_disconnects_is_skipped", || {
         let mut scenario = Scenario::begin()?;
         let proxies = scenario.host(PROXIES.0)?;
         let programs = scenario.shop.lab.programs();
@@ -334,8 +334,8 @@ fn a_proxy_that_refuses_or_cuts_is_passed_over() -> Result<()> {
 }
 
 #[test]
-fn answers_cut_in_their_middle_repeat_no_report() -> Result<()> {
-    in_lab("answers_cut_in_their_middle_repeat_no_report", || {
+fn truncated_answers_do_not_duplicate_reports() -> Result<()> {
+    in_lab("truncated_answers_do_not_duplicate_reports", || {
         let mut scenario = Scenario::begin()?;
         scenario.open_direct_way()?;
         scenario.start_agent()?;
@@ -365,8 +365,8 @@ fn answers_cut_in_their_middle_repeat_no_report() -> Result<()> {
 }
 
 #[test]
-fn what_is_seen_while_the_platform_is_gone_is_told_when_it_is_back() -> Result<()> {
-    in_lab("what_is_seen_while_the_platform_is_gone_is_told_when_it_is_back", || {
+fn observations_during_an_outage_are_reported_afterwards() -> Result<()> {
+    in_lab("observations_during_an_outage_are_reported_afterwards", || {
         let mut scenario = Scenario::begin()?;
         scenario.open_direct_way()?;
         scenario.start_agent()?;

@@ -88,8 +88,8 @@ fn address(port: u16) -> String {
 }
 
 #[test]
-fn the_notification_follows_a_changed_list_and_a_proxy_that_died() -> Result<()> {
-    in_lab("the_notification_follows_a_changed_list_and_a_proxy_that_died", || {
+fn notifications_follow_a_changed_list_and_a_failed_proxy() -> Result<()> {
+    in_lab("notifications_follow_a_changed_list_and_a_failed_proxy", || {
         let mut scenario = Scenario::begin()?;
         let (first, second) = (scenario.proxy(3001, None)?, scenario.proxy(3002, None)?);
         scenario.start_agent(&[&format!("--proxy={}", address(3001))], "3600")?;
@@ -111,8 +111,8 @@ fn the_notification_follows_a_changed_list_and_a_proxy_that_died() -> Result<()>
 }
 
 #[test]
-fn the_notification_leaves_a_proxy_that_fell_silent() -> Result<()> {
-    in_lab("the_notification_leaves_a_proxy_that_fell_silent", || {
+fn notifications_leave_a_silent_proxy() -> Result<()> {
+    in_lab("notifications_leave_a_silent_proxy", || {
         let mut scenario = Scenario::begin()?;
         let (first, _second) = (scenario.proxy(3001, None)?, scenario.proxy(3002, None)?);
         let both = format!("--proxy={},{}", address(3001), address(3002));
@@ -124,8 +124,8 @@ fn the_notification_leaves_a_proxy_that_fell_silent() -> Result<()> {
 }
 
 #[test]
-fn a_changed_password_alone_brings_a_proxy_back_into_use() -> Result<()> {
-    in_lab("a_changed_password_alone_brings_a_proxy_back_into_use", || {
+fn a_changed_password_makes_a_proxy_usable_again() -> Result<()> {
+    in_lab("a_changed_password_makes_a_proxy_usable_again", || {
         let mut scenario = Scenario::begin()?;
         // u:right
         let proxy = scenario.proxy(3001, Some("Basic dTpyaWdodA=="))?;

@@ -33,8 +33,8 @@ fn a_policy_becomes_dropped_packets() -> Result<()> {
 }
 
 #[test]
-fn a_port_that_is_open_against_the_table_is_noticed() -> Result<()> {
-    in_lab("a_port_that_is_open_against_the_table_is_noticed", || {
+fn an_unexpectedly_open_port_is_detected() -> Result<()> {
+    in_lab("an_unexpectedly_open_port_is_detected", || {
         let shop = Shop::start_enforced()?;
         shop.commit_edited(|text| {
             text.replace(
@@ -91,8 +91,8 @@ fn a_process_rule_opens_the_ports_of_that_process_and_no_others() -> Result<()> 
 /// As Debian ships Redis: `redis-server` is a link to a file of another name, which is other programs,
 /// too. What runs under the name that the rule says is meant.
 #[test]
-fn a_rule_by_a_link_opens_and_one_that_opens_nothing_is_told() -> Result<()> {
-    in_lab("a_rule_by_a_link_opens_and_one_that_opens_nothing_is_told", || {
+fn a_rule_with_a_symbolic_link_works_and_one_that_opens_nothing_is_reported() -> Result<()> {
+    in_lab("a_rule_with_a_symbolic_link_works_and_one_that_opens_nothing_is_reported", || {
         let mut shop = Shop::start_enforced()?;
         let checker = Service { process: "redis-check-rdb", tcp: &[6379], udp: &[] };
         shop.lab.serve("db", &checker)?;
@@ -149,8 +149,8 @@ fn a_rule_by_a_link_opens_and_one_that_opens_nothing_is_told() -> Result<()> {
 }
 
 #[test]
-fn rules_that_someone_flushed_come_back_at_the_next_run() -> Result<()> {
-    in_lab("rules_that_someone_flushed_come_back_at_the_next_run", || {
+fn flushed_rules_are_restored_at_the_next_run() -> Result<()> {
+    in_lab("flushed_rules_are_restored_at_the_next_run", || {
         let shop = Shop::start_enforced()?;
         shop.lab.host("db")?.run("nft", ["flush", "ruleset"])?;
         let mut open = Matrix::of(&["attacker", "db"], &[Port::Tcp(5432)], |_| {
@@ -180,8 +180,8 @@ fn a_second_run_changes_nothing() -> Result<()> {
 }
 
 #[test]
-fn the_last_known_good_ruleset_stays_while_the_platform_is_gone() -> Result<()> {
-    in_lab("the_last_known_good_ruleset_stays_while_the_platform_is_gone", || {
+fn the_last_known_good_ruleset_stays_while_the_platform_is_unreachable() -> Result<()> {
+    in_lab("the_last_known_good_ruleset_stays_while_the_platform_is_unreachable", || {
         let mut shop = Shop::start_enforced()?;
         shop.platform.stop()?;
         let run = run_on(&shop, "web")?;
@@ -209,8 +209,8 @@ fn the_last_known_good_ruleset_stays_while_the_platform_is_gone() -> Result<()> 
 }
 
 #[test]
-fn tightening_ends_the_connections_that_are_denied_now_and_no_others() -> Result<()> {
-    in_lab("tightening_ends_the_connections_that_are_denied_now_and_no_others", || {
+fn tightening_ends_only_the_newly_denied_connections() -> Result<()> {
+    in_lab("tightening_ends_only_the_newly_denied_connections", || {
         let shop = Shop::start()?;
         shop.register()?;
         let hold = |from: &str, to: &str, port: u16| -> Result<Held> {
@@ -276,8 +276,8 @@ template:
 ";
 
 #[test]
-fn a_segment_in_test_beside_an_enforced_one_changes_no_packet() -> Result<()> {
-    in_lab("a_segment_in_test_beside_an_enforced_one_changes_no_packet", || {
+fn a_segment_in_test_mode_beside_an_enforced_one_changes_no_packet() -> Result<()> {
+    in_lab("a_segment_in_test_mode_beside_an_enforced_one_changes_no_packet", || {
         let shop = Shop::start_enforced()?;
         shop.verify()?;
         let add = |text: &str| match text.contains("name: laptops") {
@@ -298,8 +298,8 @@ fn a_segment_in_test_beside_an_enforced_one_changes_no_packet() -> Result<()> {
 }
 
 #[test]
-fn firewalld_is_left_alone_and_nothing_is_enforced() -> Result<()> {
-    in_lab("firewalld_is_left_alone_and_nothing_is_enforced", || {
+fn with_firewalld_nothing_is_changed_or_enforced() -> Result<()> {
+    in_lab("with_firewalld_nothing_is_changed_or_enforced", || {
         let shop = Shop::start()?;
         let web = shop.lab.host("web")?;
         std::fs::write(web.file("/etc/systemd/system/firewalld.service"), "[Unit]\n")?;
@@ -316,8 +316,8 @@ fn firewalld_is_left_alone_and_nothing_is_enforced() -> Result<()> {
 }
 
 #[test]
-fn other_tables_are_never_touched_and_remove_takes_only_ours() -> Result<()> {
-    in_lab("other_tables_are_never_touched_and_remove_takes_only_ours", || {
+fn other_tables_are_never_changed_and_remove_deletes_only_ours() -> Result<()> {
+    in_lab("other_tables_are_never_changed_and_remove_deletes_only_ours", || {
         let shop = Shop::start()?;
         let web = shop.lab.host("web")?;
         web.run("nft", ["add table ip mine; add chain ip mine c; add rule ip mine c counter"])?;
@@ -377,8 +377,8 @@ fn a_damaged_state_file_is_survived_and_reported() -> Result<()> {
 }
 
 #[test]
-fn a_platform_with_another_certificate_authority_is_not_believed() -> Result<()> {
-    in_lab("a_platform_with_another_certificate_authority_is_not_believed", || {
+fn a_platform_with_another_ca_is_refused() -> Result<()> {
+    in_lab("a_platform_with_another_ca_is_refused", || {
         let shop = Shop::start_enforced()?;
         let db = shop.lab.host("db")?;
         let config = std::fs::read_to_string(db.file(spark::CONFIG))?;
@@ -393,8 +393,8 @@ fn a_platform_with_another_certificate_authority_is_not_believed() -> Result<()>
 }
 
 #[test]
-fn a_policy_that_would_cut_the_platform_is_refused() -> Result<()> {
-    in_lab("a_policy_that_would_cut_the_platform_is_refused", || {
+fn a_policy_that_would_block_the_platform_is_refused() -> Result<()> {
+    in_lab("a_policy_that_would_block_the_platform_is_refused", || {
         let shop = Shop::start_enforced()?;
         let cut = "\n---\ntemplate:\n  name: cut\n  action: block\n  outbound:\n    - { name: all, to: [any], services: [any] }\n";
         let error = shop
@@ -415,8 +415,8 @@ fn a_policy_that_would_cut_the_platform_is_refused() -> Result<()> {
 /// Spark beside the platform, with rules that close everything and that block every host: whoever
 /// reached the platform still does, over new connections, and nobody reaches anything else there.
 #[test]
-fn no_policy_of_its_own_host_cuts_the_platform() -> Result<()> {
-    in_lab("no_policy_of_its_own_host_cuts_the_platform", || {
+fn no_policy_blocks_the_platform_on_its_own_host() -> Result<()> {
+    in_lab("no_policy_blocks_the_platform_on_its_own_host", || {
         const STANCE: &str = "inbound: { level: secure-inbound-paths, mode: enforce }";
         const BLOCK: &str = "\n---\ntemplate:\n  name: cut-off\n  action: block\n  inbound:\n    \
                              - { name: lan, from: [10.77.0.8/29, 10.77.0.64/26], services: [any] }\n";
@@ -472,8 +472,8 @@ fn no_policy_of_its_own_host_cuts_the_platform() -> Result<()> {
 /// Killed at many points of a cycle that has everything to do: afterwards the packets meet the whole
 /// policy or none, never a part of it, and the next run puts everything right.
 #[test]
-fn a_run_that_is_killed_anywhere_leaves_a_whole_policy_or_none() -> Result<()> {
-    in_lab("a_run_that_is_killed_anywhere_leaves_a_whole_policy_or_none", || {
+fn a_killed_run_leaves_a_complete_policy_or_none() -> Result<()> {
+    in_lab("a_killed_run_leaves_a_complete_policy_or_none", || {
         const POINTS: u32 = 12;
         let shop = Shop::start_enforced()?;
         let db = shop.lab.host("db")?;

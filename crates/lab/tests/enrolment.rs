@@ -63,8 +63,8 @@ fn enforces(shop: &Shop, host: &str, revision: u64) -> Result<()> {
 }
 
 #[test]
-fn the_host_whose_fingerprint_is_approved_gets_in_and_no_other() -> Result<()> {
-    in_lab("the_host_whose_fingerprint_is_approved_gets_in_and_no_other", || {
+fn only_the_host_with_the_approved_fingerprint_is_admitted() -> Result<()> {
+    in_lab("only_the_host_with_the_approved_fingerprint_is_admitted", || {
         let shop = Shop::start_enforced()?;
         for (host, attacker_is_first) in [("app", true), ("db", false)] {
             // The host is installed anew; the attacker has its configuration, and so the key.
@@ -105,8 +105,8 @@ fn the_host_whose_fingerprint_is_approved_gets_in_and_no_other() -> Result<()> {
 }
 
 #[test]
-fn a_token_registers_the_host_that_it_names_and_no_second_one() -> Result<()> {
-    in_lab("a_token_registers_the_host_that_it_names_and_no_second_one", || {
+fn a_token_registers_only_the_host_that_it_names() -> Result<()> {
+    in_lab("a_token_registers_only_the_host_that_it_names", || {
         let shop = Shop::start()?;
         let file = shop.lab.directory().join("token.yaml");
         let path = file.to_str().context("a path")?;
@@ -133,8 +133,8 @@ fn a_token_registers_the_host_that_it_names_and_no_second_one() -> Result<()> {
 }
 
 #[test]
-fn an_agent_registers_with_a_token_under_the_name_that_it_is_given() -> Result<()> {
-    in_lab("an_agent_registers_with_a_token_under_the_name_that_it_is_given", || {
+fn an_agent_registers_with_a_token_under_a_given_name() -> Result<()> {
+    in_lab("an_agent_registers_with_a_token_under_a_given_name", || {
         let shop = Shop::start()?;
         let token = shop.platform.json(&shop.lab, &["key", "token", "--host", "db-9"])?;
         let key = token["deployment_key"].as_str().context("a deployment key")?;

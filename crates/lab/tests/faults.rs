@@ -168,8 +168,8 @@ fn killed_at(shop: &Shop, step: Step) -> Result<()> {
 }
 
 #[test]
-fn a_run_killed_at_any_step_leaves_a_whole_policy_and_the_next_run_finishes() -> Result<()> {
-    in_lab("a_run_killed_at_any_step_leaves_a_whole_policy_and_the_next_run_finishes", || {
+fn a_run_killed_at_any_step_leaves_a_complete_policy_and_the_next_run_finishes() -> Result<()> {
+    in_lab("a_run_killed_at_any_step_leaves_a_complete_policy_and_the_next_run_finishes", || {
         let shop = Shop::start_enforced()?;
         let mut current = Policy::Open;
         for step in steps_of(Killed::OnTheWayToAPolicy) {
@@ -199,8 +199,8 @@ fn a_run_killed_while_it_repairs_is_finished_by_the_next() -> Result<()> {
 }
 
 #[test]
-fn a_run_killed_after_it_took_a_policy_back_leaves_the_old_one() -> Result<()> {
-    in_lab("a_run_killed_after_it_took_a_policy_back_leaves_the_old_one", || {
+fn a_run_killed_after_a_revert_leaves_the_old_policy() -> Result<()> {
+    in_lab("a_run_killed_after_a_revert_leaves_the_old_policy", || {
         let mut shop = Shop::start_enforced()?;
         for step in steps_of(Killed::WhileTakingBack) {
             Policy::Closed.commit(&shop)?;
@@ -257,8 +257,8 @@ fn an_interrupted_run_says_what_it_leaves() -> Result<()> {
 }
 
 #[test]
-fn a_trial_that_nobody_keeps_ends_by_itself() -> Result<()> {
-    in_lab("a_trial_that_nobody_keeps_ends_by_itself", || {
+fn an_unconfirmed_trial_reverts_by_itself() -> Result<()> {
+    in_lab("an_unconfirmed_trial_reverts_by_itself", || {
         let shop = Shop::start_enforced()?;
         configure_also(&shop, "probation-seconds: 5")?;
         Policy::Closed.commit(&shop)?;
@@ -272,8 +272,8 @@ fn a_trial_that_nobody_keeps_ends_by_itself() -> Result<()> {
 }
 
 #[test]
-fn a_policy_through_which_the_platform_does_not_answer_is_taken_back() -> Result<()> {
-    in_lab("a_policy_through_which_the_platform_does_not_answer_is_taken_back", || {
+fn a_policy_that_blocks_the_platform_is_reverted() -> Result<()> {
+    in_lab("a_policy_that_blocks_the_platform_is_reverted", || {
         let mut shop = Shop::start_enforced()?;
         Policy::Closed.commit(&shop)?;
         let app = shop.lab.host("app")?;
@@ -351,8 +351,8 @@ fn a_changed_identity_waits_for_an_operator() -> Result<()> {
 }
 
 #[test]
-fn a_ruleset_signed_by_a_key_that_is_not_pinned_is_refused() -> Result<()> {
-    in_lab("a_ruleset_signed_by_a_key_that_is_not_pinned_is_refused", || {
+fn a_ruleset_signed_by_an_unpinned_key_is_refused() -> Result<()> {
+    in_lab("a_ruleset_signed_by_an_unpinned_key_is_refused", || {
         let shop = Shop::start_enforced()?;
         let path = shop.lab.host("app")?.file(spark::CONFIG);
         let good = std::fs::read_to_string(&path)?;
@@ -374,8 +374,8 @@ fn a_ruleset_signed_by_a_key_that_is_not_pinned_is_refused() -> Result<()> {
 }
 
 #[test]
-fn a_full_disk_is_told_and_nothing_is_half_written() -> Result<()> {
-    in_lab("a_full_disk_is_told_and_nothing_is_half_written", || {
+fn a_full_disk_is_reported_and_leaves_no_partial_file() -> Result<()> {
+    in_lab("a_full_disk_is_reported_and_leaves_no_partial_file", || {
         let shop = Shop::start_enforced()?;
         let app = shop.lab.host("app")?;
         let script = "set -e; cp -a /var/lib/xshield /var/tmp/state; \
@@ -410,8 +410,8 @@ fn with_rules(text: &str, rules: usize) -> String {
 }
 
 #[test]
-fn a_ruleset_that_can_t_be_written_down_is_never_said_to_be_in_force() -> Result<()> {
-    in_lab("a_ruleset_that_can_t_be_written_down_is_never_said_to_be_in_force", || {
+fn a_ruleset_that_cannot_be_saved_is_never_reported_in_force() -> Result<()> {
+    in_lab("a_ruleset_that_cannot_be_saved_is_never_reported_in_force", || {
         let shop = Shop::start_enforced()?;
         let app = shop.lab.host("app")?;
         let before = run_on(&shop, "app")?.revision().context("app enforces a revision")?;
@@ -445,8 +445,8 @@ fn a_ruleset_that_can_t_be_written_down_is_never_said_to_be_in_force() -> Result
 }
 
 #[test]
-fn ten_thousand_rules_arrive_whole() -> Result<()> {
-    in_lab("ten_thousand_rules_arrive_whole", || {
+fn ten_thousand_rules_arrive_completely() -> Result<()> {
+    in_lab("ten_thousand_rules_arrive_completely", || {
         const RULES: usize = 10_000;
         let shop = Shop::start_enforced()?;
         shop.commit_edited(|text| with_rules(text, RULES))?;

@@ -37,8 +37,8 @@ fn is_open(shop: &Shop) -> Result<bool> {
 }
 
 #[test]
-fn a_host_that_is_renamed_stays_closed() -> Result<()> {
-    in_lab("a_host_that_is_renamed_stays_closed", || {
+fn a_renamed_host_stays_protected() -> Result<()> {
+    in_lab("a_renamed_host_stays_protected", || {
         let shop = Shop::start_enforced()?;
         ensure!(is_open(&shop)?, "without a word about it, attacker is open");
         // No management here: what closes attacker is its name alone.
@@ -78,8 +78,8 @@ fn a_host_that_is_renamed_stays_closed() -> Result<()> {
 }
 
 #[test]
-fn what_one_host_says_cuts_no_other() -> Result<()> {
-    in_lab("what_one_host_says_cuts_no_other", || {
+fn claims_of_one_host_block_no_other() -> Result<()> {
+    in_lab("claims_of_one_host_block_no_other", || {
         let shop = Shop::start_enforced()?;
         shop.platform.cli(&shop.lab, &["asset", "tag", "attacker", "role=bad"])?;
         let commit = |port: u16| {
@@ -135,8 +135,8 @@ fn what_one_host_says_cuts_no_other() -> Result<()> {
 }
 
 #[test]
-fn a_copied_machine_is_told_apart_from_its_original() -> Result<()> {
-    in_lab("a_copied_machine_is_told_apart_from_its_original", || {
+fn a_cloned_machine_is_distinguished_from_its_original() -> Result<()> {
+    in_lab("a_cloned_machine_is_distinguished_from_its_original", || {
         let mut shop = Shop::start_enforced()?;
         shop.lab.add_host("copy", 67)?;
         let (attacker, copy) = (shop.lab.host("attacker")?, shop.lab.host("copy")?);

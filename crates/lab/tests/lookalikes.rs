@@ -104,8 +104,8 @@ fn commit_for(shop: &Shop, program: &str) -> Result<()> {
 }
 
 #[test]
-fn none_gets_the_packets_of_the_program_that_it_looks_like() -> Result<()> {
-    in_lab("none_gets_the_packets_of_the_program_that_it_looks_like", || {
+fn lookalikes_do_not_get_the_packets_of_the_program() -> Result<()> {
+    in_lab("lookalikes_do_not_get_the_packets_of_the_program", || {
         if !is_real_root()? {
             eprintln!("SKIPPED: needs a real root to run programs as other users");
             return Ok(());
@@ -156,8 +156,8 @@ fn none_gets_the_packets_of_the_program_that_it_looks_like() -> Result<()> {
 }
 
 #[test]
-fn a_users_instance_neither_gets_out_nor_keeps_the_program_in() -> Result<()> {
-    in_lab("a_users_instance_neither_gets_out_nor_keeps_the_program_in", || {
+fn an_instance_run_by_a_user_neither_sends_nor_blocks_the_program() -> Result<()> {
+    in_lab("an_instance_run_by_a_user_neither_sends_nor_blocks_the_program", || {
         if !is_real_root()? {
             eprintln!("SKIPPED: needs a real root to run programs as other users");
             return Ok(());

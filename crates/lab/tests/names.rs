@@ -118,8 +118,8 @@ fn left(run: &SparkRun) -> Vec<String> {
 }
 
 #[test]
-fn a_rotating_name_cuts_no_connection_and_its_old_addresses_leave_after_the_grace() -> Result<()> {
-    let name = "a_rotating_name_cuts_no_connection_and_its_old_addresses_leave_after_the_grace";
+fn a_rotating_dns_name_ends_no_connection_and_old_addresses_leave_after_the_grace() -> Result<()> {
+    let name = "a_rotating_dns_name_ends_no_connection_and_old_addresses_leave_after_the_grace";
     in_lab(name, || {
         let scenario = Scenario::begin(", grace: 60s")?;
         let mut held = scenario.hold(0)?;
@@ -147,8 +147,8 @@ fn a_rotating_name_cuts_no_connection_and_its_old_addresses_leave_after_the_grac
 }
 
 #[test]
-fn with_while_connected_an_address_leaves_when_its_connection_has_ended() -> Result<()> {
-    in_lab("with_while_connected_an_address_leaves_when_its_connection_has_ended", || {
+fn with_while_connected_an_address_stays_until_its_connection_ends() -> Result<()> {
+    in_lab("with_while_connected_an_address_stays_until_its_connection_ends", || {
         let scenario = Scenario::begin(", grace: 0s, while-connected: true")?;
         let mut held = scenario.hold(0)?;
         scenario.answer(1)?;
@@ -173,10 +173,8 @@ fn with_while_connected_an_address_leaves_when_its_connection_has_ended() -> Res
 }
 
 #[test]
-fn another_resolver_and_another_platform_address_are_let_through_before_they_are_needed()
--> Result<()> {
-    let name =
-        "another_resolver_and_another_platform_address_are_let_through_before_they_are_needed";
+fn new_resolvers_and_platform_addresses_are_allowed_before_use() -> Result<()> {
+    let name = "new_resolvers_and_platform_addresses_are_allowed_before_use";
     in_lab(name, || {
         let example = Example::shop()?;
         let mut lab = shop::lab(&example)?;

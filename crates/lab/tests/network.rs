@@ -26,8 +26,8 @@ fn two_hosts() -> Result<Lab> {
 }
 
 #[test]
-fn everything_passes_until_a_firewall_says_no_and_the_matrix_notices() -> Result<()> {
-    in_lab("everything_passes_until_a_firewall_says_no_and_the_matrix_notices", || {
+fn the_matrix_detects_a_firewall() -> Result<()> {
+    in_lab("the_matrix_detects_a_firewall", || {
         let lab = two_hosts()?;
         let hosts = ["web", "db"];
         let mut open = Matrix::of(&hosts, &PORTS, |_| Expectation::passes("no firewall"));
@@ -81,8 +81,8 @@ fn a_host_has_its_own_name_files_and_processes() -> Result<()> {
 }
 
 #[test]
-fn killing_a_command_kills_the_program_it_stands_for() -> Result<()> {
-    in_lab("killing_a_command_kills_the_program_it_stands_for", || {
+fn killing_a_command_kills_its_program() -> Result<()> {
+    in_lab("killing_a_command_kills_its_program", || {
         let lab = two_hosts()?;
         let web = lab.host("web")?;
         let mut command = web.command("sleep");
@@ -98,8 +98,8 @@ fn killing_a_command_kills_the_program_it_stands_for() -> Result<()> {
 }
 
 #[test]
-fn nothing_outlives_a_lab() -> Result<()> {
-    in_lab("nothing_outlives_a_lab", || {
+fn dropping_a_lab_removes_everything() -> Result<()> {
+    in_lab("dropping_a_lab_removes_everything", || {
         let lab = two_hosts()?;
         let (pid, dir) = (lab.host("web")?.pid()?, lab.host("web")?.dir().to_owned());
         assert!(dir.exists());
@@ -112,8 +112,8 @@ fn nothing_outlives_a_lab() -> Result<()> {
 
 /// A lab that is killed can't clean up. Its hosts end with it; its files go when the next lab starts.
 #[test]
-fn a_killed_lab_leaves_nothing_that_the_next_one_does_not_remove() -> Result<()> {
-    const NAME: &str = "a_killed_lab_leaves_nothing_that_the_next_one_does_not_remove";
+fn leftovers_of_a_killed_lab_are_removed_by_the_next() -> Result<()> {
+    const NAME: &str = "leftovers_of_a_killed_lab_are_removed_by_the_next";
     in_lab(NAME, || {
         if std::env::var_os("XSHIELD_LAB_VICTIM").is_some() {
             let lab = two_hosts()?;

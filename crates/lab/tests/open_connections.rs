@@ -82,8 +82,8 @@ fn flush(shop: &Shop) -> Result<()> {
 }
 
 #[test]
-fn connections_that_tracking_lost_are_heard_after_the_next_run() -> Result<()> {
-    in_lab("connections_that_tracking_lost_are_heard_after_the_next_run", || {
+fn connections_lost_by_conntrack_work_after_the_next_run() -> Result<()> {
+    in_lab("connections_lost_by_conntrack_work_after_the_next_run", || {
         let shop = Shop::start()?;
         shop.register()?;
         commit(&shop)?;
@@ -104,8 +104,8 @@ fn connections_that_tracking_lost_are_heard_after_the_next_run() -> Result<()> {
 }
 
 #[test]
-fn the_agent_tells_tracking_at_once_what_it_lost() -> Result<()> {
-    in_lab("the_agent_tells_tracking_at_once_what_it_lost", || {
+fn the_agent_restores_lost_conntrack_entries_at_once() -> Result<()> {
+    in_lab("the_agent_restores_lost_conntrack_entries_at_once", || {
         let shop = Shop::start()?;
         let configuration = shop.platform.host_configuration(&shop.lab)?;
         let app = shop.lab.host("app")?;
@@ -176,8 +176,8 @@ fn enforce(shop: &Shop) -> Result<()> {
 }
 
 #[test]
-fn connections_older_than_any_rule_are_judged_by_who_opened_them() -> Result<()> {
-    in_lab("connections_older_than_any_rule_are_judged_by_who_opened_them", || {
+fn connections_opened_before_any_rule_are_judged_by_their_opener() -> Result<()> {
+    in_lab("connections_opened_before_any_rule_are_judged_by_their_opener", || {
         let shop = Shop::start()?;
         shop.register()?;
         let [app, web, db, attacker] = ["app", "web", "db", "attacker"].map(|n| shop.lab.host(n));

@@ -68,8 +68,8 @@ fn a_denied_packet_becomes_an_event_that_names_the_rule() -> Result<()> {
 }
 
 #[test]
-fn the_platform_knows_what_each_kernel_holds_and_who_listens() -> Result<()> {
-    in_lab("the_platform_knows_what_each_kernel_holds_and_who_listens", || {
+fn the_platform_knows_each_kernels_rules_and_listening_ports() -> Result<()> {
+    in_lab("the_platform_knows_each_kernels_rules_and_listening_ports", || {
         let shop = Shop::start_enforced()?;
         let assets = items(&shop, &["asset", "list"])?;
         let mut names: Vec<&str> = assets.iter().filter_map(|a| a["name"].as_str()).collect();
@@ -93,78 +93,69 @@ fn the_platform_knows_what_each_kernel_holds_and_who_listens() -> Result<()> {
 }
 
 #[test]
-fn without_grace_a_dns_answer_that_changes_between_runs_changes_the_rules_in_the_same_run()
--> Result<()> {
-    in_lab(
-        "without_grace_a_dns_answer_that_changes_between_runs_changes_the_rules_in_the_same_run",
-        || {
-            let shop = Shop::start()?;
-            let dns = Dns::start(shop.lab.host(platform::HOST)?, shop.lab.programs())?;
-            let address = |host: &str| -> Result<[String; 2]> {
-                Ok(shop
-                    .lab
-                    .host(host)?
-                    .addresses()
-                    .map(|address| format!("repo.shop.test {address}")))
-            };
-            let answer = |host: &str| -> Result<()> {
-                let [v4, v6] = address(host)?;
-                dns.answer(&["www.shop.test -> repo.shop.test", &v4, &v6])
-            };
-            answer("laptop")?;
-            shop.register()?;
-            for host in &shop.example.hosts {
-                shop.platform.tag(&shop.lab, &host.name, &host.tags)?;
-            }
-            let to_app = "- { name: to-app, to: [segment:app], services: [tcp/8080] }";
-            let to_domain = "- { name: repo, to: [\"domain:www.shop.test\"], services: [tcp/443] }";
-            shop.commit_edited(|text| {
-                // Let the receivers be open, so that web's own outbound rules decide.
-                text.replace(to_app, &format!("{to_app}\n    {to_domain}"))
-                    .replace(
-                        "settings:\n",
-                        "settings:\n  domains: [{ name: www.shop.test, grace: 0s }]\n",
-                    )
-                    .replace("inbound: { level: secure-all-ports, mode: enforce }", "")
-            })?;
-            shop.enforce()?;
+fn without_grace_a_changed_dns_answer_changes_the_rules_in_the_same_run() -> Result<()> {
+    in_lab("without_grace_a_changed_dns_answer_changes_the_rules_in_the_same_run", || {
+        let shop = Shop::start()?;
+        let dns = Dns::start(shop.lab.host(platform::HOST)?, shop.lab.programs())?;
+        let address = |host: &str| -> Result<[String; 2]> {
+            Ok(shop.lab.host(host)?.addresses().map(|address| format!("repo.shop.test {address}")))
+        };
+        let answer = |host: &str| -> Result<()> {
+            let [v4, v6] = address(host)?;
+            dns.answer(&["www.shop.test -> repo.shop.test", &v4, &v6])
+        };
+        answer("laptop")?;
+        shop.register()?;
+        for host in &shop.example.hosts {
+            shop.platform.tag(&shop.lab, &host.name, &host.tags)?;
+        }
+        let to_app = "- { name: to-app, to: [segment:app], services: [tcp/8080] }";
+        let to_domain = "- { name: repo, to: [\"domain:www.shop.test\"], services: [tcp/443] }";
+        shop.commit_edited(|text| {
+            // Let the receivers be open, so that web's own outbound rules decide.
+            text.replace(to_app, &format!("{to_app}\n    {to_domain}"))
+                .replace(
+                    "settings:\n",
+                    "settings:\n  domains: [{ name: www.shop.test, grace: 0s }]\n",
+                )
+                .replace("inbound: { level: secure-all-ports, mode: enforce }", "")
+        })?;
+        shop.enforce()?;
 
-            for target in ["laptop", "attacker", "laptop"] {
-                answer(target)?;
-                let run = run_on(&shop, "web")?;
-                assert_eq!(run.status(), "enforcing", "{run:?}");
-                let mut matrix =
-                    Matrix::of(&["web", "laptop", "attacker"], &[Port::Tcp(443)], |flow| {
-                        match (flow.from.as_str(), flow.to.as_str()) {
-                            ("web", to) if to == target => {
-                                Expectation::passes("the domain's address now")
-                            }
-                            ("web", _) => Expectation::drops("not the domain's address now"),
-                            ("attacker", "web") => Expectation::drops("quarantined"),
-                            _ => Expectation::passes("not closed"),
-                        }
-                    });
-                matrix.probe(&shop.lab)?;
-                matrix.verify().with_context(|| format!("www.shop.test is {target}"))?;
-            }
-
-            // A resolver that fails: the last good answer stays, and the operator hears of it.
-            drop(dns);
+        for target in ["laptop", "attacker", "laptop"] {
+            answer(target)?;
             let run = run_on(&shop, "web")?;
             assert_eq!(run.status(), "enforcing", "{run:?}");
-            assert!(run.json["problems"].to_string().contains("www.shop.test"), "{run:?}");
-            let mut still = Matrix::of(&["web", "laptop"], &[Port::Tcp(443)], |_| {
-                Expectation::passes("as before")
-            });
-            still.probe(&shop.lab)?;
-            still.verify()
-        },
-    )
+            let mut matrix =
+                Matrix::of(&["web", "laptop", "attacker"], &[Port::Tcp(443)], |flow| {
+                    match (flow.from.as_str(), flow.to.as_str()) {
+                        ("web", to) if to == target => {
+                            Expectation::passes("the domain's address now")
+                        }
+                        ("web", _) => Expectation::drops("not the domain's address now"),
+                        ("attacker", "web") => Expectation::drops("quarantined"),
+                        _ => Expectation::passes("not closed"),
+                    }
+                });
+            matrix.probe(&shop.lab)?;
+            matrix.verify().with_context(|| format!("www.shop.test is {target}"))?;
+        }
+
+        // A resolver that fails: the last good answer stays, and the operator hears of it.
+        drop(dns);
+        let run = run_on(&shop, "web")?;
+        assert_eq!(run.status(), "enforcing", "{run:?}");
+        assert!(run.json["problems"].to_string().contains("www.shop.test"), "{run:?}");
+        let mut still =
+            Matrix::of(&["web", "laptop"], &[Port::Tcp(443)], |_| Expectation::passes("as before"));
+        still.probe(&shop.lab)?;
+        still.verify()
+    })
 }
 
 #[test]
-fn a_full_disk_neither_opens_nor_damages_anything() -> Result<()> {
-    in_lab("a_full_disk_neither_opens_nor_damages_anything", || {
+fn a_full_disk_neither_opens_ports_nor_damages_state() -> Result<()> {
+    in_lab("a_full_disk_neither_opens_ports_nor_damages_state", || {
         let shop = Shop::start_enforced()?;
         let db = shop.lab.host("db")?;
         let fill = "cp -a /var/lib/xshield /tmp/state.$$ && mount -t tmpfs -o size=256k none /var/lib/xshield \
@@ -184,8 +175,8 @@ fn a_full_disk_neither_opens_nor_damages_anything() -> Result<()> {
 
 /// A rule for a user, as whom one connects and stays and another has ended.
 #[test]
-fn flows_of_programs_are_told_and_explained_with_their_rule() -> Result<()> {
-    in_lab("flows_of_programs_are_told_and_explained_with_their_rule", || {
+fn flows_of_programs_are_reported_and_explained_with_their_rule() -> Result<()> {
+    in_lab("flows_of_programs_are_reported_and_explained_with_their_rule", || {
         if !is_real_root()? {
             eprintln!("SKIPPED: needs a real root to run programs as other users");
             return Ok(());
@@ -253,8 +244,8 @@ fn flows_of_programs_are_told_and_explained_with_their_rule() -> Result<()> {
 }
 
 #[test]
-fn explain_status_and_a_bad_document() -> Result<()> {
-    in_lab("explain_status_and_a_bad_document", || {
+fn explain_status_and_an_invalid_document() -> Result<()> {
+    in_lab("explain_status_and_an_invalid_document", || {
         let shop = Shop::start_enforced()?;
         let db = shop.lab.host("db")?;
         let explained = |packet: &str| -> Result<String> {

@@ -218,7 +218,7 @@ fn rpm_installs_upgrades_and_removes_spark() -> Result<()> {
     in_lab("rpm_installs_upgrades_and_removes_spark", || spark_comes_and_goes(Manager::Rpm))
 }
 
-fn agent_comes_and_goes(manager: Manager) -> Result<()> {
+fn agent_is_installed_and_removed(manager: Manager) -> Result<()> {
     if !is_real_root()? {
         eprintln!("SKIPPED: package managers need a real root");
         return Ok(());
@@ -290,15 +290,19 @@ fn agent_comes_and_goes(manager: Manager) -> Result<()> {
 
 #[test]
 fn dpkg_installs_upgrades_and_removes_the_agent() -> Result<()> {
-    in_lab("dpkg_installs_upgrades_and_removes_the_agent", || agent_comes_and_goes(Manager::Dpkg))
+    in_lab("dpkg_installs_upgrades_and_removes_the_agent", || {
+        agent_is_installed_and_removed(Manager::Dpkg)
+    })
 }
 
 #[test]
 fn rpm_installs_upgrades_and_removes_the_agent() -> Result<()> {
-    in_lab("rpm_installs_upgrades_and_removes_the_agent", || agent_comes_and_goes(Manager::Rpm))
+    in_lab("rpm_installs_upgrades_and_removes_the_agent", || {
+        agent_is_installed_and_removed(Manager::Rpm)
+    })
 }
 
-fn platform_comes_and_goes(manager: Manager) -> Result<()> {
+fn platform_is_installed_and_removed(manager: Manager) -> Result<()> {
     if !is_real_root()? {
         eprintln!("SKIPPED: package managers need a real root");
         return Ok(());
@@ -327,13 +331,13 @@ fn platform_comes_and_goes(manager: Manager) -> Result<()> {
 #[test]
 fn dpkg_installs_upgrades_and_removes_the_platform() -> Result<()> {
     in_lab("dpkg_installs_upgrades_and_removes_the_platform", || {
-        platform_comes_and_goes(Manager::Dpkg)
+        platform_is_installed_and_removed(Manager::Dpkg)
     })
 }
 
 #[test]
 fn rpm_installs_upgrades_and_removes_the_platform() -> Result<()> {
     in_lab("rpm_installs_upgrades_and_removes_the_platform", || {
-        platform_comes_and_goes(Manager::Rpm)
+        platform_is_installed_and_removed(Manager::Rpm)
     })
 }

@@ -13,7 +13,7 @@ const TCP: u64 = 6;
 
 /// Its tables follow the documentation's sentences.
 #[test]
-fn the_interpreter_reads_the_documentation() -> Result<()> {
+fn the_interpreter_passes_its_tables() -> Result<()> {
     let mut tests = Command::new("python3");
     tests.args(["-B", "-m", "unittest", "discover", "-q"]).current_dir(prober::scripts());
     let output = tests.output().context("could not start python3 (package python3)")?;
@@ -24,8 +24,8 @@ fn the_interpreter_reads_the_documentation() -> Result<()> {
 /// Every flow was seen to arrive before ([`Prober::start`]); those that stay open over a change were
 /// seen to work under the policy before.
 #[test]
-fn kernels_do_what_the_documentation_says() -> Result<()> {
-    in_lab("kernels_do_what_the_documentation_says", || {
+fn kernels_match_the_documentation() -> Result<()> {
+    in_lab("kernels_match_the_documentation", || {
         let prober = Prober::start(&Extent { seed: 1, flows: 3_000, per_host: 125 })?;
         let (mut probed, mut held) = (Vec::new(), Vec::new());
         for policy in 0..prober.policies() {
@@ -53,8 +53,8 @@ fn kernels_do_what_the_documentation_says() -> Result<()> {
 /// The prober itself under test: with one wrong accept and one wrong drop put into a kernel, it tells
 /// exactly the flows that these concern.
 #[test]
-fn a_wrong_accept_and_a_wrong_drop_are_noticed_and_named() -> Result<()> {
-    in_lab("a_wrong_accept_and_a_wrong_drop_are_noticed_and_named", || {
+fn a_wrong_accept_and_a_wrong_drop_are_detected_and_named() -> Result<()> {
+    in_lab("a_wrong_accept_and_a_wrong_drop_are_detected_and_named", || {
         let prober = Prober::start(&Extent { seed: 1, flows: 400, per_host: 100 })?;
         prober.change_to(0)?;
         prober.probe(0)?.verify()?;

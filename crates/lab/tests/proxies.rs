@@ -136,8 +136,8 @@ fn listed(ports: &[u16]) -> String {
 }
 
 #[test]
-fn the_working_proxy_is_found_kept_and_left_when_it_dies() -> Result<()> {
-    in_lab("the_working_proxy_is_found_kept_and_left_when_it_dies", || {
+fn the_working_proxy_is_found_kept_and_replaced_when_it_fails() -> Result<()> {
+    in_lab("the_working_proxy_is_found_kept_and_replaced_when_it_fails", || {
         let mut fixture = Fixture::set()?;
 
         // web's own rules had closed the way to all of them.
@@ -216,8 +216,8 @@ fn the_working_proxy_is_found_kept_and_left_when_it_dies() -> Result<()> {
 }
 
 #[test]
-fn a_wrong_password_is_told_apart_and_a_changed_list_begins_anew() -> Result<()> {
-    in_lab("a_wrong_password_is_told_apart_and_a_changed_list_begins_anew", || {
+fn a_wrong_proxy_password_is_named_and_a_changed_list_is_tried_from_the_start() -> Result<()> {
+    in_lab("a_wrong_proxy_password_is_named_and_a_changed_list_is_tried_from_the_start", || {
         let fixture = Fixture::set()?;
         ensure!(used(&fixture.run()?) == Some("direct"));
 

@@ -221,8 +221,8 @@ const PROGRAMS: [&str; 8] =
     ["cargo", "xshield", "ctspark", "ctagent", "ctagentcmd", "man", "apt-get", "dnf"];
 
 #[test]
-fn the_walk_goes_as_the_page_says() -> Result<()> {
-    in_lab("the_walk_goes_as_the_page_says", || {
+fn the_walkthrough_works_as_written() -> Result<()> {
+    in_lab("the_walkthrough_works_as_written", || {
         let mut walk = Walk::begin()?;
         let _platform = walk.platform()?;
         walk.step(PLATFORM, "xshield login")?;
@@ -305,7 +305,7 @@ fn second() -> Result<u64> {
 
 /// What the demo prints, but for the times, and for rows that the page leaves out and counts.
 #[test]
-fn the_demo_goes_as_the_page_shows() -> Result<()> {
+fn the_demo_prints_what_the_page_shows() -> Result<()> {
     let page = readme()?;
     let shown = blocks(&page, "").find(|block| block.contains("cells as expected"));
     let shown = shown.context("the page does not show the demo")?;

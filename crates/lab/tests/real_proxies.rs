@@ -75,8 +75,8 @@ fn used(run: &SparkRun) -> Option<&str> {
 }
 
 #[test]
-fn squid_dies_or_falls_silent_and_tinyproxy_takes_over() -> Result<()> {
-    in_lab("squid_dies_or_falls_silent_and_tinyproxy_takes_over", || {
+fn tinyproxy_takes_over_when_squid_dies_or_hangs() -> Result<()> {
+    in_lab("tinyproxy_takes_over_when_squid_dies_or_hangs", || {
         if !is_real_root()? {
             eprintln!("SKIPPED: squid gives up root's rights, which takes a real root");
             return Ok(());
@@ -120,8 +120,8 @@ fn squid_dies_or_falls_silent_and_tinyproxy_takes_over() -> Result<()> {
 }
 
 #[test]
-fn a_407_of_squid_and_tinyproxy_is_no_dead_proxy() -> Result<()> {
-    in_lab("a_407_of_squid_and_tinyproxy_is_no_dead_proxy", || {
+fn a_407_of_squid_or_tinyproxy_is_not_a_dead_proxy() -> Result<()> {
+    in_lab("a_407_of_squid_or_tinyproxy_is_not_a_dead_proxy", || {
         if !is_real_root()? {
             eprintln!("SKIPPED: squid gives up root's rights, which takes a real root");
             return Ok(());
@@ -144,8 +144,8 @@ fn a_407_of_squid_and_tinyproxy_is_no_dead_proxy() -> Result<()> {
 }
 
 #[test]
-fn a_line_as_slow_as_a_modem_is_slow_and_not_broken() -> Result<()> {
-    in_lab("a_line_as_slow_as_a_modem_is_slow_and_not_broken", || {
+fn a_very_slow_connection_is_not_taken_for_a_failure() -> Result<()> {
+    in_lab("a_very_slow_connection_is_not_taken_for_a_failure", || {
         if !is_real_root()? {
             eprintln!("SKIPPED: squid gives up root's rights, which takes a real root");
             return Ok(());

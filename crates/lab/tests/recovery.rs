@@ -38,8 +38,8 @@ fn commit_with_port(shop: &Shop, port: u16) -> Result<()> {
 
 /// The drill of docs/operations/platform.md, "Restoring".
 #[test]
-fn after_a_restore_hosts_keep_what_they_have_and_then_get_the_restored_policy() -> Result<()> {
-    in_lab("after_a_restore_hosts_keep_what_they_have_and_then_get_the_restored_policy", || {
+fn after_a_restore_hosts_keep_their_policy_until_they_get_the_restored_one() -> Result<()> {
+    in_lab("after_a_restore_hosts_keep_their_policy_until_they_get_the_restored_one", || {
         let mut shop = Shop::start_enforced()?;
         shop.verify()?;
         ensure!(is_open(&shop)?, "the policy of the backup opens the database");
@@ -87,8 +87,8 @@ fn after_a_restore_hosts_keep_what_they_have_and_then_get_the_restored_policy() 
 }
 
 #[test]
-fn a_host_with_thousands_of_addresses_enforces_and_is_policys_peer_by_all_of_them() -> Result<()> {
-    in_lab("a_host_with_thousands_of_addresses_enforces_and_is_policys_peer_by_all_of_them", || {
+fn a_host_with_thousands_of_addresses_enforces_and_is_a_peer_by_all_of_them() -> Result<()> {
+    in_lab("a_host_with_thousands_of_addresses_enforces_and_is_a_peer_by_all_of_them", || {
         let shop = Shop::start_enforced()?;
         let app = shop.lab.host("app")?;
         let lines = (0..3_000)

@@ -37,8 +37,8 @@ fn told_once(shop: &Shop, cause: &str, break_it: impl Fn(&Host) -> Result<()>) -
 }
 
 #[test]
-fn a_cause_is_told_once() -> Result<()> {
-    in_lab("a_cause_is_told_once", || {
+fn a_cause_is_reported_once() -> Result<()> {
+    in_lab("a_cause_is_reported_once", || {
         let mut shop = Shop::start_enforced()?;
         let nothing = |_: &Host| Ok(());
         shop.platform.stop()?;

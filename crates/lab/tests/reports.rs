@@ -69,8 +69,8 @@ fn denied_packets_become_events_that_name_the_rule() -> Result<()> {
 }
 
 #[test]
-fn each_packet_is_counted_once_however_often_runs_are_killed() -> Result<()> {
-    in_lab("each_packet_is_counted_once_however_often_runs_are_killed", || {
+fn packets_are_counted_once_despite_killed_runs() -> Result<()> {
+    in_lab("packets_are_counted_once_despite_killed_runs", || {
         let mut shop = Shop::start_enforced()?;
         let mut sent = 0;
         for step in [Step::Collected, Step::CheckedIn, Step::Saved, Step::Spooled, Step::Delivered]
@@ -101,8 +101,8 @@ fn each_packet_is_counted_once_however_often_runs_are_killed() -> Result<()> {
 }
 
 #[test]
-fn what_the_platform_has_no_room_for_now_waits_on_the_host_and_is_counted_once() -> Result<()> {
-    in_lab("what_the_platform_has_no_room_for_now_waits_on_the_host_and_is_counted_once", || {
+fn reports_refused_for_overload_wait_on_the_host_and_are_counted_once() -> Result<()> {
+    in_lab("reports_refused_for_overload_wait_on_the_host_and_are_counted_once", || {
         let mut shop = Shop::start_enforced()?;
         // What is reported at once leaves a debt of some 30 rows: half a minute.
         let granted = [("XSHIELD_HOST_ROWS_PER_SECOND", "1"), ("XSHIELD_HOST_ROWS_AT_ONCE", "20")];
@@ -209,8 +209,8 @@ fn explain_names_the_rule_in_the_kernel() -> Result<()> {
 }
 
 #[test]
-fn a_rule_that_cannot_be_enforced_here_is_told_and_opens_nothing() -> Result<()> {
-    in_lab("a_rule_that_cannot_be_enforced_here_is_told_and_opens_nothing", || {
+fn an_unenforceable_rule_is_reported_and_opens_nothing() -> Result<()> {
+    in_lab("an_unenforceable_rule_is_reported_and_opens_nothing", || {
         let shop = Shop::start_enforced()?;
         let only_web_to_app = |expected: Expectation| -> Result<()> {
             let cells = Matrix::of(&["web", "app"], &[Port::Tcp(8080)], |_| expected.clone());

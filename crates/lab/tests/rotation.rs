@@ -58,8 +58,8 @@ fn all_enforce(shop: &Shop, least: u64) -> Result<()> {
 }
 
 #[test]
-fn hosts_follow_the_platform_to_other_keys_while_old_and_new_overlap() -> Result<()> {
-    in_lab("hosts_follow_the_platform_to_other_keys_while_old_and_new_overlap", || {
+fn hosts_follow_a_key_rotation_while_old_and_new_keys_overlap() -> Result<()> {
+    in_lab("hosts_follow_a_key_rotation_while_old_and_new_keys_overlap", || {
         let mut shop = Shop::start()?;
         let configuration = shop.platform.host_configuration(&shop.lab)?;
         for name in sparks(&shop) {

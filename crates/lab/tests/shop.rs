@@ -9,8 +9,8 @@ use xshield_lab::probe::ProbeResult;
 use xshield_lab::shop;
 
 #[test]
-fn the_table_and_the_policy_agree() -> Result<()> {
-    in_lab("the_table_and_the_policy_agree", || {
+fn the_expected_table_matches_the_policy() -> Result<()> {
+    in_lab("the_expected_table_matches_the_policy", || {
         let example = Example::shop()?;
         let lab = shop::lab(&example)?;
         let oracle = Oracle::new(&lab, &example.policy, &example.described(), shop::SERVICES, &[])?;

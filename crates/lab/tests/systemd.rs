@@ -438,8 +438,8 @@ fn comes_before_the_network(machine: &Machine<'_>, unit: &str) -> Result<()> {
 }
 
 #[test]
-fn systemd_runs_platform_and_spark_and_an_agent_in_its_place() -> Result<()> {
-    in_lab("systemd_runs_platform_and_spark_and_an_agent_in_its_place", || {
+fn systemd_runs_platform_and_spark_and_then_an_agent() -> Result<()> {
+    in_lab("systemd_runs_platform_and_spark_and_then_an_agent", || {
         if !is_real_root()? {
             eprintln!("SKIPPED: systemd needs a real root");
             return Ok(());

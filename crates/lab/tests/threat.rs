@@ -101,8 +101,8 @@ fn packets(events: &[Value]) -> u64 {
 }
 
 #[test]
-fn a_listed_peer_is_cut_and_told_and_let_in_again() -> Result<()> {
-    in_lab("a_listed_peer_is_cut_and_told_and_let_in_again", || {
+fn a_listed_peer_is_blocked_reported_and_unblocked() -> Result<()> {
+    in_lab("a_listed_peer_is_blocked_reported_and_unblocked", || {
         let scenario = Scenario::set()?;
         let mut held = scenario.held()?;
         let laptop = SocketAddr::new(scenario.shop.lab.host("web")?.v4().into(), 80);
@@ -139,8 +139,8 @@ fn a_listed_peer_is_cut_and_told_and_let_in_again() -> Result<()> {
 }
 
 #[test]
-fn a_policy_that_can_t_be_put_in_force_does_not_keep_the_list_from_it() -> Result<()> {
-    in_lab("a_policy_that_can_t_be_put_in_force_does_not_keep_the_list_from_it", || {
+fn an_unenforceable_policy_does_not_block_the_threat_list() -> Result<()> {
+    in_lab("an_unenforceable_policy_does_not_block_the_threat_list", || {
         let scenario = Scenario::set()?;
         let web = scenario.shop.lab.host("web")?;
         // A table that belongs to a program which lives can't be changed by others (Linux 5.12).
@@ -184,8 +184,8 @@ fn a_policy_that_can_t_be_put_in_force_does_not_keep_the_list_from_it() -> Resul
 }
 
 #[test]
-fn a_match_is_told_by_mail_that_names_process_and_feed() -> Result<()> {
-    in_lab("a_match_is_told_by_mail_that_names_process_and_feed", || {
+fn a_match_is_mailed_with_process_and_feed() -> Result<()> {
+    in_lab("a_match_is_mailed_with_process_and_feed", || {
         let scenario = Scenario::set()?;
         let network = scenario.shop.lab.host(xshield_lab::platform::HOST)?.network();
         // Sockets stay in the network in which they were made.
@@ -239,8 +239,8 @@ fn a_match_is_told_by_mail_that_names_process_and_feed() -> Result<()> {
 }
 
 #[test]
-fn what_a_host_opens_to_a_listed_peer_is_cut_too() -> Result<()> {
-    in_lab("what_a_host_opens_to_a_listed_peer_is_cut_too", || {
+fn outbound_flows_to_a_listed_peer_are_blocked() -> Result<()> {
+    in_lab("outbound_flows_to_a_listed_peer_are_blocked", || {
         let scenario = Scenario::set()?;
         ensure!(scenario.reach("laptop", external_host::NAME, 4444)? == PASS, "nothing is listed");
         scenario.list_stranger()?;
@@ -255,8 +255,8 @@ fn what_a_host_opens_to_a_listed_peer_is_cut_too() -> Result<()> {
 }
 
 #[test]
-fn each_match_is_counted_once_however_often_runs_are_killed() -> Result<()> {
-    in_lab("each_match_is_counted_once_however_often_runs_are_killed", || {
+fn matches_are_counted_once_despite_killed_runs() -> Result<()> {
+    in_lab("matches_are_counted_once_despite_killed_runs", || {
         let scenario = Scenario::set()?;
         scenario.list_stranger()?;
         scenario.enforce("web", &V4.to_string(), true)?;
@@ -289,8 +289,8 @@ fn killed_at(scenario: &Scenario, host: &str, step: Step) -> Result<()> {
 }
 
 #[test]
-fn a_run_killed_at_any_step_leaves_a_whole_list_and_the_next_run_finishes() -> Result<()> {
-    in_lab("a_run_killed_at_any_step_leaves_a_whole_list_and_the_next_run_finishes", || {
+fn a_run_killed_at_any_step_leaves_a_complete_list_and_the_next_run_finishes() -> Result<()> {
+    in_lab("a_run_killed_at_any_step_leaves_a_complete_list_and_the_next_run_finishes", || {
         let scenario = Scenario::set()?;
         // Always listed, always dropped: whichever of the two lists is in force.
         scenario.list_stranger()?;
@@ -325,8 +325,8 @@ fn a_run_killed_at_any_step_leaves_a_whole_list_and_the_next_run_finishes() -> R
 }
 
 #[test]
-fn event_only_shows_the_event_and_lets_it_pass() -> Result<()> {
-    in_lab("event_only_shows_the_event_and_lets_it_pass", || {
+fn event_only_records_and_does_not_block() -> Result<()> {
+    in_lab("event_only_records_and_does_not_block", || {
         let scenario = Scenario::set()?;
         scenario.list_stranger()?;
         scenario.enforce("web", &V4.to_string(), true)?;
@@ -365,8 +365,8 @@ fn event_only_shows_the_event_and_lets_it_pass() -> Result<()> {
 }
 
 #[test]
-fn an_exception_lets_one_address_of_a_listed_prefix_pass() -> Result<()> {
-    in_lab("an_exception_lets_one_address_of_a_listed_prefix_pass", || {
+fn an_exception_allows_one_address_of_a_listed_prefix() -> Result<()> {
+    in_lab("an_exception_allows_one_address_of_a_listed_prefix", || {
         let scenario = Scenario::set()?;
         scenario.list(&["203.0.113.0/24", "2001:db8::/64"])?;
         scenario.enforce("web", &V4.to_string(), true)?;
@@ -385,8 +385,8 @@ fn an_exception_lets_one_address_of_a_listed_prefix_pass() -> Result<()> {
 }
 
 #[test]
-fn at_a_terminal_a_large_list_is_seen_to_come() -> Result<()> {
-    in_lab("at_a_terminal_a_large_list_is_seen_to_come", || {
+fn at_a_terminal_a_large_download_shows_progress() -> Result<()> {
+    in_lab("at_a_terminal_a_large_download_shows_progress", || {
         let scenario = Scenario::set()?;
         let large: Vec<String> = others(47, 150_000).map(|address| address.to_string()).collect();
         scenario.list(&large.iter().map(String::as_str).collect::<Vec<_>>())?;
@@ -420,8 +420,8 @@ fn at_a_terminal_a_large_list_is_seen_to_come() -> Result<()> {
 }
 
 #[test]
-fn a_damaged_change_on_its_way_makes_the_host_fetch_the_whole_list() -> Result<()> {
-    in_lab("a_damaged_change_on_its_way_makes_the_host_fetch_the_whole_list", || {
+fn a_delta_damaged_in_transit_causes_a_full_fetch() -> Result<()> {
+    in_lab("a_delta_damaged_in_transit_causes_a_full_fetch", || {
         let scenario = Scenario::set()?;
         scenario.list_stranger()?;
         for host in ["web", "db"] {
@@ -452,8 +452,8 @@ fn a_damaged_change_on_its_way_makes_the_host_fetch_the_whole_list() -> Result<(
 }
 
 #[test]
-fn a_list_that_others_changed_is_repaired() -> Result<()> {
-    in_lab("a_list_that_others_changed_is_repaired", || {
+fn a_list_changed_by_others_is_repaired() -> Result<()> {
+    in_lab("a_list_changed_by_others_is_repaired", || {
         let scenario = Scenario::set()?;
         scenario.list_stranger()?;
         scenario.enforce("web", &V4.to_string(), true)?;
@@ -487,8 +487,8 @@ fn a_list_that_others_changed_is_repaired() -> Result<()> {
 }
 
 #[test]
-fn a_hundred_thousand_entries_come_as_a_change() -> Result<()> {
-    in_lab("a_hundred_thousand_entries_come_as_a_change", || {
+fn a_hundred_thousand_entries_arrive_as_a_delta() -> Result<()> {
+    in_lab("a_hundred_thousand_entries_arrive_as_a_delta", || {
         let scenario = Scenario::set()?;
         let (lab, platform) = (&scenario.shop.lab, &scenario.shop.platform);
         let text = |entry: IpAddr| entry.to_string();

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_forgets_what_is_older() {
+    fn a_window_drops_older_counts() {
         let mut counts = Counts::default();
         for (now, amount, sum) in
             [(1000, 5, 5), (1030, 1, 6), (1061, 1, 7), (1066, 1, 3), (9000, 2, 2)]
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_withheld_is_said_in_the_next_alert() {
+    fn throttled_matches_are_counted_in_the_next_alert() {
         let mut memory = Memory::default();
         for (now, decision) in [
             (100, Decision::Tell { withheld: 0 }),
@@ -117,7 +117,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_lost_between_told_and_withheld(
+        fn reported_and_throttled_matches_add_up(
             steps in prop::collection::vec(0i64..100, 1..200), throttle in 0u32..300,
         ) {
             let (mut memory, mut now, mut told) = (Memory::default(), 0, 0);
@@ -131,7 +131,7 @@ mod tests {
         }
 
         #[test]
-        fn a_window_counts_at_least_its_span_and_at_most_a_part_more(
+        fn a_window_covers_its_span_and_at_most_one_bucket_more(
             steps in prop::collection::vec((0i64..40, 0u64..9), 1..100), window in 12u32..600,
         ) {
             let (mut counts, mut now, mut all) = (Counts::default(), 10_000, Vec::new());

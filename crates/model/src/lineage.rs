@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn machines_are_told_apart() {
+    fn machines_with_one_identity_are_distinguished() {
         check(
             "an ordinary machine that reboots",
             &[
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn no_order_of_arrivals_of_one_machine_makes_a_copy() {
+    fn check_ins_of_one_machine_in_any_order_are_not_a_copy() {
         // A machine that is killed at random: it forgets some of what it sent.
         let mut seed = 7_u64;
         let mut random = || {

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn budgets() {
+    fn memory_budgets_by_setting_and_host() {
         for (given, memory, own, expected) in [
             (None, 0, None, None),
             (None, 800, None, Some(100)),

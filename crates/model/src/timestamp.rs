@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_seen_from_now() {
+    fn times_are_shown_relative_to_now() {
         let now = Timestamp(1_800_000_000);
         for (seconds, text) in [
             (0, "now"),
@@ -131,7 +131,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_time_makes_it_panic(then: i64, now: i64) {
+        fn no_time_causes_a_panic(then: i64, now: i64) {
             drop(relative(Timestamp(then), Timestamp(now)));
         }
     }

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lesser_role_gets_no_proof() {
+    fn a_lower_role_is_refused() {
         let caller = |role| Caller { account: "a".to_owned(), role, token: "t".to_owned() };
         let proofs = |role| {
             [

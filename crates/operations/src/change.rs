@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_committed_is_not_in_the_audit_log() {
+    async fn uncommitted_changes_are_not_in_the_audit_log() {
         let (_dir, store) = store().await;
         let mut dropped = Change::begin(&store, &by::<Operator>(), NOW).await.unwrap();
         dropped.record(entry()).await.unwrap();

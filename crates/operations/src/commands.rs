@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_may_not_be_is_refused_at_its_field() {
+    fn invalid_commands_are_refused_with_their_field() {
         use CommandKind::{DebugOn, RunNow, Unknown};
         for (new, field) in [
             (new(RunNow, None, None), None),
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_is_given_audited_and_told_once_and_can_be_cancelled() {
+    async fn a_command_is_created_audited_delivered_once_and_can_be_cancelled() {
         let (_dir, store) = store().await;
         let signals = RecordedSignals::default();
         register(&store, &[("web", "web"), ("db", "db")]).await;

@@ -116,7 +116,7 @@ mod tests {
     use crate::testing::{NOW, by, register, store};
 
     #[tokio::test]
-    async fn what_is_not_there_is_named() {
+    async fn missing_diagnostics_are_named() {
         let (_dir, store) = store().await;
         register(&store, &[("web", "web")]).await;
         let mut conn = store.read().await.unwrap();

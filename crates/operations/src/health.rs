@@ -46,7 +46,7 @@ mod tests {
     use crate::testing::{register, store};
 
     #[tokio::test]
-    async fn hosts_that_have_not_followed_are_counted_and_the_first_are_named() {
+    async fn hosts_lagging_in_a_rotation_are_counted_and_named() {
         let (_dir, store) = store().await;
         let names: Vec<String> = (10..35).map(|number| format!("h{number}")).collect();
         let assets: Vec<_> = names.iter().map(|name| (name.as_str(), "web")).collect();

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn settings_are_within_bounds_for_whom_they_are_meant_and_worked_out_at_once() {
+    async fn settings_are_validated_scoped_and_applied_at_once() {
         let (_dir, store) = store().await;
         let (noted, by) = (RecordedSignals::default(), by::<Operator>());
         let compiler = RulesetCompiler::new(store.clone(), Endpoints::default());

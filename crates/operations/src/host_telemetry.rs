@@ -133,7 +133,7 @@ mod tests {
     use crate::testing::{register, store};
 
     #[tokio::test]
-    async fn what_was_not_reported_yet_is_named() {
+    async fn missing_reports_are_named() {
         let (_dir, store) = store().await;
         register(&store, &[("web", "web")]).await;
         let mut conn = store.read().await.unwrap();

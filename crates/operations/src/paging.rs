@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_page_is_refused_at_its_parameter() {
+    fn invalid_page_parameters_are_refused() {
         for (limit, cursor, field) in [
             (Some(0), None, "?limit"),
             (Some(1001), None, "?limit"),

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_asset_is_protected_or_it_is_said_why_not() {
+    fn an_asset_is_protected_or_the_reason_is_given() {
         use Activity::{Active, Decommissioned, Inactive, Late, Offline, Online};
         let web = || Some(standing(&["web"], Bite::Enforce));
         for (policy, activity, nothing, words) in [

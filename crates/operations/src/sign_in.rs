@@ -108,7 +108,7 @@ mod tests {
     use crate::tokens::authenticate;
 
     #[tokio::test]
-    async fn a_sign_in_lasts_until_its_end_and_another_password_ends_the_others() {
+    async fn a_sign_in_expires_and_a_new_password_ends_other_sessions() {
         let (_dir, store) = store().await;
         let ann = account(&store, "ann", Role::Operator).await;
         let from = From { address: "10.0.0.9".parse().unwrap(), place: "10.0.0.9" };

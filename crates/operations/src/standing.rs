@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn active_for_five_minutes_then_inactive_since() {
+    fn a_host_is_active_for_five_minutes_and_then_inactive() {
         for (ago, activity, since) in [
             (None, Activity::Never, None),
             (Some(0), Activity::Active, None),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn agents_are_held_to_their_interval() {
+    fn agents_are_measured_by_their_announced_interval() {
         for (ago, missed, activity) in [
             (0, 0, Activity::Online),
             (180, 0, Activity::Online),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_enforced_for_a_reason() {
+    fn a_host_that_enforces_nothing_has_a_reason() {
         let failed = || Status::Failed { reason: "no nf_tables".to_owned() };
         let blocked = || Status::Blocked { by: "firewalld".to_owned() };
         let ran = Some(1);

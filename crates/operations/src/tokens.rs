@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_is_its_callers_until_it_ends_or_is_revoked() {
+    async fn a_token_belongs_to_its_creator_until_it_ends_or_is_revoked() {
         let (_dir, store) = store().await;
         account(&store, "ann", Role::Operator).await;
         let ann = by::<Operator>();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_never_does_more_than_its_caller() {
+    async fn a_token_never_exceeds_the_role_of_its_creator() {
         let (_dir, store) = store().await;
         account(&store, "ann", Role::Operator).await;
         let long = NewToken { name: "n".repeat(LONGEST_NAME + 1), role: None, expires_at: None };

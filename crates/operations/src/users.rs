@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn users_come_change_and_go_and_an_admin_stays() {
+    async fn users_are_created_changed_and_deleted_and_one_admin_remains() {
         let (_dir, store) = store().await;
         let by = by::<Admin>();
         account(&store, "ann", Role::Admin).await;
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_name_or_no_password_is_refused_at_its_field() {
+    async fn invalid_names_and_passwords_are_refused_with_their_field() {
         let (_dir, store) = store().await;
         let short = NewUser { password: "short".to_owned(), ..new("bob", Role::Viewer) };
         for (new, field) in [(new("a b", Role::Viewer), "/name"), (short, "/password")] {

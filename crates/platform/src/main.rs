@@ -386,7 +386,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_low_limit_of_files_is_a_warning_with_what_to_do() {
+    fn a_low_open_file_limit_causes_a_warning_with_a_remedy() {
         assert_eq!(advice_on_files(WANTED_FILES), FileAdvice::None);
         assert!(
             matches!(advice_on_files(20_000), FileAdvice::Note(text) if text.contains("20000"))
@@ -397,9 +397,9 @@ mod tests {
 
     /// In a separate process: mimalloc reads the environment once.
     #[test]
-    fn memory_is_given_back_at_once_unless_the_environment_says_otherwise() {
+    fn memory_is_returned_at_once_unless_the_environment_overrides_it() {
         const CHILD: &str = "XSHIELD_TEST_SAYS_PURGE_DELAY";
-        let name = "tests::memory_is_given_back_at_once_unless_the_environment_says_otherwise";
+        let name = "tests::memory_is_returned_at_once_unless_the_environment_overrides_it";
         if std::env::var_os(CHILD).is_some() {
             give_memory_back_at_once();
             #[allow(unsafe_code, reason = "as above")]

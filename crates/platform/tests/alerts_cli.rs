@@ -80,7 +80,7 @@ fn listed_host(platform: &TestPlatform, operator: &Operator<'_>) -> TestHost {
 }
 
 #[test]
-fn from_a_channel_to_a_delivery() {
+fn a_channel_is_created_and_delivers_an_alert() {
     let platform = TestPlatform::start();
     let operator = Operator { platform: &platform, home: tempfile::tempdir().unwrap() };
     let host = listed_host(&platform, &operator);
@@ -177,7 +177,7 @@ fn line(client: &str) -> String {
 }
 
 #[test]
-fn a_log_is_scanned_once_however_often_and_whenever_it_ends() {
+fn repeated_scans_of_a_log_count_each_line_once() {
     let platform = TestPlatform::start();
     let operator = Operator { platform: &platform, home: tempfile::tempdir().unwrap() };
     listed_host(&platform, &operator);

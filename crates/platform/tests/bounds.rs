@@ -95,7 +95,7 @@ fn two_hosts_that_claim_the_same_thousands_of_addresses_are_served() {
 }
 
 #[test]
-fn addresses_that_wait_are_bounded_and_counted() {
+fn pending_addresses_are_limited_and_counted() {
     let platform = TestPlatform::start();
     let mut host = TestHost::new("h", &platform.new_key());
     host.addresses = addresses([198, 18, 0, 0], 3_000);
@@ -112,7 +112,7 @@ fn addresses_that_wait_are_bounded_and_counted() {
 }
 
 #[test]
-fn what_is_beyond_a_bound_is_cut_and_told_and_the_rest_is_taken() {
+fn data_beyond_a_limit_is_cut_and_reported_and_the_rest_is_accepted() {
     let platform = TestPlatform::start();
     let mut host = TestHost::new("h", &platform.new_key());
     host.addresses = addresses([10, 1, 0, 0], 20_000);
@@ -141,7 +141,7 @@ fn what_is_beyond_a_bound_is_cut_and_told_and_the_rest_is_taken() {
 }
 
 #[test]
-fn a_report_with_too_many_items_is_cut_and_what_was_cut_counts_as_lost() {
+fn a_report_with_too_many_items_is_cut_and_the_rest_counts_as_lost() {
     let platform = TestPlatform::start();
     let mut host = TestHost::new("h", &platform.new_key());
     host.sign_in(&platform);
@@ -181,7 +181,7 @@ fn metric(platform: &TestPlatform, line: &str) -> Option<String> {
 }
 
 #[test]
-fn refused_check_ins_are_shown_until_one_is_taken() {
+fn refused_check_ins_are_shown_until_one_is_accepted() {
     let platform = TestPlatform::start();
     let mut host = TestHost::new("h", &platform.new_key());
     host.sign_in(&platform);
@@ -221,7 +221,7 @@ fn refused_check_ins_are_shown_until_one_is_taken() {
 }
 
 #[test]
-fn a_host_that_gets_no_session_any_more_is_shown_and_nobody_else_can_make_it_so() {
+fn a_host_that_is_refused_a_session_is_shown_and_others_cannot_cause_it() {
     let platform = TestPlatform::start();
     let key = platform.new_key();
     let mut host = TestHost::new("h", &key);
@@ -244,7 +244,7 @@ fn a_host_that_gets_no_session_any_more_is_shown_and_nobody_else_can_make_it_so(
 }
 
 #[test]
-fn a_name_that_can_t_be_one_refuses_no_host_that_is_registered() {
+fn a_registered_host_with_an_invalid_name_is_accepted() {
     let platform = TestPlatform::start();
     let mut host = TestHost::new("h", &platform.new_key());
     host.sign_in(&platform);

@@ -75,7 +75,7 @@ template:
 ";
 
 #[test]
-fn a_host_that_changes_its_name_stays_closed_and_both_sides_are_told() {
+fn a_renamed_host_stays_protected_and_both_sides_are_informed() {
     let platform = TestPlatform::start();
     let mut db = host(&platform, "db-1", &["10.0.0.1"]);
     platform.commit(NAMED);
@@ -114,7 +114,7 @@ fn a_host_that_changes_its_name_stays_closed_and_both_sides_are_told() {
 }
 
 #[test]
-fn a_name_that_policy_speaks_of_is_not_taken_by_a_hosts_word() {
+fn a_name_used_in_policy_is_not_given_to_a_host_that_claims_it() {
     let platform = TestPlatform::start();
     platform.commit(NAMED);
     let (status, answer) = platform.put_yaml(&format!(
@@ -156,7 +156,7 @@ settings: { management: [{ from: [10.9.9.9], services: [tcp/22] }] }
 ";
 
 #[test]
-fn addresses_that_conflict_wait_and_cut_nobody() {
+fn conflicting_addresses_wait_and_block_nobody() {
     let platform = TestPlatform::start_with(|settings| {
         settings.public_urls = vec!["https://10.0.0.77:8443".parse().unwrap()];
     });
@@ -213,7 +213,7 @@ fn addresses_that_conflict_wait_and_cut_nobody() {
 }
 
 #[test]
-fn a_lease_goes_from_one_host_to_another_by_itself() {
+fn a_dhcp_lease_moves_between_hosts_without_approval() {
     let platform = TestPlatform::start();
     let mut one = host(&platform, "one", &["10.0.0.5"]);
     let mut two = host(&platform, "two", &["10.0.0.6"]);
@@ -229,7 +229,7 @@ fn a_lease_goes_from_one_host_to_another_by_itself() {
 }
 
 #[test]
-fn bridges_of_container_engines_are_nobodys_trouble() {
+fn addresses_of_container_bridges_cause_no_conflict() {
     let platform = TestPlatform::start();
     for number in 1..=4 {
         let own = format!("10.0.0.{number}");
@@ -249,7 +249,7 @@ segment: { name: old, criteria: \"asset.os = 'debian 12' and asset.source = 'spa
 ";
 
 #[test]
-fn what_would_change_a_hosts_segments_waits() {
+fn a_claim_that_would_change_segments_waits_for_approval() {
     let platform = TestPlatform::start();
     platform.commit(BY_FACTS);
     let mut host = host(&platform, "h", &["10.66.0.5"]);
@@ -283,7 +283,7 @@ fn what_would_change_a_hosts_segments_waits() {
 }
 
 #[test]
-fn two_machines_with_one_identity_are_told_apart() {
+fn two_machines_with_one_identity_are_distinguished() {
     let platform = TestPlatform::start();
     let mut first = host(&platform, "h", &["10.0.0.1"]);
     let mut answered = first.sequence;
@@ -318,7 +318,7 @@ fn two_machines_with_one_identity_are_told_apart() {
 }
 
 #[test]
-fn what_is_out_of_service_keeps_no_address_from_others() {
+fn decommissioned_assets_do_not_hold_addresses() {
     let platform = TestPlatform::start();
     host(&platform, "old", &["10.0.0.5"]);
     platform.post("/api/v1/assets/old/decommission", json!({}));

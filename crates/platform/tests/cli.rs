@@ -127,7 +127,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn a_sign_in_is_remembered_and_ends_at_the_platform() {
+fn a_sign_in_is_stored_and_signing_out_ends_it_at_the_platform() {
     let platform = TestPlatform::start();
     let operator = Operator::signed_in(&platform);
     let stored = operator.path(".config/xshield/cli.yaml");
@@ -150,7 +150,7 @@ fn a_sign_in_is_remembered_and_ends_at_the_platform() {
 }
 
 #[test]
-fn only_the_platform_that_is_meant_is_trusted() {
+fn only_the_platform_with_the_given_fingerprint_is_trusted() {
     let (platform, other) = (TestPlatform::start(), TestPlatform::start());
     let operator = Operator::of(&platform);
     operator.login(&[]).refused(4, "--fingerprint");
@@ -169,7 +169,7 @@ fn only_the_platform_that_is_meant_is_trusted() {
 }
 
 #[test]
-fn wrong_passwords_missing_roles_and_absent_platforms_have_their_exit_codes() {
+fn wrong_passwords_missing_roles_and_unreachable_platforms_have_exit_codes() {
     let mut platform = TestPlatform::start();
     let operator = Operator::of(&platform);
     operator.write("password", "not the password\n");
@@ -289,7 +289,7 @@ fn bad_documents_are_named_by_file_line_and_column_and_nothing_is_applied() {
 }
 
 #[test]
-fn a_newcomer_is_told_the_next_step() {
+fn a_new_user_is_shown_the_next_step() {
     let platform = TestPlatform::start();
     let operator = Operator::signed_in(&platform);
     let directory = operator.text("policy");
@@ -359,7 +359,7 @@ fn a_policy_is_applied_committed_compared_and_restored() {
 }
 
 #[test]
-fn the_wrong_directory_takes_nothing_away_unasked() {
+fn applying_the_wrong_directory_removes_nothing_without_consent() {
     let platform = TestPlatform::start();
     let operator = Operator::signed_in(&platform);
     let key = platform.new_key();
@@ -408,7 +408,7 @@ fn the_wrong_directory_takes_nothing_away_unasked() {
 }
 
 #[test]
-fn what_hosts_report_is_shown() {
+fn reports_of_hosts_are_shown() {
     let platform = TestPlatform::start();
     let operator = Operator::signed_in(&platform);
     let key = platform.new_key();
@@ -448,7 +448,7 @@ fn what_hosts_report_is_shown() {
 }
 
 #[test]
-fn following_prints_what_is_new_and_ends_with_its_reader() {
+fn following_prints_new_events_and_ends_with_its_reader() {
     let platform = TestPlatform::start();
     let operator = Operator::signed_in(&platform);
     let mut host = TestHost::new("web-1", &platform.new_key());

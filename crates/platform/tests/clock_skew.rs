@@ -16,7 +16,7 @@ fn shown(platform: &TestPlatform, asset: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_clock_that_is_off_is_shown_also_while_the_host_is_refused() {
+fn clock_skew_is_shown_even_while_the_host_is_refused() {
     let platform = TestPlatform::start();
     let mut host = TestHost::new("db-1", &platform.new_key());
     host.sign_in(&platform);

@@ -43,7 +43,7 @@ struct Fleet {
 }
 
 #[test]
-fn a_host_that_changes_all_the_time_is_taken_at_its_word_now_and_then_and_others_at_once() {
+fn constant_changes_of_one_host_are_throttled_and_do_not_delay_others() {
     let platform = TestPlatform::start_with(|settings| settings.host_changes = 3);
     let mut fleet = Fleet::on(platform, &["web", "web"]);
     // Its first check-in was one.
@@ -117,7 +117,7 @@ impl Fleet {
 }
 
 #[test]
-fn a_host_has_its_own_change_at_once_and_others_have_it_before_long() {
+fn a_change_reaches_its_own_host_at_once_and_others_soon() {
     let mut fleet = Fleet::of(&["web", "other", "web"]);
     eventually("both hosts know both", || {
         fleet.wanted(0);
@@ -137,7 +137,7 @@ fn a_host_has_its_own_change_at_once_and_others_have_it_before_long() {
 }
 
 #[test]
-fn every_compilation_is_numbered_above_those_before() {
+fn compilation_numbers_always_increase() {
     let mut fleet = Fleet::of(&["web", "web"]);
     let mut newest = RulesetVersion::from(Revision(1));
     for round in 0..4u8 {
@@ -161,7 +161,7 @@ fn every_compilation_is_numbered_above_those_before() {
 }
 
 #[test]
-fn a_restart_compiles_the_same() {
+fn a_restart_compiles_identical_rulesets() {
     let mut fleet = Fleet::of(&["web", "web", "other"]);
     let settled = |fleet: &mut Fleet| {
         let all = |fleet: &mut Fleet| (0..3).map(|at| fleet.wanted(at)).collect::<Vec<_>>();
@@ -179,7 +179,7 @@ fn a_restart_compiles_the_same() {
 }
 
 #[test]
-fn one_ruleset_that_can_t_be_compiled_keeps_nobody_else_from_theirs() {
+fn a_ruleset_that_cannot_be_compiled_does_not_block_others() {
     let mut fleet = Fleet::of(&["web", "web"]);
     let before = fleet.wanted(0);
     let tags = json!({"tags": {"role": "odd"}});

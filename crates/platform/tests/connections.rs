@@ -22,7 +22,7 @@ fn refused(platform: &TestPlatform, reason: &str) -> u64 {
 }
 
 #[test]
-fn bodies_of_strangers_take_little_memory_and_nobodys_turn() {
+fn unauthenticated_bodies_use_little_memory_and_delay_nobody() {
     let (platform, process) = TestPlatform::start_process(Arc::new(tempfile::tempdir().unwrap()));
     let key = platform.new_key();
     let mut host = TestHost::new("db-1", &key);
@@ -56,7 +56,7 @@ fn bodies_of_strangers_take_little_memory_and_nobodys_turn() {
 }
 
 #[test]
-fn no_body_is_waited_for_that_will_not_be_taken() {
+fn a_refused_request_is_answered_before_its_body_is_read() {
     let platform = TestPlatform::start();
     let key = platform.new_key();
     let mut host = TestHost::new("db-1", &key);
@@ -81,7 +81,7 @@ fn no_body_is_waited_for_that_will_not_be_taken() {
 }
 
 #[test]
-fn an_answer_that_nobody_reads_ends() {
+fn an_unread_response_is_aborted() {
     let platform = TestPlatform::start_with(|settings| settings.not_reading_ms = 300);
     let before = refused(&platform, "not-reading");
     let headers = vec![("authorization".to_owned(), format!("Bearer {}", platform.admin))];
@@ -99,7 +99,7 @@ fn an_answer_that_nobody_reads_ends() {
 }
 
 #[test]
-fn a_stranger_asks_so_often_over_a_connection_and_a_host_as_often_as_it_likes() {
+fn requests_per_connection_are_limited_only_before_authentication() {
     let platform = TestPlatform::start();
     let ask = head("GET", "/host/v1/trust", &[], 0);
     let mut stranger = Plain::open(platform.address, &platform.data_dir(), TIMEOUT).unwrap();
@@ -118,7 +118,7 @@ fn a_stranger_asks_so_often_over_a_connection_and_a_host_as_often_as_it_likes() 
 }
 
 #[test]
-fn a_silent_crowd_stands_in_nobodys_way_and_held_polls_stay() {
+fn idle_connections_block_nobody_and_held_polls_stay() {
     let platform = TestPlatform::start();
     let key = platform.new_key();
     let mut host = TestHost::new("db-1", &key);

@@ -45,7 +45,7 @@ fn expire(platform: &TestPlatform, key: &EnforcementKey) {
 }
 
 #[test]
-fn an_approval_pins_the_key_that_it_names_whoever_waits_besides() {
+fn an_approval_pins_exactly_the_named_key() {
     for attacker_is_first in [true, false] {
         let platform = TestPlatform::start();
         let key = platform.new_key();
@@ -87,7 +87,7 @@ fn an_approval_pins_the_key_that_it_names_whoever_waits_besides() {
 }
 
 #[test]
-fn the_first_that_wait_stay_and_the_rest_find_no_room_until_their_key_is_revoked() {
+fn pending_identities_are_limited_and_revoking_their_key_removes_them() {
     let platform = TestPlatform::start_with(|settings| settings.sessions_per_second = 1000);
     let (key, stolen) = (platform.new_key(), platform.new_key());
     TestHost::new("h", &key).sign_in(&platform);
@@ -107,7 +107,7 @@ fn the_first_that_wait_stay_and_the_rest_find_no_room_until_their_key_is_revoked
 }
 
 #[test]
-fn a_second_machine_with_the_same_name_is_not_handed_the_first_one_s_asset() {
+fn a_second_machine_with_the_same_name_does_not_get_the_asset() {
     let platform = TestPlatform::start();
     let key = platform.new_key();
     let mut first = TestHost::new("h", &key);
@@ -180,7 +180,7 @@ fn waiting_of(platform: &TestPlatform, asset: &str) -> usize {
 }
 
 #[test]
-fn two_hosts_that_use_one_token_at_once_are_one_host_and_a_refusal() {
+fn of_two_hosts_with_one_token_one_is_refused() {
     let platform = TestPlatform::start_with(|settings| settings.sessions_per_second = 1000);
     let token = key(&platform, json!({"kind": "token"}));
     let answers: Vec<u16> = std::thread::scope(|scope| {
@@ -199,7 +199,7 @@ fn two_hosts_that_use_one_token_at_once_are_one_host_and_a_refusal() {
 }
 
 #[test]
-fn a_key_registers_as_many_hosts_as_it_says_and_from_its_networks_alone() {
+fn a_key_is_limited_to_its_host_count_and_networks() {
     let platform = TestPlatform::start();
     let two = key(&platform, json!({"name": "two", "max_registrations": 2}));
     for name in ["a", "b"] {
@@ -223,7 +223,7 @@ fn a_key_registers_as_many_hosts_as_it_says_and_from_its_networks_alone() {
 }
 
 #[test]
-fn an_expired_key_registers_nobody_and_keeps_who_is_registered() {
+fn an_expired_key_registers_no_host_and_keeps_the_registered() {
     let platform = TestPlatform::start();
     let key = platform.new_key();
     let mut host = TestHost::new("h", &key);
@@ -257,7 +257,7 @@ fn an_expired_key_registers_nobody_and_keeps_who_is_registered() {
 }
 
 #[test]
-fn a_recorded_request_registers_no_deleted_asset_again() {
+fn a_replayed_request_does_not_register_a_deleted_asset() {
     let platform = TestPlatform::start();
     let mut host = TestHost::new("h", &platform.new_key());
     let recorded = host.session_request(now());
@@ -277,7 +277,7 @@ fn a_recorded_request_registers_no_deleted_asset_again() {
 }
 
 #[test]
-fn keys_that_end_soon_are_warned_of_everywhere() {
+fn expiring_keys_cause_warnings_everywhere() {
     use xshield_model::Timestamp;
     let platform = TestPlatform::start();
     let in_days = |days: i64| Timestamp::now().plus(days * 24 * 3600).to_rfc3339();

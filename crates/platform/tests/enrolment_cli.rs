@@ -30,7 +30,7 @@ fn done(platform: &TestPlatform, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn an_approval_needs_the_fingerprint_and_says_when_two_machines_have_one_name() {
+fn an_approval_needs_the_fingerprint_and_warns_of_duplicate_names() {
     let platform = TestPlatform::start();
     let key = platform.new_key();
     let mut first = TestHost::new("debian", &key);
@@ -71,7 +71,7 @@ fn an_approval_needs_the_fingerprint_and_says_when_two_machines_have_one_name() 
 }
 
 #[test]
-fn a_token_s_configuration_registers_its_host_and_keys_show_who_uses_them() {
+fn a_token_configuration_registers_its_host_and_keys_list_their_hosts() {
     let platform = TestPlatform::start();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("db-2.yaml");
@@ -106,7 +106,7 @@ fn a_token_s_configuration_registers_its_host_and_keys_show_who_uses_them() {
 }
 
 #[test]
-fn keys_that_end_soon_are_told_of_beside_what_was_asked_for() {
+fn expiring_keys_are_mentioned_with_other_answers() {
     let platform = TestPlatform::start();
     done(&platform, &["key", "create", "--name", "web hosts", "--expires", "3d"]);
     for arguments in [&["key", "list"][..], &["asset", "list"]] {

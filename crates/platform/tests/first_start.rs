@@ -52,7 +52,7 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
-fn a_start_that_fails_leaves_the_password_to_the_next() {
+fn a_failed_first_start_leaves_the_password_to_the_next() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -72,7 +72,7 @@ fn a_start_that_fails_leaves_the_password_to_the_next() {
 }
 
 #[test]
-fn a_missing_key_is_made_again_by_command_alone() {
+fn a_missing_key_is_recreated_only_by_command() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let none = program(&["admin", "new-key", "policy"], &data).output().unwrap();
@@ -117,7 +117,7 @@ fn caught(process: u32) -> u64 {
 }
 
 #[test]
-fn a_platform_can_be_asked_to_end_from_before_it_is_up() {
+fn a_platform_stops_on_a_signal_during_startup() {
     for signal in [Signal::TERM, Signal::INT] {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");

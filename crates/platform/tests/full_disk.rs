@@ -15,7 +15,7 @@ use xshield_wire::message::{EventReport, ReportBody};
 const DISK: &str = "size=6m,mode=0700";
 
 #[test]
-fn after_a_full_disk_writes_work_again_without_a_restart() {
+fn writes_resume_after_a_full_disk_without_a_restart() {
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let (platform, _child) = TestPlatform::start_process_on(dir, DISK);
     let mut host = TestHost::new("h", &platform.new_key());

@@ -49,7 +49,7 @@ fn alerts_of(platform: &TestPlatform, asset: &str) -> usize {
 }
 
 #[test]
-fn counters_at_the_bound_stay_counts_and_stop_nothing() {
+fn counters_saturate_without_errors() {
     let platform = TestPlatform::start();
     every_match_alerts(&platform);
     let hostile = host(&platform, "hostile", json!({}));
@@ -97,7 +97,7 @@ fn counter() -> impl Strategy<Value = u64> {
 }
 
 #[test]
-fn no_counters_break_lists_alerts_or_deletion() {
+fn extreme_counters_do_not_break_lists_alerts_or_deletion() {
     let platform = TestPlatform::start_with(|settings| settings.sessions_per_second = 1000);
     every_match_alerts(&platform);
     let lists = lists(&platform);
@@ -215,7 +215,7 @@ fn lists(platform: &TestPlatform) -> Vec<String> {
 }
 
 #[test]
-fn no_damaged_column_takes_a_list_or_another_host_with_it() {
+fn a_damaged_column_affects_no_list_and_no_other_host() {
     let platform = TestPlatform::start_with(|settings| settings.sessions_per_second = 1000);
     every_match_alerts(&platform);
     platform.commit("segment:\n  name: all\n  criteria: role = 'x'\n");
@@ -284,7 +284,7 @@ fn no_damaged_column_takes_a_list_or_another_host_with_it() {
 }
 
 #[test]
-fn a_page_is_full_although_damaged_rows_are_among_its_first() {
+fn a_page_is_filled_despite_damaged_rows() {
     let platform = TestPlatform::start();
     let told = host(&platform, "h", json!({}));
     let events = (0..9).map(|port| event(port, 1)).collect();

@@ -66,7 +66,7 @@ fn send_beside(
 }
 
 #[test]
-fn a_report_that_a_kill_cut_in_two_is_counted_once() {
+fn a_report_interrupted_by_a_kill_is_counted_once() {
     const EVENTS: usize = 40_000;
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let (platform, child) = TestPlatform::start_process(dir.clone());
@@ -96,7 +96,7 @@ fn a_report_that_a_kill_cut_in_two_is_counted_once() {
 }
 
 #[test]
-fn check_ins_and_sign_ins_go_before_the_rest_of_a_report() {
+fn check_ins_and_sign_ins_take_priority_over_reports() {
     let platform = TestPlatform::start();
     let key = platform.new_key();
     let [mut busy, mut other] = ["busy", "other"].map(|name| TestHost::new(name, &key));
@@ -116,7 +116,7 @@ fn check_ins_and_sign_ins_go_before_the_rest_of_a_report() {
 }
 
 #[test]
-fn a_report_is_stored_to_its_end_though_its_host_has_gone_away() {
+fn a_report_is_stored_completely_even_if_its_host_disconnects() {
     let platform = TestPlatform::start_with(|settings| settings.flows_per_asset = 100);
     let mut host = TestHost::new("h", &platform.new_key());
     host.sign_in(&platform);
@@ -136,7 +136,7 @@ fn a_report_is_stored_to_its_end_though_its_host_has_gone_away() {
 }
 
 #[test]
-fn a_host_has_a_budget_and_others_have_theirs() {
+fn each_host_has_its_own_budget() {
     let platform = TestPlatform::start_with(|settings| {
         settings.report_items = Grant { per_second: 500, most: 100 };
     });
@@ -160,7 +160,7 @@ fn a_host_has_a_budget_and_others_have_theirs() {
 }
 
 #[test]
-fn what_a_host_leaves_is_bounded_by_rank_and_texts_are_cut_with_a_mark() {
+fn stored_data_of_a_host_is_limited_and_long_texts_are_truncated_and_marked() {
     let platform = TestPlatform::start();
     let mut host = TestHost::new("h", &platform.new_key());
     host.sign_in(&platform);

@@ -80,7 +80,7 @@ fn audited(platform: &TestPlatform, action: &str) -> Vec<Value> {
 }
 
 #[test]
-fn hosts_that_are_ahead_get_the_restored_policy_under_a_higher_number() {
+fn hosts_ahead_of_a_restored_backup_get_a_higher_revision() {
     let platform = TestPlatform::start();
     let (mut a, mut b) = (SimulatedHost::new(&platform, "a"), SimulatedHost::new(&platform, "b"));
     assert_eq!(platform.commit(&policy(1111)), 1);
@@ -139,7 +139,7 @@ fn a_later_compilation_of_the_same_revision_counts_too() {
 }
 
 #[test]
-fn commits_after_the_restore_meet_the_numbers_that_were_lost() {
+fn commits_after_a_restore_skip_the_lost_numbers() {
     let platform = TestPlatform::start();
     let mut a = SimulatedHost::new(&platform, "a");
     platform.commit(&policy(1111));
@@ -164,7 +164,7 @@ fn commits_after_the_restore_meet_the_numbers_that_were_lost() {
 }
 
 #[test]
-fn no_host_pushes_the_numbers_up() {
+fn a_host_cannot_raise_the_revision_numbers() {
     let platform = TestPlatform::start();
     let (mut a, mut b) = (SimulatedHost::new(&platform, "a"), SimulatedHost::new(&platform, "b"));
     platform.commit(&policy(1111));
@@ -213,7 +213,7 @@ fn no_host_pushes_the_numbers_up() {
 }
 
 #[test]
-fn a_host_that_registered_after_the_backup_registers_again_and_its_label_counts() {
+fn a_host_registered_after_the_backup_reregisters_and_its_label_is_evidence() {
     let platform = TestPlatform::start();
     platform.commit(&policy(1111));
     let key = platform.new_key();
@@ -273,7 +273,7 @@ fn order_and_envelope(
 }
 
 #[test]
-fn threat_orders_go_on_above_those_that_were_lost() {
+fn threat_orders_continue_above_the_lost_numbers() {
     let platform = TestPlatform::start();
     let list = tempfile::tempdir().unwrap();
     let file = list.path().join("list.txt");
@@ -320,7 +320,7 @@ fn threat_orders_go_on_above_those_that_were_lost() {
 }
 
 #[test]
-fn what_hosts_tell_only_once_is_asked_for_again() {
+fn data_that_hosts_report_only_once_is_requested_again() {
     let platform = TestPlatform::start();
     let mut host = TestHost::new("h", &platform.new_key());
     host.sign_in(&platform);
@@ -347,7 +347,7 @@ fn what_hosts_tell_only_once_is_asked_for_again() {
 }
 
 #[test]
-fn no_number_of_a_host_s_configuration_comes_twice() {
+fn numbers_of_host_configurations_are_never_reused() {
     let platform = TestPlatform::start();
     let mut host = TestHost::new("h", &platform.new_key());
     host.sign_in(&platform);

@@ -31,7 +31,7 @@ fn event(port: u16) -> FirewallEvent {
 }
 
 #[test]
-fn hosts_that_return_together_are_spread_and_lose_nothing() {
+fn hosts_that_return_together_are_spread_and_lose_no_report() {
     const HOSTS: usize = 40;
     let platform = Arc::new(TestPlatform::start_with(|settings| settings.sessions_per_second = 1));
     let key = platform.new_key();

@@ -31,7 +31,7 @@ fn sign_in(platform: &TestPlatform, user: &str, password: &str) -> (u16, Value) 
 }
 
 #[test]
-fn every_failed_sign_in_is_audited_in_few_lines_and_nothing_that_was_typed() {
+fn failed_sign_ins_are_audited_in_few_lines_without_the_input() {
     let platform = TestPlatform::start_with(|settings| settings.gather_refusals_ms = 300);
     let mut refused = 0;
     for number in 0..60 {
@@ -57,7 +57,7 @@ fn every_failed_sign_in_is_audited_in_few_lines_and_nothing_that_was_typed() {
 }
 
 #[test]
-fn guesses_are_held_up_and_the_right_password_gets_in_after_a_bounded_wait() {
+fn password_guesses_are_delayed_and_the_correct_password_works_after_a_bounded_wait() {
     let platform = TestPlatform::start();
     let held = (0..20).find_map(|_| {
         let (status, answer) = sign_in(&platform, "admin", "wrong password");
@@ -102,7 +102,7 @@ fn refused_hosts_are_audited_in_few_lines() {
 }
 
 #[test]
-fn sign_ins_and_tokens_have_an_end() {
+fn sign_ins_and_tokens_expire() {
     let platform = TestPlatform::start();
     let user = json!({"name": "ann", "password": PASSWORD, "role": "viewer"});
     platform.post("/api/v1/users", user);
@@ -128,7 +128,7 @@ fn sign_ins_and_tokens_have_an_end() {
 }
 
 #[test]
-fn one_changes_one_s_own_password_and_other_sessions_end() {
+fn changing_ones_password_ends_other_sessions() {
     let platform = TestPlatform::start();
     let user = json!({"name": "ann", "password": PASSWORD, "role": "viewer"});
     platform.post("/api/v1/users", user);
@@ -160,7 +160,7 @@ fn one_changes_one_s_own_password_and_other_sessions_end() {
 }
 
 #[test]
-fn metrics_are_for_named_networks_and_for_those_who_have_a_token() {
+fn metrics_need_an_allowed_network_or_a_token() {
     let elsewhere = vec!["192.0.2.0/24".parse().unwrap()];
     let platform = TestPlatform::start_with(|settings| settings.metrics_networks = elsewhere);
     let read = |token: Option<&str>| {
@@ -181,7 +181,7 @@ fn metrics_are_for_named_networks_and_for_those_who_have_a_token() {
 }
 
 #[test]
-fn browsers_that_came_by_a_public_name_stay_with_https() {
+fn hsts_is_sent_only_for_public_names() {
     let platform = TestPlatform::start_with(|settings| {
         settings.public_urls = vec!["https://x.example.com:8443".parse().unwrap()];
     });
@@ -201,7 +201,7 @@ fn browsers_that_came_by_a_public_name_stay_with_https() {
 }
 
 #[test]
-fn a_mistyped_user_gets_no_password_on_the_platforms_machine() {
+fn a_mistyped_user_name_is_refused_by_set_password() {
     let mut platform = TestPlatform::start();
     platform.end();
     let set = |user: &str, more: &[&str]| {

@@ -49,7 +49,7 @@ fn fleet(platform: &TestPlatform, hosts: u8) {
 }
 
 #[test]
-fn one_of_an_account_is_simulated_at_a_time_and_others_are_told_when_to_come_again() {
+fn an_account_runs_one_simulation_at_a_time() {
     let platform = TestPlatform::start();
     fleet(&platform, 4);
     let viewer = user(&platform, "viewer", "viewer");
@@ -77,7 +77,7 @@ fn one_of_an_account_is_simulated_at_a_time_and_others_are_told_when_to_come_aga
 }
 
 #[test]
-fn what_viewers_may_have_simulated_is_bounded() {
+fn simulations_by_viewers_are_limited() {
     let platform = TestPlatform::start();
     let (viewer, operator) =
         (user(&platform, "viewer", "viewer"), user(&platform, "op", "operator"));
@@ -92,7 +92,7 @@ fn what_viewers_may_have_simulated_is_bounded() {
 }
 
 #[test]
-fn a_ruleset_too_large_for_any_host_is_refused_before_it_is_made() {
+fn an_oversized_ruleset_is_refused_before_it_is_compiled() {
     let platform = TestPlatform::start();
     fleet(&platform, 8);
     let answer = platform.raw("POST", PATH, &headers(&platform.admin), large(1000).as_bytes());

@@ -20,7 +20,7 @@ fn segment(criteria: &str) -> Value {
 }
 
 #[test]
-fn the_api_says_what_was_meant() {
+fn the_api_suggests_the_intended_word() {
     let platform = TestPlatform::start();
     let path = json!({ "name": "r", "to": ["any"], "services": ["443/tcp"] });
     let outbound = json!({ "template": { "name": "t", "action": "allow", "outbound": [path] } });
@@ -65,7 +65,7 @@ fn the_api_says_what_was_meant() {
 }
 
 #[test]
-fn the_command_line_says_what_was_meant() {
+fn the_command_line_suggests_the_intended_word() {
     let platform = TestPlatform::start();
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("ca.pem"), platform.ca_pem()).unwrap();

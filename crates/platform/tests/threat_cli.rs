@@ -95,7 +95,7 @@ fn many(count: u32) -> String {
 }
 
 #[test]
-fn feeds_from_the_first_to_a_decision() {
+fn feeds_are_added_held_and_approved() {
     let platform = TestPlatform::start();
     let operator = Operator::of(&platform);
     operator.says(&[("feed list", "There are no threat feeds.\n")]);
@@ -177,7 +177,7 @@ fn feeds_from_the_first_to_a_decision() {
 }
 
 #[test]
-fn why_an_address_is_blocked_and_why_not() {
+fn why_an_address_is_or_is_not_blocked() {
     let platform = TestPlatform::start();
     let operator = Operator::of(&platform);
     operator.says(&[
@@ -227,7 +227,7 @@ fn why_an_address_is_blocked_and_why_not() {
 }
 
 #[test]
-fn revisions_are_compared_restored_and_left() {
+fn revisions_are_compared_restored_and_resumed() {
     let platform = TestPlatform::start();
     let operator = Operator::of(&platform);
     operator.says(&[("revisions", "There is no threat list yet; add a feed.\n")]);
@@ -272,7 +272,7 @@ fn revisions_are_compared_restored_and_left() {
 }
 
 #[test]
-fn modes_budgets_and_how_it_all_stands() {
+fn modes_budgets_and_status_are_shown() {
     let platform = TestPlatform::start();
     let operator = Operator::of(&platform);
     platform.commit("segment: { name: web, criteria: \"role = 'web'\" }\n");
@@ -344,7 +344,7 @@ fn modes_budgets_and_how_it_all_stands() {
 }
 
 #[test]
-fn the_status_tells_of_a_damaged_listing_until_the_feed_is_run() {
+fn the_status_shows_a_damaged_listing_until_the_feed_runs() {
     let mut platform = TestPlatform::start();
     let home = {
         let operator = Operator::of(&platform);
@@ -372,7 +372,7 @@ fn the_status_tells_of_a_damaged_listing_until_the_feed_is_run() {
 }
 
 #[test]
-fn columns_by_number_and_tabs_are_given_on_the_command_line() {
+fn csv_columns_and_tabs_can_be_set_by_options() {
     let platform = TestPlatform::start();
     let operator = Operator::of(&platform);
     operator.write("seen\t198.51.100.1\t40\nseen\t198.51.100.2\t90\n");
@@ -389,7 +389,7 @@ fn columns_by_number_and_tabs_are_given_on_the_command_line() {
 }
 
 #[test]
-fn the_whole_list_and_a_whole_diff_are_written_out() {
+fn the_list_and_a_diff_are_exported_completely() {
     let platform = TestPlatform::start();
     let operator = Operator::of(&platform);
     let many = |from: u32, to: u32| -> String {
@@ -428,7 +428,7 @@ fn the_whole_list_and_a_whole_diff_are_written_out() {
 }
 
 #[test]
-fn listing_private_ranges_is_asked_about_with_what_it_would_do() {
+fn listing_private_ranges_asks_with_its_impact() {
     let platform = TestPlatform::start();
     let operator = Operator::of(&platform);
     for (name, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1"), ("c", "192.0.2.10")] {

@@ -62,7 +62,7 @@ fn path(host: &TestHost, platform: &TestPlatform) -> Vec<String> {
 }
 
 #[test]
-fn a_damaged_listing_takes_nothing_from_hosts_and_the_next_run_mends_it() {
+fn a_damaged_listing_keeps_the_hosts_list_and_the_next_run_repairs_it() {
     let dir = tempfile::tempdir().unwrap();
     let list = dir.path().join("list.txt");
     fs::write(&list, "198.51.100.1\n198.51.100.2\n").unwrap();
@@ -107,7 +107,7 @@ fn a_damaged_listing_takes_nothing_from_hosts_and_the_next_run_mends_it() {
 }
 
 #[test]
-fn a_damaged_snapshot_is_made_again() {
+fn a_damaged_snapshot_is_recreated() {
     let dir = tempfile::tempdir().unwrap();
     let list = dir.path().join("list.txt");
     fs::write(&list, "198.51.100.1\n198.51.100.2\n").unwrap();
@@ -138,7 +138,7 @@ fn a_damaged_snapshot_is_made_again() {
 }
 
 #[test]
-fn a_list_that_comes_back_mends_its_damaged_snapshot() {
+fn a_list_that_recurs_repairs_its_damaged_snapshot() {
     let dir = tempfile::tempdir().unwrap();
     let list = dir.path().join("list.txt");
     let write = |lines: &str| fs::write(&list, lines).unwrap();

@@ -28,7 +28,7 @@ fn remotes(platform: &TestPlatform, query: &str) -> Vec<String> {
 }
 
 #[test]
-fn matches_count_once_and_are_found_by_what_they_say() {
+fn matches_count_once_and_can_be_filtered() {
     let platform = TestPlatform::start();
     let web = host(&platform, "web-1", json!({"role": "web"}));
     let db = host(&platform, "db-1", json!({"role": "db"}));
@@ -105,7 +105,7 @@ fn matches_count_once_and_are_found_by_what_they_say() {
 }
 
 #[test]
-fn texts_of_hosts_are_bounded_and_old_flows_make_room() {
+fn texts_of_hosts_are_limited_and_old_flows_are_evicted() {
     let platform = TestPlatform::start_with(|settings| settings.threat_flows_per_asset = 3);
     let web = host(&platform, "web-1", json!({}));
     let mut long = found("198.51.100.1", u64::MAX);
@@ -142,7 +142,7 @@ fn listed(platform: &TestPlatform, operator: &Path, addresses: &str) {
 }
 
 #[test]
-fn an_event_keeps_what_the_list_said_and_a_log_tells_of_clients_behind_proxies() {
+fn an_event_keeps_its_feeds_and_access_logs_show_clients_behind_proxies() {
     let platform = TestPlatform::start();
     let files = tempfile::tempdir().unwrap();
     listed(&platform, files.path(), "203.0.113.0/25\n");
@@ -230,7 +230,7 @@ fn at(remote: &str, revision: u64) -> ThreatMatch {
 }
 
 #[test]
-fn a_match_is_put_down_to_the_feeds_of_the_revision_that_the_host_reports() {
+fn a_match_is_attributed_to_the_feeds_of_the_reported_revision() {
     let platform = TestPlatform::start();
     let files = tempfile::tempdir().unwrap();
     let dir = files.path();
@@ -324,7 +324,7 @@ fn a_match_is_put_down_to_the_feeds_of_the_revision_that_the_host_reports() {
 }
 
 #[test]
-fn a_revision_that_a_host_holds_is_kept_however_many_came_since() {
+fn a_revision_in_use_by_a_host_is_kept() {
     let platform = TestPlatform::start();
     let files = tempfile::tempdir().unwrap();
     add_feed(&platform, files.path(), "drop", 90, "203.0.113.7\n");

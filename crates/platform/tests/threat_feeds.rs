@@ -59,7 +59,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn bad_answers_leave_the_last_good_listing_in_force() {
+fn failed_fetches_keep_the_last_good_listing() {
     let platform = TestPlatform::start();
     let (over, until) = mpsc::channel::<()>();
     let until = Arc::new(Mutex::new(until));
@@ -145,7 +145,7 @@ fn bad_answers_leave_the_last_good_listing_in_force() {
 }
 
 #[test]
-fn servers_that_can_not_be_trusted_or_reached_are_told_apart() {
+fn untrusted_and_unreachable_servers_are_distinguished() {
     let platform = TestPlatform::start();
     let expired =
         FeedServer::tls(Certificate::Expired, |_, out| send(out, "200 OK", "", b"1.2.3.4\n"));
@@ -188,7 +188,7 @@ fn servers_that_can_not_be_trusted_or_reached_are_told_apart() {
 }
 
 #[test]
-fn secrets_stay_with_the_server_they_were_given_for() {
+fn secrets_are_sent_only_to_their_own_server() {
     let platform = TestPlatform::start();
     let elsewhere = FeedServer::plain(|_, out| send(out, "200 OK", "", b"198.51.100.1\n"));
     let to = format!("location: {}\r\n", elsewhere.url("/list"));
@@ -237,7 +237,7 @@ fn secrets_stay_with_the_server_they_were_given_for() {
 }
 
 #[test]
-fn what_has_not_changed_is_not_sent_again() {
+fn an_unchanged_feed_is_not_sent_again() {
     let platform = TestPlatform::start();
     let server = FeedServer::plain(|asked, out| {
         let headers = "etag: \"v1\"\r\nlast-modified: Sat, 21 Nov 2026 06:00:00 GMT\r\n";
@@ -257,7 +257,7 @@ fn what_has_not_changed_is_not_sent_again() {
 }
 
 #[test]
-fn crowdsec_gives_everything_first_and_changes_then() {
+fn crowdsec_sends_everything_first_and_then_changes() {
     let platform = TestPlatform::start();
     let server = FeedServer::plain(|asked, out| {
         let ban = |address: &str| json!({"scope": "Ip", "type": "ban", "value": address, "duration": "4h0m0s"});
@@ -295,7 +295,7 @@ fn waits(ran: &Value) -> i64 {
 }
 
 #[test]
-fn a_server_that_asks_to_wait_is_left_alone_within_bounds() {
+fn retry_after_is_respected_within_limits() {
     let platform = TestPlatform::start();
     let in_two_hours = std::time::SystemTime::now() + std::time::Duration::from_secs(7200);
     let date = format!("retry-after: {}\r\n", httpdate::fmt_http_date(in_two_hours));
@@ -328,7 +328,7 @@ fn a_server_that_asks_to_wait_is_left_alone_within_bounds() {
 }
 
 #[test]
-fn a_part_of_a_list_is_none_and_nothing_at_all_is_one_where_that_is_allowed() {
+fn partial_lists_are_refused_and_empty_ones_need_permission() {
     let platform = TestPlatform::start();
     let server = FeedServer::plain(|asked, out| match asked.line.split(' ').nth(1).unwrap() {
         "/part" => {
@@ -374,7 +374,7 @@ fn a_part_of_a_list_is_none_and_nothing_at_all_is_one_where_that_is_allowed() {
 }
 
 #[test]
-fn a_directory_names_the_file_at_fault_and_leaves_editors_backups_alone() {
+fn a_feed_directory_names_the_faulty_file_and_ignores_editor_backups() {
     let platform = TestPlatform::start();
     let files = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(files.path().join(name), text).unwrap();

@@ -130,7 +130,7 @@ fn follow(host: &TestHost, platform: &TestPlatform, held: Option<&ThreatSet>) ->
 }
 
 #[test]
-fn a_feed_reaches_the_host_and_what_it_drops_goes() {
+fn a_feed_reaches_the_host_and_removed_entries_are_removed() {
     let platform = TestPlatform::start();
     platform.commit("settings: { addresses: [192.0.2.0/24] }");
     let mut host = TestHost::new("h", &platform.new_key());
@@ -210,7 +210,7 @@ fn refused(platform: &TestPlatform, method: &str, path: &str, body: Value) -> (u
 }
 
 #[test]
-fn exceptions_are_taken_off_exactly_and_come_back() {
+fn exceptions_are_subtracted_exactly_and_revert_when_removed() {
     let platform = TestPlatform::start();
     platform.commit("network: { name: partners, cidrs: [203.0.113.128/25] }\n");
     FileFeed::add(&platform, "f", "203.0.113.0/24\n198.51.100.7\n");
@@ -259,7 +259,7 @@ fn exceptions_are_taken_off_exactly_and_come_back() {
 }
 
 #[test]
-fn listings_that_grow_shrink_or_hit_ones_own_wait_for_an_operator() {
+fn suspicious_listings_wait_for_an_operator() {
     let platform = TestPlatform::start();
     let many = |count: u32| -> String {
         (0..count).map(|n| format!("{}\n", std::net::Ipv4Addr::from(0xc633_6400 + 2 * n))).collect()
@@ -342,7 +342,7 @@ fn listings_that_grow_shrink_or_hit_ones_own_wait_for_an_operator() {
 }
 
 #[test]
-fn a_host_can_not_take_a_listed_address_off_everyones_list() {
+fn a_host_cannot_remove_an_address_from_the_list_of_others() {
     let platform = TestPlatform::start();
     // An operator takes the word of hosts where the list may be.
     platform.commit("settings: { addresses: [192.0.2.0/24, 203.0.113.0/24] }");
@@ -373,7 +373,7 @@ fn a_host_can_not_take_a_listed_address_off_everyones_list() {
 }
 
 #[test]
-fn a_revision_can_be_restored_until_feeds_count_again() {
+fn a_restored_revision_stays_until_feeds_are_resumed() {
     let platform = TestPlatform::start();
     let feed = FileFeed::add(&platform, "f", "198.51.100.1\n198.51.100.2\n");
     feed.write("198.51.100.2\n198.51.100.3\n");
@@ -404,7 +404,7 @@ fn a_revision_can_be_restored_until_feeds_count_again() {
 }
 
 #[test]
-fn modes_and_budgets_reach_the_hosts_they_are_for() {
+fn modes_and_budgets_reach_their_hosts() {
     let platform = TestPlatform::start();
     platform.commit("segment: { name: web, criteria: \"role = 'web'\" }\n");
     let mut host = TestHost::new("h", &platform.new_key());
@@ -473,7 +473,7 @@ fn modes_and_budgets_reach_the_hosts_they_are_for() {
 }
 
 #[test]
-fn only_admins_have_the_platform_read_its_own_files() {
+fn only_admins_can_add_feeds_from_files() {
     let platform = TestPlatform::start();
     let own =
         json!({"source": {"file": platform.data_dir()}, "format": {"plain": {"levels": null}}});
@@ -496,7 +496,7 @@ fn only_admins_have_the_platform_read_its_own_files() {
 }
 
 #[test]
-fn a_kill_in_the_middle_of_a_run_leaves_what_was_in_force() {
+fn a_kill_during_a_feed_run_keeps_the_list_in_force() {
     let dir = std::sync::Arc::new(tempfile::tempdir().unwrap());
     let list = dir.path().join("list.txt");
     std::fs::write(&list, "198.51.100.1\n").unwrap();

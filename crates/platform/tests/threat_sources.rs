@@ -120,7 +120,7 @@ fn taxii(server: &FeedServer) -> Value {
 /// As the server of OASIS does: `next` names the walk and not the page, and a request without `limit` is
 /// an error of the server.
 #[test]
-fn a_server_whose_next_stays_the_same_is_read_to_its_end() {
+fn a_server_that_repeats_its_next_token_is_read_to_its_end() {
     let asked_for = Arc::new(Mutex::new(0_u8));
     let place = asked_for.clone();
     let server = FeedServer::plain(move |asked, out| {
@@ -210,7 +210,7 @@ fn a_collection_is_read_page_by_page_and_then_from_where_it_ended() {
 }
 
 #[test]
-fn a_later_page_that_fails_leaves_what_was_read_before() {
+fn a_failing_later_page_keeps_the_pages_before() {
     let (server, pages) = taxii_server(BTreeMap::from([(
         ("", ""),
         page(
@@ -354,7 +354,7 @@ fn feeds_are_read_through_a_proxy() {
 }
 
 #[test]
-fn a_proxy_opens_no_way_to_what_is_refused() {
+fn a_proxy_does_not_give_access_to_refused_addresses() {
     let platform = TestPlatform::start();
     let server = FeedServer::plain(|asked, out| match asked.line.as_str() {
         "GET /inside HTTP/1.1" => {
@@ -433,7 +433,7 @@ fn misp_event(own: &str, of_object: &str) -> String {
 }
 
 #[test]
-fn a_misp_feed_is_read_event_by_event_and_only_what_has_changed() {
+fn only_changed_events_of_a_misp_feed_are_fetched() {
     let platform = TestPlatform::start();
     let (server, documents) = misp_server();
     let put = |path: &str, text: String| documents.lock().unwrap().insert(path.to_owned(), text);
@@ -488,7 +488,7 @@ fn a_misp_feed_is_read_event_by_event_and_only_what_has_changed() {
 }
 
 #[test]
-fn a_misp_feed_that_breaks_off_goes_on_from_there() {
+fn an_interrupted_misp_feed_is_resumed() {
     let platform = TestPlatform::start();
     let (server, documents) = misp_server();
     let put = |path: &str, text: &str| documents.lock().unwrap().insert(path.into(), text.into());

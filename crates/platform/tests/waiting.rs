@@ -99,7 +99,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 #[test]
-fn whoever_stops_a_command_hears_what_it_leaves() {
+fn an_interrupted_command_says_what_it_leaves() {
     const ASKED: &str =
         "stopped: once the platform has received the whole request, it carries it out";
     const PARTLY: &str = "stopped: the partial file was removed; ";
@@ -162,7 +162,7 @@ fn whoever_stops_a_command_hears_what_it_leaves() {
 }
 
 #[test]
-fn a_line_says_that_it_goes_on_and_sigterm_is_told_of_like_ctrl_c() {
+fn long_work_prints_progress_and_sigterm_acts_like_ctrl_c() {
     let platform = SlowPlatform::start(says);
     let user = User::of(&platform);
     let mut child = user.start("policy synchronize --json");
@@ -181,7 +181,7 @@ fn a_line_says_that_it_goes_on_and_sigterm_is_told_of_like_ctrl_c() {
 }
 
 #[test]
-fn at_a_terminal_it_is_shown_and_taken_away_again() {
+fn progress_at_a_terminal_is_shown_and_erased() {
     let platform = SlowPlatform::start(says);
     let user = User::of(&platform);
     let mut terminal = user.at_terminal(&["policy", "synchronize"], "t");
@@ -198,7 +198,7 @@ fn at_a_terminal_it_is_shown_and_taken_away_again() {
 }
 
 #[test]
-fn a_password_that_is_not_given_leaves_a_terminal_that_shows_what_is_typed() {
+fn an_aborted_password_prompt_restores_the_echo() {
     let platform = TestPlatform::start();
     let user = User::of_real(&platform);
     let url = user.url.clone();
@@ -248,7 +248,7 @@ fn host(platform: &TestPlatform, address: &str) {
 }
 
 #[test]
-fn whoever_is_at_a_terminal_is_asked_before_a_commit() {
+fn a_commit_at_a_terminal_asks_for_confirmation() {
     let platform = TestPlatform::start();
     host(&platform, "192.0.2.10");
     let user = User::of_real(&platform);
@@ -279,7 +279,7 @@ fn whoever_is_at_a_terminal_is_asked_before_a_commit() {
 }
 
 #[test]
-fn private_ranges_become_listed_by_agreement_alone() {
+fn listing_private_ranges_needs_confirmation() {
     let platform = TestPlatform::start();
     host(&platform, "10.1.0.1");
     let user = User::of_real(&platform);
@@ -355,7 +355,7 @@ fn large() -> String {
 }
 
 #[test]
-fn a_commit_that_was_asked_for_is_made_also_when_nobody_waits_for_it() {
+fn a_requested_commit_is_made_after_a_disconnect() {
     let platform = TestPlatform::start();
     let made =
         platform.post("/api/v1/enforcement-keys", json!({"name": "k", "tags": {"role": "web"}}));

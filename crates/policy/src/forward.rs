@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_meant_is_suggested() {
+    fn the_intended_form_is_suggested() {
         for (text, meant) in [
             ("forward in tcp 10.0.0.5:1 => :80", "forward in tcp 10.0.0.5:1 -> :80"),
             ("forward published 80/tcp 10.0.0.5", "forward published tcp 10.0.0.5 -> :80"),
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_each_setting_covers() {
+    fn each_setting_covers_its_flows() {
         use Direction::{Inbound, Outbound};
         use Passage::{Routed, Translated};
         let kinds =

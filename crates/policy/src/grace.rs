@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_read_and_written() {
+    fn durations_round_trip() {
         for (text, seconds, written) in [
             ("0s", 0, "0s"),
             ("0d", 0, "0s"),

@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn flows_of_events_are_read_by_the_end_that_is_this_host() {
+    fn flows_of_events_are_parsed_from_this_hosts_side() {
         let own: IpAddr = "10.0.0.9".parse().unwrap();
         let own_v6: IpAddr = "2001:db8::9".parse().unwrap();
         for (text, same) in [
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_meant_is_suggested() {
+    fn the_intended_form_is_suggested() {
         for (text, meant) in [
             ("in tcp 10.0.0.5:1 => :22", "in tcp 10.0.0.5:1 -> :22"),
             ("in TCP 10.0.0.5:1 -> :22", "in tcp 10.0.0.5:1 -> :22"),
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_what_is_wrong() {
         for (text, reason) in [
             ("", "'in' or 'out'"),
             ("in tcp", "PEER:PORT"),

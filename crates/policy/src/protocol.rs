@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_name_and_each_number_stands_once() {
+    fn protocol_names_and_numbers_are_unique() {
         for (at, (keyword, number)) in KEYWORDS.iter().enumerate() {
             assert!(
                 KEYWORDS[at + 1..].iter().all(|(k, n)| k != keyword && n != number),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_services_of_its_own_is_refused() {
+    fn protocols_with_their_own_services_are_refused() {
         for number in 0..=u8::MAX {
             let refused = matches!(number, 0 | 1 | 6 | 17 | 43 | 44 | 58 | 60 | 132);
             assert_eq!(IpProtocol::try_from(number).is_err(), refused, "{number}");

@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn complement_of_the_ends() {
+    fn the_complement_at_the_ends_of_the_address_space() {
         assert_eq!(RangeSet::empty().complement(), RangeSet::everything());
         assert_eq!(RangeSet::everything().complement(), RangeSet::empty());
     }
@@ -280,7 +280,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn algebra_agrees_with_membership(a in arbitrary_set(), b in arbitrary_set(), probe in 0u8..18) {
+        fn set_operations_agree_with_membership(a in arbitrary_set(), b in arbitrary_set(), probe in 0u8..18) {
             for address in [
                 IpAddr::V4(u32::from(probe).into()),
                 IpAddr::V6(u128::from(probe).into()),

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn flows_are_within_others() {
+    fn one_set_of_flows_contains_another() {
         for (inner, outer, within) in [
             (&["10.0.0.0/24 tcp/22"][..], &["10.0.0.0/8 tcp"][..], true),
             (&["10.0.0.0/24 tcp/22"], &["10.0.0.0/25 tcp/22", "10.0.0.128/25 any"], true),
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_intranet_are_known_on_the_host_alone() {
+    fn intranet_names_are_resolved_only_on_the_host() {
         let (named, unnamed) = (&["a.example"][..], &[][..]);
         assert!(reach(&["internet any"], named).is_within(&reach(&["internet any"], named)));
         assert!(!reach(&["internet any"], unnamed).is_within(&reach(&["internet any"], named)));

@@ -395,7 +395,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_read_and_written_in_one_way() {
+    fn text_has_one_canonical_form() {
         for (text, written) in [
             ("any", "any"),
             ("tcp", "tcp"),
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_alone_is_suggested_of_a_service() {
+    fn a_bare_port_suggests_a_service() {
         assert_eq!("443".parse(), Ok(PortNumber(443)));
         for (text, says) in [
             ("tcp/443", "\"tcp/443\" is not a port from 0 to 65535; did you mean 443?"),
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_and_what_was_meant_is_suggested() {
+    fn errors_are_named_with_a_suggestion() {
         for (text, says) in [
             ("443/tcp", "did you mean tcp/443?"),
             ("TCP/443", "did you mean tcp/443?"),
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn protocols_are_told_by_name() {
+    fn protocols_are_shown_by_name() {
         for (protocol, told) in [
             (Protocol::Tcp, "tcp"),
             (Protocol::Other(protocol::SCTP), "sctp"),

@@ -483,7 +483,7 @@ template:
 }
 
 #[test]
-fn the_zero_value_denies() {
+fn the_default_decision_denies() {
     assert_eq!(Verdict::default(), Verdict::Deny);
     let nothing_said = xshield_policy::DirectionRules::default();
     assert_eq!(nothing_said.enforced.subject, xshield_policy::Subject::Everything);

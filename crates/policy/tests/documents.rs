@@ -53,7 +53,7 @@ fn bad_text_is_refused_with_line_and_column() {
 
 /// Every example of the manual is accepted.
 #[test]
-fn every_example_of_the_manual_is_read() {
+fn every_example_of_the_documentation_is_parsed() {
     let manual = include_str!("../../../docs/operations/policy.md");
     let blocks: Vec<&str> =
         manual.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
@@ -67,7 +67,7 @@ fn every_example_of_the_manual_is_read() {
 }
 
 #[test]
-fn bombs_are_refused_before_they_grow() {
+fn yaml_bombs_are_refused_before_expansion() {
     let mut laughs = String::from("segment:\n  name: a\n  criteria: &a0 x\n");
     for level in 1..30 {
         let references = format!("*a{}, ", level - 1).repeat(9);
@@ -81,7 +81,7 @@ fn bombs_are_refused_before_they_grow() {
 }
 
 #[test]
-fn references_are_checked_and_every_mistake_is_named() {
+fn references_are_checked_and_every_error_is_named() {
     let text = "
 segment:
   name: web
@@ -157,7 +157,7 @@ fn json_lines(documents: &[document::Document]) -> String {
 
 proptest::proptest! {
     #[test]
-    fn no_text_makes_the_reader_panic(text in "([a-z]{1,8}: |- |\\{|\\}|\\[|\\]|[&*!|>'\"]|\n|  |[a-z0-9/.]{1,6}){0,40}") {
+    fn no_text_causes_a_panic(text in "([a-z]{1,8}: |- |\\{|\\}|\\[|\\]|[&*!|>'\"]|\n|  |[a-z0-9/.]{1,6}){0,40}") {
         let _ = document::parse(&text, "any");
     }
 }

@@ -30,7 +30,7 @@ fn segment(name: &str, rest: &str) -> String {
 }
 
 #[test]
-fn nothing_said_is_left_out_of_the_ruleset() {
+fn absent_settings_are_omitted_from_the_ruleset() {
     let said_nothing = ruleset(&segment("a", ""));
     assert_eq!(said_nothing.forwarded, None);
     assert!(!serde_json::to_string(&said_nothing).unwrap().contains("forwarded"));
@@ -50,7 +50,7 @@ fn settings(yaml: &str) -> [Forwarded; 4] {
 }
 
 #[test]
-fn documents_taken_together() {
+fn forwarding_settings_of_several_documents_combine() {
     use Forwarded::{Everything as E, LeaveAlone as L, PublishedPorts as P};
     let enforce = "  inbound: { level: secure-all-ports, mode: enforce }\n";
     let test = "  inbound: { level: secure-all-ports, mode: test }\n";
@@ -83,7 +83,7 @@ fn documents_taken_together() {
 }
 
 #[test]
-fn words_that_mean_nothing_are_refused() {
+fn unknown_words_are_refused() {
     let yaml = segment("a", "  forwarded: published\n");
     let error = document::parse(&yaml, "test.yaml").unwrap_err().to_string();
     assert!(error.contains("test.yaml:5") && error.contains("published-ports"), "{error}");
@@ -118,7 +118,7 @@ fn bound(segments: &str) -> Bound {
 }
 
 #[test]
-fn packets() {
+fn forwarded_packets_are_decided_by_the_settings() {
     use Verdict::{Allow, Deny, WouldDeny};
     let closed = "  templates: [shop, never]
   inbound: { level: secure-all-ports, mode: enforce }

@@ -37,7 +37,7 @@ fn compile(more: &str) -> (Ruleset, Vec<String>) {
 }
 
 #[test]
-fn what_is_said_about_a_domain_is_what_its_ruleset_says() {
+fn the_settings_of_a_domain_reach_its_ruleset() {
     // Documents; the ruleset's graces of one.example and two.example; whether there is a warning.
     let table = [
         ("network: { name: cdn, domains: [two.example] }", "", ""),
@@ -99,7 +99,7 @@ fn what_is_said_about_a_domain_is_what_its_ruleset_says() {
 }
 
 #[test]
-fn a_grace_that_means_nothing_is_refused() {
+fn a_grace_without_effect_is_refused() {
     for (documents, reason) in [
         ("network: { name: n, cidrs: [10.0.0.0/8], grace: 5m }", "it names none"),
         ("network: { name: n, cidrs: [10.0.0.0/8], while-connected: true }", "it names none"),

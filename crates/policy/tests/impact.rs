@@ -88,7 +88,7 @@ fn web(stance: &str) -> String {
 const CLOSED: &str = "inbound: { level: secure-all-ports, mode: enforce }";
 
 #[test]
-fn what_changes_is_told() {
+fn changes_are_reported() {
     let rules = |rules: &str| {
         format!(
             "{}\n---\ntemplate: {{ name: t, action: allow, {rules} }}",
@@ -235,7 +235,7 @@ fn who_can_manage_an_asset() {
 }
 
 #[test]
-fn who_could_not_be_managed_once_a_test_is_enforced_is_warned_of() {
+fn losing_management_when_a_test_is_enforced_causes_a_warning() {
     let text = format!(
         "segment: {{ name: web, criteria: role = 'web', {} }}",
         CLOSED.replace("enforce", "test")
@@ -394,7 +394,7 @@ proptest! {
     /// If a flow is no longer denied, its asset is listed as losing protection or allowing more; if it is
     /// newly denied, as gaining protection or allowing less.
     #[test]
-    fn no_flow_changes_its_fate_unsaid(
+    fn every_changed_verdict_is_in_the_impact(
         (before, after) in (any_policy(), any_policy()),
         packets in vec(packets(), 40),
     ) {
@@ -430,7 +430,7 @@ proptest! {
 
     /// The reverse change has the opposite impact, and no change has none.
     #[test]
-    fn the_way_back_is_the_opposite((before, after) in (any_policy(), any_policy())) {
+    fn the_impact_of_reverting_is_the_opposite((before, after) in (any_policy(), any_policy())) {
         let (before, after) = (policy(&before), policy(&after));
         let (there, back) = (impact(&before, &after), impact(&after, &before));
         for direction in Direction::BOTH {

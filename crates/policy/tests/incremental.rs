@@ -114,7 +114,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn changes_one_by_one_come_to_what_compiling_anew_gives(changes in vec(change(), 1..25)) {
+    fn incremental_compilation_equals_full_compilation(changes in vec(change(), 1..25)) {
         let (policy, platform) = (policy(), ["10.0.1.1:8443".parse().unwrap()]);
         let mut world = World::default();
         let mut placement = Placement::empty(&policy);

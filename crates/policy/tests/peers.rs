@@ -45,7 +45,7 @@ settings:
 ";
 
 #[test]
-fn one_hosts_addresses_stop_no_commit_and_cut_no_failsafe() {
+fn addresses_of_one_host_cannot_block_a_commit_or_the_failsafe() {
     let platform: [SocketAddr; 1] = ["10.0.0.9:8443".parse().unwrap()];
     // The host claims the platform's address, a management address, and is in a management network.
     let inventory = inventory("bad 10.1.0.1,10.0.0.9,10.9.9.9,10.8.0.1 bad\ngood 10.1.0.2 good");
@@ -84,7 +84,7 @@ fn one_hosts_addresses_stop_no_commit_and_cut_no_failsafe() {
 }
 
 #[test]
-fn a_policy_says_which_asset_names_it_speaks_of() {
+fn a_policy_lists_the_asset_names_that_it_uses() {
     let policy = policy(
         "
 asset: { name: db-1, inbound: { level: secure-all-ports, mode: enforce } }
@@ -112,7 +112,7 @@ template:
     }
 }
 #[test]
-fn the_word_of_hosts_is_taken_within_private_networks_unless_others_are_named() {
+fn claimed_addresses_are_accepted_in_private_or_configured_networks() {
     let nets = |yaml: &str| -> Vec<String> {
         policy(yaml).settings().address_networks().iter().map(ToString::to_string).collect()
     };

@@ -179,7 +179,7 @@ proptest! {
     }
 
     #[test]
-    fn test_mode_never_denies_and_names_what_enforce_mode_would(
+    fn test_mode_never_denies_and_names_what_enforce_mode_would_deny(
         case in case(),
         packets in vec(packet(), 20),
     ) {
@@ -197,7 +197,7 @@ proptest! {
     }
 
     #[test]
-    fn a_segment_in_test_changes_no_packets_fate(
+    fn a_segment_in_test_mode_changes_no_verdict(
         case in case(),
         (inbound, outbound, tested) in (any::<prop::sample::Index>(), any::<prop::sample::Index>(), template("d", Action::Allow)),
         blocking in any::<bool>(),
@@ -228,7 +228,7 @@ proptest! {
     }
 
     #[test]
-    fn another_allow_template_only_opens_and_another_block_template_only_closes(
+    fn allow_templates_only_allow_and_block_templates_only_deny(
         case in case(),
         packets in vec(packet(), 20),
     ) {
@@ -247,7 +247,7 @@ proptest! {
     }
 
     #[test]
-    fn a_higher_level_only_closes(case in case(), packets in vec(packet(), 20)) {
+    fn a_higher_level_only_denies_more(case in case(), packets in vec(packet(), 20)) {
         let inbound = INBOUND.map(|level| bound(documents(&Case { inbound: level, ..case.clone() }, Mode::Enforce)));
         for packet in packets.iter().filter(|packet| packet.direction == Direction::Inbound) {
             let denied: Vec<bool> =
@@ -257,7 +257,7 @@ proptest! {
     }
 
     #[test]
-    fn a_ruleset_is_the_same_after_a_journey_as_json(case in case()) {
+    fn a_ruleset_round_trips_through_json(case in case()) {
         let ruleset = ruleset(documents(&case, Mode::Enforce));
         let json = serde_json::to_vec(&ruleset).unwrap();
         prop_assert_eq!(serde_json::from_slice::<Ruleset>(&json).unwrap(), ruleset);

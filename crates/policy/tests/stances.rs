@@ -161,7 +161,7 @@ const TABLE: [(&str, [&str; 3]); 15] = [
 ];
 
 #[test]
-fn what_is_enforced_stays_and_a_test_concerns_the_difference() {
+fn a_tested_level_only_concerns_the_difference_to_the_enforced_one() {
     for (lines, wanted) in TABLE {
         let policy = policy(&documents(lines));
         let got = [443, 22, 80].map(|port| verdict(&policy, port));
@@ -170,7 +170,7 @@ fn what_is_enforced_stays_and_a_test_concerns_the_difference() {
 }
 
 #[test]
-fn a_ruleset_without_two_stances_is_what_hosts_before_them_read() {
+fn a_ruleset_with_one_stance_keeps_the_old_format() {
     #[rustfmt::skip]
     let table = [
         ("segment secure-all-ports enforce [https]", "enforce", "everything", 1, false),
@@ -216,7 +216,7 @@ fn a_tested_level_is_stricter_than_the_enforced_one() {
 }
 
 #[test]
-fn an_asset_that_tests_less_than_is_enforced_is_warned_of() {
+fn testing_less_than_is_enforced_causes_a_warning() {
     let lines = "segment secure-all-ports enforce []
                  asset secure-internet-ports test []";
     let policy = policy(&documents(lines));

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn each_failure_doubles_the_wait_up_to_a_bound() {
+    fn each_failure_doubles_the_delay_up_to_a_maximum() {
         let mut attempts = attempts();
         let mut waits = Vec::new();
         for _ in 0..10 {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn success_and_quiet_are_forgiving_and_a_clock_that_goes_back_locks_nobody_out() {
+    fn success_and_time_reset_the_delay_even_if_the_clock_goes_back() {
         let mut attempts = attempts();
         (0..9).for_each(|_| attempts.begin(&"a", START));
         assert!(attempts.wait(&"a", START.plus(-1_000_000)) <= 30);

@@ -290,7 +290,7 @@ mod tests {
     const ALL: [usize; 3] = [UNAUTHENTICATED as usize, BEGINNINGS as usize, LARGE as usize];
 
     #[tokio::test]
-    async fn a_body_takes_its_room_as_it_comes_and_gives_it_back() {
+    async fn a_body_reserves_memory_as_it_arrives_and_releases_it() {
         let bodies = quick();
         let pieces = [1000, 100_000, 1, 3_000_000];
         let held = bodies.read(&host("as-1"), slow(&pieces, Duration::ZERO), MAX_BODY).await;
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_too_large_or_too_slow_ends() {
+    async fn bodies_too_large_or_too_slow_are_refused() {
         let bodies = quick();
         let a_while = Duration::from_millis(20);
         let too_large = |error: &BodyError| matches!(error, BodyError::TooLarge { .. });
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_sender_takes_no_others_room_and_large_ones_none_of_the_small() {
+    async fn one_sender_cannot_use_the_memory_of_others_nor_large_bodies_that_of_small_ones() {
         let bodies = quick();
         let whole = || Body::from(vec![0; MAX_BODY]);
         let first = bodies.read(&host("as-1"), whole(), MAX_BODY).await.unwrap();
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_crowd_of_strangers_from_one_source_leaves_room_for_others() {
+    async fn many_unauthenticated_bodies_from_one_source_leave_room_for_others() {
         let bodies = Arc::new(quick());
         let mut held = Vec::new();
         loop {

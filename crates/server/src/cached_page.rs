@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn many_who_ask_cost_what_one_costs() {
+    async fn concurrent_requests_compute_the_page_once() {
         let (kept, made) = (CachedPage::default(), AtomicU32::new(0));
         let make = || {
             let number = made.fetch_add(1, Ordering::Relaxed);

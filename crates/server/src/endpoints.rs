@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_of_another_machine_is_told_where_nobody_named_the_own_one() {
+    fn foreign_endpoints_are_reported_when_listening_on_all_addresses() {
         let [own, other] = ["127.0.0.1:443", "192.0.2.1:443"].map(|text| text.parse().unwrap());
         let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8443));
         let named = SocketAddr::from((Ipv4Addr::LOCALHOST, 8443));

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn guesses_are_slow_from_one_source_and_from_many_and_lock_nobody_out() {
+    fn password_guesses_are_slowed_down_without_locking_accounts() {
         let failed = FailedSignIns::default();
         let guess = |from: &str, place, now| failed.begin("admin", source(from), place, now);
         let from_one = (0..100).filter(|_| guess("192.0.2.1", Place::New, NOW).is_ok()).count();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_platforms_machine_is_one_place() {
+    fn localhost_addresses_are_this_machine() {
         for (from, here) in [
             ("127.0.0.1", true),
             ("::1", true),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn one_s_own_mistakes_are_forgiven_by_the_right_password() {
+    fn the_correct_password_resets_the_failures_of_its_source() {
         let failed = FailedSignIns::default();
         let home = source("2001:db8:1:2::3");
         for _ in 0..6 {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_that_sign_in_from_ever_new_places_are_not_slowed_down() {
+    fn sign_ins_with_correct_passwords_from_new_sources_are_not_delayed() {
         let failed = FailedSignIns::default();
         for number in 0..200_u8 {
             let runner = source(&format!("198.51.100.{number}"));

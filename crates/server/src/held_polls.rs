@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_differ_with_what_is_pending() {
+    fn tokens_change_with_pending_work() {
         let held = |digest| Some(InForce { revision: Revision(1), digest: Bytes([digest; 32]) });
         let all = [
             Pending::default(),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn wakes_are_not_missed_and_reach_only_whom_they_mean() {
+    async fn wake_ups_are_not_missed_and_reach_only_their_asset() {
         let polls = HeldPolls::default();
         let (a, b) = (id("as-a"), id("as-b"));
         let (registration_a, registration_b) = (polls.register(&a), polls.register(&b));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn closing_ends_polls_now_and_later() {
+    async fn closing_ends_current_and_later_polls() {
         let polls = HeldPolls::default();
         let (a, b) = (id("as-a"), id("as-b"));
         let registration = polls.register(&a);

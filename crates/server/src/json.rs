@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_is_named() {
+    fn invalid_fields_are_named() {
         type Numbers = BTreeMap<String, u8>;
         assert_eq!(parse::<Numbers>(b""), Ok(Numbers::new()));
         assert_eq!(parse::<Numbers>(br#"{"a": 1} "#), Ok(Numbers::from([("a".to_owned(), 1)])));

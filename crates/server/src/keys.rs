@@ -357,7 +357,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_stay_and_are_closed_to_others() {
+    fn keys_persist_and_are_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data");
         let first = {
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn data_that_others_can_change_is_refused_and_what_they_can_read_is_closed() {
+    fn data_writable_by_others_is_refused_and_readable_data_is_made_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data");
         let with_mode = |path: &Path, mode| {
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_key_is_not_made_again_beside_a_database() {
+    fn a_missing_key_is_not_recreated_if_a_database_exists() {
         let dir = tempfile::tempdir().unwrap();
         let data = DataDir::open(dir.path()).unwrap();
         drop(Keys::open(&data).unwrap());

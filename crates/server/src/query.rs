@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named() {
+    fn invalid_fields_are_named() {
         for (query, field) in [
             ("nam=a", "?nam"),
             ("name=a&name=b", "?name"),

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_same_is_one_line_with_its_number() {
+    fn equal_refusals_are_one_line_with_a_count() {
         let mut gathered = RefusalBatch::default();
         (0..500).for_each(|_| gathered.note(refused(1)));
         gathered.note(Refusal { subject: None, ..refused(2) });
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_few_lines_and_none_of_it_is_uncounted() {
+    fn a_flood_of_refusals_is_few_lines_and_fully_counted() {
         let mut gathered = RefusalBatch::default();
         let (mut lines, mut told) = (0, 0);
         for _ in 0..60 {

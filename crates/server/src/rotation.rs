@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn old_and_new_overlap_and_then_the_new_ones_are_used() {
+    async fn old_and_new_keys_overlap_until_the_new_ones_take_over() {
         let temp = tempfile::tempdir().unwrap();
         let (dir, policy, ca) = platform(temp.path()).await;
         drop(dir);
@@ -320,7 +320,7 @@ mod tests {
 
     /// Interrupted after the decision, before or while the files were moved.
     #[tokio::test]
-    async fn what_was_decided_is_done_at_the_next_start() {
+    async fn a_requested_step_is_carried_out_at_the_next_start() {
         let temp = tempfile::tempdir().unwrap();
         let (dir, ..) = platform(temp.path()).await;
         drop(dir);

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_comes_back_until_it_ends() {
+    fn a_session_opens_until_it_expires() {
         let seal = Seal::new(&[7; 32]).unwrap();
         let token = seal.session(&session(100)).unwrap();
         assert_eq!(seal.open_session(&token, Timestamp(99)).unwrap().asset.as_str(), "as-1");
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_opens_for_its_own_key_only() {
+    fn a_secret_opens_only_with_its_own_key() {
         let seal = Seal::new(&[7; 32]).unwrap();
         let sealed = seal.secret("k1", &[9; 32]).unwrap();
         assert_eq!(seal.open_secret("k1", &sealed).unwrap(), [9; 32]);

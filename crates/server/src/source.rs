@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_machine_is_one_source() {
+    fn addresses_of_one_ipv6_network_are_one_source() {
         for (a, b, same) in [
             ("10.0.0.1", "10.0.0.1", true),
             ("10.0.0.1", "10.0.0.2", false),

@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_certificate_is_renewed_when_names_change_or_time_is_up_and_the_ca_stays() {
+    fn the_certificate_is_renewed_on_new_names_or_expiry_and_the_ca_is_kept() {
         let temp = tempfile::tempdir().unwrap();
         let dir = DataDir::open(temp.path()).unwrap();
         let names = |text: &str| vec![text.to_owned()];
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn beside_a_database_a_ca_is_made_again_by_command_alone() {
+    fn if_a_database_exists_a_ca_is_recreated_only_by_command() {
         let temp = tempfile::tempdir().unwrap();
         let dir = DataDir::open(temp.path()).unwrap();
         let now = Timestamp(1_800_000_000);

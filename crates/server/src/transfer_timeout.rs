@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_moves_slowly_ends_and_what_moves_well_does_not() {
+    fn slow_transfers_time_out_and_fast_ones_do_not() {
         // Bytes per second of waiting, for how many seconds, and whether it has not timed out.
         for (bytes, seconds, goes_on) in [
             (0, 9, true),

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_become_a_file_whatever_a_broken_attempt_left() {
+    fn chunks_form_a_file_despite_an_interrupted_upload() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files { dir: dir.path().join("uploads") };
         files.append("up-1", 0, b"hello garbage").unwrap();
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_file_is_gone_and_others_stay() {
+    fn a_file_with_a_wrong_digest_is_deleted_and_others_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files { dir: dir.path().join("uploads") };
         files.append("up-1", 0, b"hello").unwrap();

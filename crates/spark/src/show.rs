@@ -252,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_download_is_shown_until_it_is_whole() {
+    fn a_download_is_shown_until_complete() {
         for (bytes, shown) in [
             (0, "\rdownloading the threat list: 0 % of 200 KiB"),
             (102_400, "\rdownloading the threat list: 50 % of 200 KiB"),

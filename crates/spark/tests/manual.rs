@@ -11,7 +11,7 @@ fn help(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn the_manual_page_tells_every_command_option_and_exit_code() {
+fn the_manual_page_lists_every_command_option_and_exit_code() {
     let page = include_str!("../../../packages/man/ctspark.1").replace('\\', "");
     let help = help(&["--help"]);
     for command in ["run", "status", "restore", "remove", "explain"] {
@@ -31,7 +31,7 @@ fn the_manual_page_tells_every_command_option_and_exit_code() {
 }
 
 #[test]
-fn wrong_command_lines_and_configurations_exit_with_2() {
+fn invalid_command_lines_and_configurations_exit_with_2() {
     for arguments in [
         &["--nonsense"][..],
         &["explain", "in tcp nonsense"],

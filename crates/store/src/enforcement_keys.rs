@@ -306,7 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn networks_contain_what_is_in_them_and_none_means_none() {
+    fn allowed_networks_contain_their_addresses_and_an_empty_list_contains_none() {
         let only = |nets: &str| {
             AllowedNetworks::Only(nets.split(' ').map(|net| net.parse().unwrap()).collect())
         };

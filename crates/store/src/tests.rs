@@ -24,7 +24,7 @@ fn every_migration_is_carried_out() {
 }
 
 #[tokio::test]
-async fn a_database_says_how_old_it_is() {
+async fn the_schema_version_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     for (number, had) in [(2, Some(1)), (9, Some(8)), (0, None)] {
         let pool = before(number, &dir.path().join(format!("{number}.db"))).await;
@@ -36,7 +36,7 @@ async fn a_database_says_how_old_it_is() {
 }
 
 #[tokio::test]
-async fn long_work_is_told_of_until_it_is_done() {
+async fn long_work_is_logged_until_it_is_done() {
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let work = async move {
         for _ in 0..3 {
@@ -49,7 +49,7 @@ async fn long_work_is_told_of_until_it_is_done() {
 }
 
 #[tokio::test]
-async fn counts_that_became_floating_point_numbers_are_counts_again() {
+async fn counts_stored_as_floating_point_are_migrated() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("xshield.db");
     let pool = before(8, &path).await;
@@ -73,7 +73,7 @@ async fn counts_that_became_floating_point_numbers_are_counts_again() {
 }
 
 #[tokio::test]
-async fn counts_add_up_to_the_most_and_no_further() {
+async fn counts_saturate() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("xshield.db")).await.unwrap();
     let mut tx = store.write().await.unwrap();
@@ -91,7 +91,7 @@ async fn counts_add_up_to_the_most_and_no_further() {
 }
 
 #[tokio::test]
-async fn a_full_database_is_written_again_once_there_is_room() {
+async fn writes_resume_once_the_database_has_room() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("xshield.db");
     let options = SqliteConnectOptions::new().filename(&path);
@@ -121,7 +121,7 @@ async fn a_full_database_is_written_again_once_there_is_room() {
 }
 
 #[tokio::test]
-async fn identities_that_waited_before_they_had_a_table_still_wait() {
+async fn pending_identities_survive_their_migration() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("xshield.db");
     let pool = before(6, &path).await;
@@ -161,7 +161,7 @@ async fn identities_that_waited_before_they_had_a_table_still_wait() {
 }
 
 #[tokio::test]
-async fn channels_of_before_still_lead_where_they_led() {
+async fn channels_survive_their_migration() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("xshield.db");
     let pool = before(9, &path).await;

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_for_whom_somebody_waits_go_first_but_not_for_good() {
+    fn interactive_writes_go_first_without_starving_others() {
         let mut queue = Queue::default();
         for number in 0..12 {
             queue.push(WritePriority::Later, format!("bulk {number}"));
@@ -136,7 +136,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_kind_stays_in_order_and_none_is_lost(
+        fn writes_of_each_priority_stay_in_order(
             pushes in prop::collection::vec((any::<bool>(), any::<bool>()), 0..200),
         ) {
             let (mut queue, mut out, mut number) = (Queue::default(), Vec::new(), 0);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_goes_away_passes_its_turn_on() {
+    async fn an_abandoned_permit_is_passed_on() {
         let write_queue = WriteQueue::default();
         let held = write_queue.take(WritePriority::Now).await;
         // Waits and is given up; and one that is given up after the turn was handed to it.

@@ -39,7 +39,7 @@ fn bare(state: &EngineState) -> Vec<Filter> {
 }
 
 #[test]
-fn a_state_that_is_put_in_is_read_back() {
+fn a_stored_state_is_read_back() {
     let place = tempfile::tempdir().unwrap();
     let directory = Directory::at(place.path()).unwrap();
     assert_eq!(directory.load().unwrap(), Store::default());
@@ -63,7 +63,7 @@ fn added(store: &mut Store, key: &str, by: By) -> Result<u64, u32> {
 }
 
 #[test]
-fn a_session_deletes_what_is_its_own() {
+fn a_session_deletes_its_own_objects() {
     let (one, two) = (By::Dynamic(1), By::Dynamic(2));
     for (adds, deletes, wanted) in [
         (one, one, Ok(())),
@@ -81,7 +81,7 @@ fn a_session_deletes_what_is_its_own() {
 }
 
 #[test]
-fn sessions_and_restarts_take_away_what_does_not_last() {
+fn sessions_and_restarts_remove_temporary_objects() {
     let mut store = Store::default();
     store.insert(&holding(&a_plan()));
     let lasting = store.filters.len();
@@ -99,7 +99,7 @@ fn sessions_and_restarts_take_away_what_does_not_last() {
 
 /// The program of session 3 never was: what it added is gone.
 #[test]
-fn what_a_dead_program_added_is_gone_when_the_directory_is_read() {
+fn objects_of_a_dead_program_are_removed_on_reading() {
     let place = tempfile::tempdir().unwrap();
     let directory = Directory::at(place.path()).unwrap();
     let mut store = Store::default();

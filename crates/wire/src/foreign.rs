@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_steers_is_replaced() {
+    fn control_characters_are_replaced() {
         for (text, shown) in [
             ("nginx", "nginx"),
             ("Ärger mit naïveté, 日本語 🙂", "Ärger mit naïveté, 日本語 🙂"),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn json_keeps_what_steers_and_shows_none_of_it() {
+    fn json_escapes_control_characters() {
         let value = serde_json::json!({
             "a\u{9b}": ["x\u{85}\u{7f}\n\u{1b}[2J", "\u{202e}", "\u{2028}", "\\u0085", "é"],
         });
@@ -202,7 +202,7 @@ mod tests {
         }
 
         #[test]
-        fn json_says_the_same_on_one_line(name in foreign(), text in foreign()) {
+        fn json_on_one_line_is_equivalent(name in foreign(), text in foreign()) {
             let value = serde_json::json!({ (name.clone()): [text, 1, null] });
             let line = json(&value).unwrap();
             prop_assert!(!line.chars().any(steers));

@@ -352,7 +352,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_low_order_key_is_refused_though_properly_proven() {
+    fn a_low_order_key_is_refused_despite_a_valid_proof() {
         let enforcement = EnforcementKey::new("k".parse().unwrap(), [7; 32]);
         let identity = IdentityKey::from_seed([11; 32]);
         for first_byte in [0, 1] {

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_key_is_taken_when_an_old_one_signed_it() {
+    fn a_new_key_signed_by_an_old_one_is_accepted() {
         let (old, new, other) = (key(1), key(2), key(3));
         let wanted = succession(&[1, 2]);
         for (signed_by, trusted, taken) in [
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_no_use_or_something_else_is_refused() {
+    fn useless_or_unrelated_successions_are_refused() {
         let old = key(1);
         let trusted = [old.public()];
         for wrong in [

@@ -21,7 +21,7 @@ fn cycle(what: &str, a: &str, b: &str, expected: usize) {
 const BACK: &str = "pub struct A; fn back() { crate::b::take(); }";
 
 #[test]
-fn whatever_names_something_of_another_file_is_an_arrow() {
+fn naming_an_item_of_another_file_is_a_dependency() {
     for (what, b, expected) in [
         ("nothing", "pub fn take() {}", 0),
         ("use", "use crate::a::A; pub fn take() {}", 2),
@@ -59,7 +59,7 @@ fn whatever_names_something_of_another_file_is_an_arrow() {
 }
 
 #[test]
-fn what_is_passed_on_belongs_to_the_file_that_defines_it() {
+fn a_reexported_item_belongs_to_its_defining_file() {
     let a = "use super::Shown; pub struct A;";
     for (what, lib, expected) in [
         ("passed on by the root alone", "mod a; mod b; pub use b::Shown;", 0),
@@ -95,7 +95,7 @@ fn what_is_passed_on_belongs_to_the_file_that_defines_it() {
 }
 
 #[test]
-fn a_type_whose_functions_are_spread_over_files_is_one_knot() {
+fn impl_blocks_of_one_type_in_several_files_form_a_cycle() {
     let lib = "mod a; mod b; mod c; pub struct Run; impl Run { fn go(&self) { self.first(); } }";
     let first = "use super::Run; impl Run { pub fn first(&self) { self.second(); } }";
     let second = "impl crate::Run { pub fn second(&self) { Self::third(); } }";
@@ -105,7 +105,7 @@ fn a_type_whose_functions_are_spread_over_files_is_one_knot() {
 }
 
 #[test]
-fn modules_are_found_where_the_compiler_finds_them() {
+fn modules_are_found_as_by_the_compiler() {
     let all = found(&[
         ("lib.rs", "mod a; #[path = \"elsewhere/x.rs\"] mod b; mod in_line { pub mod d; }"),
         ("a/mod.rs", "mod c; pub struct A;"),
@@ -121,7 +121,7 @@ fn modules_are_found_where_the_compiler_finds_them() {
 }
 
 #[test]
-fn the_shortest_circle_of_each_knot_is_shown_by_its_lines() {
+fn the_shortest_cycle_of_each_component_is_shown_with_its_lines() {
     let all = found(&[
         ("lib.rs", "mod a; mod b; mod c; mod d; mod e;"),
         ("a.rs", "pub struct A;\nuse crate::b::B;\n"),
@@ -139,7 +139,7 @@ fn the_shortest_circle_of_each_knot_is_shown_by_its_lines() {
 }
 
 #[test]
-fn an_exception_can_only_shrink() {
+fn exceptions_can_only_shrink() {
     let known = Exception { package: "p", largest: 3, in_cycles: 5 };
     for (largest, in_cycles, exception, complaint) in [
         (0, 0, None, None),

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_what_a_kernel_reads() {
+    fn archives_match_the_kernels_format() {
         let mut archive = Archive::new(Vec::new());
         archive.bytes("/init", Mode::Executable, b"#!/bin/sh\n").unwrap();
         archive.directory("/proc").unwrap();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_of_name_and_content_stays_aligned() {
+    fn entries_of_any_length_are_aligned() {
         for length in 0..9 {
             let mut archive = Archive::new(Vec::new());
             let name = format!("/{}", "n".repeat(length + 1));

@@ -77,7 +77,7 @@ kernel/fs/xfs.ko: kernel/lib/libcrc32c.ko
     }
 
     #[test]
-    fn a_module_brings_all_that_it_needs_and_nothing_else() {
+    fn a_module_is_loaded_with_exactly_its_dependencies() {
         assert_eq!(paths(|name| name == "veth"), ["kernel/drivers/net/veth.ko"]);
         assert_eq!(
             paths(|name| name == "nft_ct"),
@@ -94,7 +94,7 @@ kernel/fs/xfs.ko: kernel/lib/libcrc32c.ko
     }
 
     #[test]
-    fn a_file_that_is_not_whole_is_refused() {
+    fn a_truncated_file_is_refused() {
         let missing = closure("a/nft_x.ko: a/gone.ko\n", |_| true).unwrap_err().to_string();
         assert_eq!(missing, "modules.dep: a/gone.ko is needed and not listed");
         let cut = closure("a/nft_x.ko\n", |_| true).unwrap_err().to_string();

@@ -160,7 +160,7 @@ Booting from ROM..\r
     }
 
     #[test]
-    fn each_test_is_read_with_its_end_time_and_words() {
+    fn each_result_has_its_outcome_time_and_message() {
         let outcome = SuiteResult::parse(GOOD, &expected()).unwrap();
         assert_eq!(outcome.kernel, "5.10.0");
         let ends: Vec<_> = outcome.tests.iter().map(|test| (test.end, test.seconds)).collect();
@@ -171,7 +171,7 @@ Booting from ROM..\r
     }
 
     #[test]
-    fn a_console_that_stops_anywhere_is_no_success() {
+    fn a_truncated_console_is_not_a_success() {
         let lines: Vec<&str> = GOOD.split_inclusive('\n').collect();
         for count in 0..lines.len() {
             let cut = lines[..count].concat();
@@ -184,7 +184,7 @@ Booting from ROM..\r
     }
 
     #[test]
-    fn what_did_not_run_is_no_success() {
+    fn tests_that_did_not_run_are_not_a_success() {
         let nothing = "@@ kernel 5.10.0\n@@ over\n";
         assert_eq!(error(nothing), "the kernel 5.10.0 ran 0 of 3 tests");
         assert!(SuiteResult::parse(nothing, &[]).is_err());

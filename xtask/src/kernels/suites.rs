@@ -37,7 +37,7 @@ const SUITES: &[Suite] = &[
     Suite {
         package: "xshield-lab",
         target: "threat",
-        tests: Tests::Only(&["a_list_that_others_changed_is_repaired"]),
+        tests: Tests::Only(&["a_list_changed_by_others_is_repaired"]),
     },
 ];
 

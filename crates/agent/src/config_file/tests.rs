@@ -29,7 +29,7 @@ fn unknown_keys_are_kept_and_named() {
 }
 
 #[test]
-fn an_agent_that_its_unit_started_neither_writes_units_nor_installs() {
+fn an_agent_started_by_its_unit_neither_writes_units_nor_installs() {
     let (_directory, path, _) = file();
     for (started_by, expected) in
         [(StartedBy::Unit, Provisioning::Leave), (StartedBy::Else, Provisioning::Install)]
@@ -40,7 +40,7 @@ fn an_agent_that_its_unit_started_neither_writes_units_nor_installs() {
 }
 
 #[test]
-fn proxies_are_changed_as_given_and_the_old_file_stays_beside() {
+fn proxies_are_replaced_and_the_old_file_is_kept_as_backup() {
     let (_directory, path, old) = file();
     let params = "configuration.proxy;configuration.proxy-user;configuration.proxy-password";
     let values = "http://10.10.6.4:3128,http://[fd00::1]:4128;u1,u2;c2VjcmV0,c2VjcmV0";
@@ -61,7 +61,7 @@ fn proxies_are_changed_as_given_and_the_old_file_stays_beside() {
 }
 
 #[test]
-fn the_name_is_changed_and_taken_back() {
+fn the_host_name_is_set_and_removed() {
     let (_directory, path, _) = file();
     let own = load(&path).unwrap().config.host_name(&xshield_enforce::linux::this_system());
     for (value, name) in [("web-9", "web-9"), ("0815", "0815"), ("", own.as_str())] {
@@ -75,7 +75,7 @@ fn the_name_is_changed_and_taken_back() {
 }
 
 #[test]
-fn what_is_wrong_leaves_the_file_as_it_was() {
+fn an_invalid_change_leaves_the_file_unchanged() {
     let (_directory, path, old) = file();
     for (params, values, reason) in [
         ("configuration.proxy", "proxy.example.com:3128", "host name"),
@@ -109,7 +109,7 @@ fn what_is_wrong_leaves_the_file_as_it_was() {
 }
 
 #[test]
-fn values_are_set_without_semicolons_and_what_a_shell_cut_is_told() {
+fn values_are_set_without_semicolons_and_a_value_cut_by_the_shell_is_refused() {
     let (_directory, path, old) = file();
     let sets = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
     let given = sets(&[

@@ -54,7 +54,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_may_be_on_its_way_is_not_lost() {
+    fn packets_in_transit_are_not_counted_as_lost() {
         let mut counts = GroupCounts::default();
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
@@ -74,7 +74,7 @@ mod tests {
         /// For any order of sent, lost and received packets within the allowed delay: in the end, received
         /// plus lost packets equal those sent.
         #[test]
-        fn heard_and_lost_are_what_was_offered(
+        fn received_and_lost_packets_add_up(
             steps in prop::collection::vec((0_u64..50, 0_u64..50, any::<bool>()), 0..100),
         ) {
             let mut counts = GroupCounts::default();

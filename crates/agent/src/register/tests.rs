@@ -13,7 +13,7 @@ fn onboarding() -> String {
 }
 
 #[test]
-fn the_platforms_file_becomes_the_configuration_and_can_be_registered_again() {
+fn the_platforms_file_becomes_the_configuration_and_registration_is_repeatable() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("etc/xshield/config.yaml");
     let file = directory.path().join("host.yaml");
@@ -39,7 +39,7 @@ fn the_platforms_file_becomes_the_configuration_and_can_be_registered_again() {
 }
 
 #[test]
-fn domain_key_and_trust_are_enough_and_nothing_is_guessed() {
+fn domain_key_and_trust_suffice_and_nothing_is_guessed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.yaml");
     let ca = directory.path().join("ca.pem");
@@ -79,7 +79,7 @@ fn domain_key_and_trust_are_enough_and_nothing_is_guessed() {
 const DEPLOYMENT_KEY: &str = "xdk1_k7f3_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwdaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlDH37A";
 
 #[test]
-fn a_registered_host_takes_other_parts_and_keeps_the_rest() {
+fn registering_again_changes_only_the_given_parts() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.yaml");
     fs::write(directory.path().join("key"), KEY).unwrap();
@@ -109,7 +109,7 @@ fn a_registered_host_takes_other_parts_and_keeps_the_rest() {
 }
 
 #[test]
-fn a_deployment_key_goes_alone_and_a_damaged_one_nowhere() {
+fn a_deployment_key_excludes_other_trust_options_and_a_damaged_one_is_refused() {
     for text in [&DEPLOYMENT_KEY[..60], &DEPLOYMENT_KEY.replace("k7f3", "k7f4"), "nonsense"] {
         let error = GivenKey::parse(text).unwrap_err().to_string();
         assert!(!error.contains("nonsense") && !error.contains("BwcH"), "{error}");
@@ -141,7 +141,7 @@ fn a_deployment_key_goes_alone_and_a_damaged_one_nowhere() {
 }
 
 #[test]
-fn a_host_does_not_change_its_platform_by_the_way() {
+fn registering_again_cannot_change_the_platform() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.yaml");
     let state = directory.path().join("state");

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 const HEARTBEAT: Duration = Duration::from_secs(120);
 
 #[test]
-fn heartbeats_keep_their_interval_and_failures_stretch_it() {
+fn heartbeats_keep_their_interval_and_failures_lengthen_it() {
     let mut schedule = Schedule::default();
     let half = RandomFraction::new(1 << 31);
     assert_eq!(schedule.after(Reach::Reached, HEARTBEAT, half), HEARTBEAT);
@@ -23,7 +23,7 @@ fn heartbeats_keep_their_interval_and_failures_stretch_it() {
 
 proptest! {
     #[test]
-    fn waits_stay_within_their_bounds(rounds in prop::collection::vec(any::<(bool, u32)>(), 1..200)) {
+    fn delays_stay_within_their_limits(rounds in prop::collection::vec(any::<(bool, u32)>(), 1..200)) {
         let mut schedule = Schedule::default();
         for (reached, bits) in rounds {
             let reach = if reached { Reach::Reached } else { Reach::Unreachable };
@@ -37,7 +37,7 @@ proptest! {
     }
 
     #[test]
-    fn polls_are_limited_whatever_the_platform_answers(gaps in prop::collection::vec(0..5_000u64, 1..500)) {
+    fn polls_are_limited_for_every_answer(gaps in prop::collection::vec(0..5_000u64, 1..500)) {
         let (mut limit, mut now, mut polls) = (PollLimit::default(), Duration::ZERO, Vec::new());
         for gap in gaps {
             now += Duration::from_millis(gap);
@@ -83,7 +83,7 @@ fn worst_second(away: Duration, failure: PollFailure) -> usize {
 }
 
 #[test]
-fn ten_thousand_hosts_do_not_come_back_in_one_second() {
+fn reconnections_of_ten_thousand_hosts_are_spread() {
     for (away, failure, most) in [
         (0, PollFailure::Elsewhere, 500),
         (10, PollFailure::Elsewhere, 1_000),

@@ -30,7 +30,7 @@ fn set(text: &str, key: &str, value: &str) -> Result<String, EditError> {
 }
 
 #[test]
-fn a_value_is_replaced_and_everything_else_stays() {
+fn a_value_is_replaced_and_the_rest_is_unchanged() {
     let table = [
         ("proxy", "  proxy: http://10.0.0.1:3128\n", "  proxy: 'x'\n"),
         (
@@ -59,7 +59,7 @@ fn a_value_is_replaced_and_everything_else_stays() {
 }
 
 #[test]
-fn numbers_stand_without_quotes() {
+fn numbers_are_written_without_quotes() {
     let mut document = Document::parse("configuration:\n  a: 1 # c\n", "configuration").unwrap();
     document.set("a", Scalar::Number(120.0)).unwrap();
     document.set("b", Scalar::Number(0.5)).unwrap();
@@ -67,7 +67,7 @@ fn numbers_stand_without_quotes() {
 }
 
 #[test]
-fn what_is_missing_is_made() {
+fn missing_keys_and_sections_are_added() {
     for (before, after) in [
         ("", "configuration:\n  proxy: 'it''s'\n"),
         ("other: 1\n", "other: 1\nconfiguration:\n  proxy: 'it''s'\n"),
@@ -82,7 +82,7 @@ fn what_is_missing_is_made() {
 }
 
 #[test]
-fn what_is_not_understood_is_refused_with_its_line() {
+fn unsupported_yaml_is_refused_with_its_line() {
     for (text, line) in [
         ("configuration: {proxy: a}\n", "line 1"),
         ("configuration:\n  ? a\n", "line 2"),
@@ -101,7 +101,7 @@ fn what_is_not_understood_is_refused_with_its_line() {
 }
 
 #[test]
-fn unknown_keys_are_blanked_without_moving_the_rest() {
+fn unknown_keys_are_blanked_in_place() {
     let document = Document::parse(FILE, "configuration").unwrap();
     let (text, unknown) = document.without_unknown(|key| key != "x-site" && key != "ca");
     let names: Vec<_> = unknown.iter().map(|(line, name)| (*line, name.as_str())).collect();
@@ -144,7 +144,7 @@ fn any_file() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn a_change_changes_one_value_and_nothing_else(
+    fn an_edit_changes_one_value_and_nothing_else(
         file in any_file(), key in "[a-h]", value in "[ -~é]{0,20}"
     ) {
         let mut expected = value_of(&file);

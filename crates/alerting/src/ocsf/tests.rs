@@ -122,7 +122,7 @@ fn shapes() -> Vec<(&'static str, Value)> {
 }
 
 #[test]
-fn everything_that_is_sent_is_as_the_schema_says() {
+fn every_event_conforms_to_the_schema() {
     for (shape, finding) in shapes() {
         let found = violations("detection_finding", &finding);
         assert_eq!(found, Vec::<String>::new(), "{shape}: {finding:#}");
@@ -130,7 +130,7 @@ fn everything_that_is_sent_is_as_the_schema_says() {
 }
 
 #[test]
-fn what_the_schema_does_not_know_is_found() {
+fn unknown_attributes_are_found() {
     let evidence = "/evidences/0";
     for (place, name, value, expected) in [
         (evidence, "process", json!({"name": "nginx"}), "has none of pid uid"),
@@ -159,7 +159,7 @@ fn what_the_schema_does_not_know_is_found() {
 }
 
 #[test]
-fn a_match_says_what_became_of_it_and_when() {
+fn a_match_states_its_outcome_and_time() {
     let shapes = shapes();
     let shape = |name: &str| &shapes.iter().find(|(shape, _)| *shape == name).unwrap().1;
     for (name, action, disposition) in [
@@ -186,7 +186,7 @@ fn a_match_says_what_became_of_it_and_when() {
 }
 
 #[test]
-fn a_text_that_is_too_long_leaves_feeds_out_and_stays_json() {
+fn a_long_event_omits_feeds_and_stays_valid_json() {
     let mut event = event();
     let listed = event.feeds[0].clone();
     event.feeds = (0..32)

@@ -132,7 +132,7 @@ mod tests {
     use crate::terminal::Screen;
 
     #[test]
-    fn what_waits_in_a_table() {
+    fn pending_claims_in_a_table() {
         let claims = json!([
             {"asset": "db-1", "fact": "name", "value": "localhost", "standing": "waiting",
              "reason": "renamed", "since": "2027-01-15T07:00:00Z"},

@@ -290,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tag_changes_become_what_the_api_takes() {
+    fn tag_changes_become_api_requests() {
         let changes = ["role=web", "owner-"].map(|text| text.parse().unwrap());
         assert_eq!(json!(tag_changes(changes.into())), json!({"role": "web", "owner": null}));
     }

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_for_a_secret_is_new_closed_and_goes_when_there_is_no_secret() {
+    fn a_file_for_a_secret_is_new_private_and_removed_on_failure() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.yaml");
         drop(NewFile::reserve(path.clone()).unwrap());

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn who_still_uses_a_key() {
+    fn hosts_that_still_use_a_key() {
         let host = |name: &str| {
             serde_json::from_value(
                 json!({"asset": "as-1", "name": name, "last_session": NOW, "from": null}),

@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_shows_what_is_wrong_first() {
+    fn the_status_shows_problems_first() {
         let status = json!({
             "revision": 7, "entries": 120_000, "kernel_bytes": 10_560_000, "restored": 5,
             "trouble": null, "private_ranges": "protected",

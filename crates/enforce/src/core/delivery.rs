@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pause_ends_and_a_clock_that_was_set_back_does_not_prolong_it() {
+    fn a_pause_ends_even_if_the_clock_was_set_back() {
         for (after, now, ahead) in [
             (1_000, 999, true),
             (1_000, 1_000, false),

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn hits_are_counted_once_and_a_counter_that_went_back_began_anew() {
+    fn hits_are_counted_once_and_a_reset_counter_starts_again() {
         let mut last = LastHits::new();
         let mut packets = |hits: &[Hit]| -> Vec<u64> {
             differences(hits, &mut last).iter().map(|hits| hits.packets).collect()
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_hits_of_a_ruleset_are_told_with_the_first_of_the_next() {
+    fn the_last_hits_of_a_ruleset_are_reported_with_the_first_of_the_next() {
         let read = |plan: u8, hits: u64, final_hits: &[Hit]| Programmed {
             digest: xshield_firewall::plan::Digest([plan; 32]),
             hits: vec![hit("t/a", hits)],

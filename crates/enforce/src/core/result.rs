@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_gravest_part_says_what_a_run_came_to() {
+    fn the_most_severe_part_determines_the_status_of_a_run() {
         let well = PartResults {
             ownership: Ownership::Ours,
             policy: None,

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tar_reads_what_is_written() {
+    fn tar_reads_the_archive() {
         let mut archive = Archive::new(1_790_000_000);
         archive.add("summary.txt", "all is well\n").unwrap();
         archive.add("empty", "").unwrap();

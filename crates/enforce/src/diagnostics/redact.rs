@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_go_and_everything_else_stays() {
+    fn secrets_are_removed_and_everything_else_is_kept() {
         let proxies = ProxyList::parse("10.0.0.1:1", "u", "aHVudGVyMg==").unwrap();
         let redactor = Redactor::new(vec!["xek1_k1_secret".into(), "abc".into()], &proxies);
         let text = "key xek1_k1_secret, password hunter2 aHVudGVyMg==, basic dTpodW50ZXIy, abc";

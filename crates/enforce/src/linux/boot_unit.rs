@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn installs_once_follows_updates_and_leaves_nothing_behind() {
+    fn the_boot_unit_is_installed_once_updated_and_removed_completely() {
         let root = tempfile::tempdir().unwrap();
         let systemd = root.path().join("etc/systemd/system");
         let state = root.path().join("var/lib/xshield");

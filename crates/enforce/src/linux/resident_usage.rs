@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_is_seen_and_memory_is_plausible() {
+    fn usage_shows_processor_time_and_plausible_memory() {
         let mut meter = Meter::new(7);
         let before = ticks().unwrap();
         let mut sum = 0_u64;

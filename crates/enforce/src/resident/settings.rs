@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_goes_before_the_platform_and_the_platform_before_the_default() {
+    fn the_file_overrides_the_platform_and_the_platform_the_default() {
         let platform = HostConfiguration {
             version: 1,
             heartbeat: Some(60),

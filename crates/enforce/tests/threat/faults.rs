@@ -52,7 +52,7 @@ fn a_damaged_change_is_refused_and_the_whole_list_fetched() {
 }
 
 #[test]
-fn a_path_that_leads_elsewhere_is_refused_and_the_old_list_stays() {
+fn downloads_that_do_not_match_the_order_are_refused_and_the_old_list_stays() {
     type Mislead = fn(ThreatPath) -> ThreatPath;
     let lies: [Mislead; 4] = [
         |mut path| {
@@ -110,7 +110,7 @@ fn another_list_than_the_ordered_one_is_not_enforced() {
 }
 
 #[test]
-fn an_order_that_can_not_be_trusted_is_refused_and_the_one_before_goes_on() {
+fn an_untrusted_order_is_refused_and_the_previous_one_stays() {
     on_a_host(|platform, host| {
         platform.order(5, "192.0.2.1");
         host.run_well(ThreatChange::Loaded);
@@ -142,7 +142,7 @@ fn an_order_that_can_not_be_trusted_is_refused_and_the_one_before_goes_on() {
 }
 
 #[test]
-fn an_old_order_stays_refused_when_the_order_file_is_lost() {
+fn an_old_order_is_refused_even_if_the_order_file_is_lost() {
     on_a_host(|platform, host| {
         platform.order(5, "192.0.2.1");
         host.run_well(ThreatChange::Loaded);
@@ -175,7 +175,7 @@ fn a_damaged_list_on_disk_is_fetched_again() {
 }
 
 #[test]
-fn a_list_of_all_addresses_is_refused_by_the_kernels_side_too() {
+fn a_list_of_all_addresses_is_refused_by_the_host() {
     on_a_host(|platform, host| {
         platform.order(1, "192.0.2.1");
         host.run_well(ThreatChange::Loaded);
@@ -190,7 +190,7 @@ fn a_list_of_all_addresses_is_refused_by_the_kernels_side_too() {
 }
 
 #[test]
-fn a_list_that_can_not_be_repaired_is_not_said_to_be_in_force() {
+fn a_list_that_cannot_be_repaired_is_not_reported_in_force() {
     on_a_host(|platform, host| {
         platform.order(1, "192.0.2.1");
         host.run_well(ThreatChange::Loaded);
@@ -207,7 +207,7 @@ fn a_list_that_can_not_be_repaired_is_not_said_to_be_in_force() {
 }
 
 #[test]
-fn a_disk_that_takes_nothing_leaves_the_list_in_force() {
+fn a_full_disk_leaves_the_list_in_force() {
     on_a_host(|platform, host| {
         platform.order(1, "192.0.2.1");
         host.run_well(ThreatChange::Loaded);
@@ -226,7 +226,7 @@ fn a_disk_that_takes_nothing_leaves_the_list_in_force() {
 }
 
 #[test]
-fn every_state_file_may_be_lost() {
+fn the_loss_of_any_state_file_is_survived() {
     on_a_host(|platform, host| {
         platform.order(1, "192.0.2.1");
         host.run_well(ThreatChange::Loaded);
@@ -247,7 +247,7 @@ fn every_state_file_may_be_lost() {
 }
 
 #[test]
-fn a_part_of_the_list_is_said_at_every_run() {
+fn a_partial_list_is_reported_at_every_run() {
     on_a_host(|platform, host| {
         let list = set("192.0.2.1");
         platform.order_set(1, &list);

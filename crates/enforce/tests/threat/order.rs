@@ -8,7 +8,7 @@ use crate::host::{Host, codes, listed, on_a_host, sh};
 use crate::platform::{Offers, order, set};
 
 #[test]
-fn a_list_is_loaded_changed_and_taken_out() {
+fn a_list_is_loaded_changed_and_removed() {
     on_a_host(|platform, host| {
         host.run_well(ThreatChange::None);
         assert_eq!(listed(), [""; 0]);
@@ -43,7 +43,7 @@ fn a_list_is_loaded_changed_and_taken_out() {
 }
 
 #[test]
-fn several_changes_are_followed_one_after_the_other() {
+fn several_deltas_are_applied_in_order() {
     on_a_host(|platform, host| {
         platform.order(1, "192.0.2.1 192.0.2.2");
         host.run_well(ThreatChange::Loaded);
@@ -59,7 +59,7 @@ fn several_changes_are_followed_one_after_the_other() {
 }
 
 #[test]
-fn an_empty_list_is_a_list() {
+fn an_empty_list_is_enforced() {
     on_a_host(|platform, host| {
         platform.order(1, "");
         let outcome = host.run_well(ThreatChange::Loaded);
@@ -75,7 +75,7 @@ fn an_empty_list_is_a_list() {
 }
 
 #[test]
-fn a_host_that_is_far_behind_takes_the_whole_list() {
+fn a_host_far_behind_fetches_the_whole_list() {
     on_a_host(|platform, host| {
         platform.order(1, "192.0.2.1");
         host.run_well(ThreatChange::Loaded);
@@ -131,7 +131,7 @@ fn the_same_list_at_a_new_revision_is_not_fetched() {
 }
 
 #[test]
-fn what_others_did_to_the_list_is_repaired_and_told() {
+fn changes_by_others_to_the_list_are_repaired_and_reported() {
     on_a_host(|platform, host| {
         platform.order(1, "192.0.2.1 192.0.2.9 198.51.100.0/24");
         host.run_well(ThreatChange::Loaded);
@@ -157,7 +157,7 @@ fn what_others_did_to_the_list_is_repaired_and_told() {
 }
 
 #[test]
-fn a_swapped_entry_is_found_by_the_comparison_that_is_due() {
+fn a_swapped_entry_is_found_by_the_scheduled_comparison() {
     on_a_host(|platform, host| {
         let list = set("192.0.2.1 192.0.2.9");
         platform.order_set(1, &list);
@@ -224,7 +224,7 @@ fn look_up(host: &Host) {
 }
 
 #[test]
-fn the_list_stays_while_the_platform_is_gone() {
+fn the_list_stays_while_the_platform_is_unreachable() {
     on_a_host(|platform, host| {
         platform.order(1, "192.0.2.1");
         host.run_well(ThreatChange::Loaded);

@@ -8,7 +8,7 @@ use xshield_wire::bounds;
 use crate::host::{codes, on_a_host, sh};
 
 #[test]
-fn a_refused_check_in_is_told_once_and_not_tried_again_in_the_same_run() {
+fn a_refused_check_in_is_reported_once_and_not_retried_in_the_same_run() {
     on_a_host(|platform, host| {
         platform.script(|script| script.refuse = Some((422, "invalid-value")));
         for run in 1..=2 {
@@ -29,7 +29,7 @@ fn a_refused_check_in_is_told_once_and_not_tried_again_in_the_same_run() {
 }
 
 #[test]
-fn more_addresses_than_there_is_room_for_are_cut_and_told_once() {
+fn too_many_addresses_are_cut_and_reported_once() {
     on_a_host(|platform, host| {
         let add = |from: usize, to: usize| {
             let line = |at: usize| format!("address add 10.{}.{}.1/32 dev lo", at / 256, at % 256);
@@ -52,7 +52,7 @@ fn more_addresses_than_there_is_room_for_are_cut_and_told_once() {
 }
 
 #[test]
-fn a_configuration_that_others_can_read_is_told_at_every_run() {
+fn a_configuration_readable_by_others_is_reported_at_every_run() {
     on_a_host(|platform, host| {
         host.config_mode.set(0o644);
         for _ in 0..2 {
@@ -69,7 +69,7 @@ fn a_configuration_that_others_can_read_is_told_at_every_run() {
 }
 
 #[test]
-fn a_state_directory_that_others_can_change_is_refused() {
+fn a_state_directory_writable_by_others_is_refused() {
     on_a_host(|_, host| {
         host.run();
         let state = host.file("state");

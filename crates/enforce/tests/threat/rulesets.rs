@@ -64,7 +64,7 @@ fn an_older_compilation_of_the_same_revision_is_refused() {
 }
 
 #[test]
-fn rulesets_without_a_label_are_taken_until_one_has_a_label() {
+fn rulesets_without_a_label_are_accepted_until_one_has_a_label() {
     on_a_host(|platform, host| {
         let bare = envelope::seal(&policy_key(), &ruleset(3, "10.1.0.0/24")).unwrap();
         assert!(is_taken(&offered(platform, host, 3, &bare), &bare));
@@ -78,7 +78,7 @@ fn rulesets_without_a_label_are_taken_until_one_has_a_label() {
 }
 
 #[test]
-fn a_platform_that_is_behind_is_shown_once_what_is_held_and_nothing_older_is_taken() {
+fn a_platform_that_is_behind_gets_evidence_once_and_nothing_older_is_accepted() {
     on_a_host(|platform, host| {
         let newest = compiled(7, 40);
         assert!(is_taken(&offered(platform, host, 7, &newest), &newest));

@@ -559,13 +559,13 @@ mod tests {
     }
 
     #[test]
-    fn our_own_messages_are_read() {
+    fn our_own_messages_are_decoded() {
         assert!(read_everything(&batch()) > 20);
     }
 
     proptest! {
         #[test]
-        fn damaged_messages_never_panic(
+        fn damaged_messages_cause_no_panic(
             at in any::<prop::sample::Index>(), with in any::<u8>(), cut in any::<prop::sample::Index>(),
             noise in proptest::collection::vec(any::<u8>(), 0..200),
         ) {

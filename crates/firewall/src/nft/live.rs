@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counter_made_anew_begins_at_zero() {
+    fn a_recreated_counter_starts_at_zero() {
         let at = |table, counter, packets| Known { identity: (table, counter), packets };
         let mut known = Known::default();
         let steps = [at(1, 1, 5), at(1, 1, 7), at(1, 2, 1), at(2, 2, 1), at(2, 2, 0), at(0, 0, 0)];

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn names_come_apart_as_they_were_put_together() {
+    fn names_round_trip() {
         assert_eq!(split(&kernel_name("in_orig", Some(Slot::B))), Some((Slot::B, "in_orig")));
         assert_eq!(split(&kernel_name("rec_denied_in", Some(Slot::B))), None);
         assert_eq!(split("input"), None);

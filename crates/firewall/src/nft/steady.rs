@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_is_of_one_moment() {
+    fn a_read_is_consistent() {
         type Case<'a> = (&'a str, &'a [u32], &'a str, Option<(char, Option<u32>)>);
         let forever: Vec<u32> = (0..1000).collect();
         let cases: [Case<'_>; 5] = [

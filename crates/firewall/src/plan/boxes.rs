@@ -158,14 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn ends_of_the_number_ranges_survive() {
+    fn the_ends_of_number_ranges_are_kept() {
         let all = RuleBox { services: (0, u16::MAX), addresses: (0, u128::MAX), order: 0 };
         let one = RuleBox { services: (80, 80), addresses: (5, 5), order: 1 };
         assert_eq!(layers(vec![all, one]), vec![vec![all]]);
     }
 
     #[test]
-    fn crossing_rules_stay_linear() {
+    fn overlapping_rules_grow_linearly() {
         let staggered = (0..2000u16).map(|i| RuleBox {
             services: (i, i + 2000),
             addresses: (u128::from(i) * 10, u128::from(i) * 10 + 25),

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups() {
+    fn log_groups_are_parsed() {
         assert_eq!("7733".parse(), Ok(LiveGroup::DEFAULT));
         assert_eq!(LiveGroup::DEFAULT.to_string(), "7733");
         for wrong in ["0", "65536", "-1", "", "x"] {

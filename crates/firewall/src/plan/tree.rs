@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_apart_is_parted() {
+    fn disjoint_boxes_are_separated() {
         let flat = |n: u128| {
             let service = u16::try_from(n * 7 % 60_000).unwrap();
             let addresses = (n * 256, n * 256 + 255);
@@ -162,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_upon_another_is_not_multiplied() {
+    fn overlapping_boxes_are_not_multiplied() {
         let flat = |order| RuleBox { services: (0, u16::MAX), addresses: (0, u128::MAX), order };
         assert_eq!(leaves(part((0..1000).map(flat).collect())), [1000]);
     }
 
     proptest! {
         #[test]
-        fn a_packet_meets_its_boxes_and_all_of_them(
+        fn a_packet_reaches_all_its_boxes_and_no_others(
             list in proptest::collection::vec((0u128..5000, 0u128..400, 0u16..500, 0u16..60), 0..600),
             points in proptest::collection::vec((0u128..5500, 0u16..600), 50),
         ) {

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_say_what_to_do() {
+    fn error_codes_suggest_a_remedy() {
         for (code, kind, wanted) in [
             (0x8032_0003, ObjectKind::Provider, EngineFault::NotFound(ObjectKind::Filter)),
             (0x8032_0005, ObjectKind::Filter, EngineFault::NotFound(ObjectKind::Provider)),

@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_lead_back_to_what_they_name() {
+    fn names_round_trip() {
         for (layer, name, guid) in &LAYERS {
             assert_eq!((&Layer::named(name), layer.name()), (layer, *name));
             assert_eq!((&Layer::of_guid(Guid(*guid)), layer.guid()), (layer, Some(Guid(*guid))));

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights_say_what_they_are_of() {
+    fn weights_encode_tier_and_class() {
         for class in Class::ALL {
             for reach in [Reach::Whole, Reach::Tcp] {
                 let kept = weight(class, reach, u64::MAX);

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn owners_say_which_program_they_are() {
+    fn owners_identify_programs() {
         let app = AppId::try_from(r"\device\x\a.exe".to_owned()).unwrap();
         let sid = Sid::try_from("S-1-5-18".to_owned()).unwrap();
         for program in [
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptors() {
+    fn only_allow_lists_of_identities_are_parsed() {
         let sid = Sid::try_from("S-1-5-80-1-2".to_owned()).unwrap();
         assert_eq!(Sid::admitted(&sid.descriptor()), Some(vec![sid.clone()]));
         let two = "O:LSD:(A;;CC;;;S-1-5-80-1-2)(A;;CC;;;S-1-5-18)";

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_combination_once() {
+    fn every_combination_occurs_once() {
         let all: Vec<Reading> = Reading::all().collect();
         assert_eq!(all.len(), 192);
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), 192);

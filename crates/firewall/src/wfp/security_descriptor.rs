@@ -174,7 +174,7 @@ mod tests {
     ];
 
     #[test]
-    fn bytes_are_those_of_windows() {
+    fn bytes_match_windows() {
         let said = "O:SYG:SYD:(A;;CCRC;;;S-1-5-80-1-2)";
         assert_eq!(bytes(said).as_deref(), Some(BYTES));
         assert_eq!(text(BYTES).as_deref(), Some(said));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_a_list_of_identities_is_not_read() {
+    fn only_lists_of_identities_are_accepted() {
         for said in [
             "",
             "O:SYG:SY",

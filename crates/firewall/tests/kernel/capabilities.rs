@@ -26,7 +26,7 @@ fn elements_are_counted() -> bool {
 }
 
 #[test]
-fn what_is_probed_is_what_nft_can_load() {
+fn detected_capabilities_match_what_nft_can_load() {
     in_namespace(|| {
         let found = *Firewall::open().unwrap().capabilities();
         let word = |there| if there { "yes" } else { "no" };

@@ -22,7 +22,7 @@ fn try_and_keep(firewall: &mut Firewall, plan: &Plan) {
 }
 
 #[test]
-fn others_may_change_their_rules_meanwhile() {
+fn other_programs_can_change_their_rules_concurrently() {
     for capabilities in renderings() {
         in_namespace(|| {
             let mut firewall = Firewall::open_with(capabilities).unwrap();
@@ -50,7 +50,7 @@ fn others_may_change_their_rules_meanwhile() {
 }
 
 #[test]
-fn damage_is_found_beside_others() {
+fn damage_is_found_despite_concurrent_changes() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
         let plan = plan(&varied(1), firewall.capabilities());

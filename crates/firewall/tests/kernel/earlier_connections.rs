@@ -95,7 +95,7 @@ fn denied(firewall: &mut Firewall) -> Vec<(Direction, u16)> {
 }
 
 #[test]
-fn who_answers_on_a_connection_older_than_tracking_is_heard() {
+fn answers_on_connections_older_than_tracking_pass() {
     in_each_rendering(|| {
         let peer = Host::joined();
         let mut four = four(&peer);
@@ -122,7 +122,7 @@ fn who_answers_on_a_connection_older_than_tracking_is_heard() {
 
 /// Why it must be informed: it takes the side that sends first for the opener.
 #[test]
-fn of_connections_that_it_was_not_told_of_tracking_knows_nothing() {
+fn without_restored_entries_answers_are_denied() {
     in_each_rendering(|| {
         let peer = Host::joined();
         let mut four = four(&peer);
@@ -158,7 +158,7 @@ fn a_denied_connection_older_than_tracking_ends() {
 
 /// After `conntrack -F`, open connections work again as soon as tracking is informed of them.
 #[test]
-fn connections_that_tracking_lost_are_told_again() {
+fn connections_lost_by_conntrack_are_restored() {
     in_each_rendering(|| {
         let peer = Host::joined();
         let mut firewall = firewall();
@@ -190,7 +190,7 @@ fn connections_that_tracking_lost_are_told_again() {
 /// If the side that did not open a connection may send, tracking takes it for the opener, and the opener's
 /// packets are denied for good.
 #[test]
-fn connections_that_tracking_took_up_from_the_wrong_side_are_turned() {
+fn connections_picked_up_in_the_wrong_direction_are_corrected() {
     in_each_rendering(|| {
         let peer = Host::joined();
         let mut inbound = EarlierConnection::inbound(&peer, "10.0.0.1:8002");
@@ -212,7 +212,7 @@ fn connections_that_tracking_took_up_from_the_wrong_side_are_turned() {
 }
 
 #[test]
-fn tracking_is_told_of_no_more_than_there_is_room_for() {
+fn restored_conntrack_entries_are_limited_by_space() {
     in_each_rendering(|| {
         let peer = Host::joined();
         let four = four(&peer);

@@ -26,7 +26,7 @@ fn hits(firewall: &mut Firewall, rule: &str) -> u64 {
 }
 
 #[test]
-fn loopback_is_open_by_whichever_address() {
+fn loopback_is_open_with_any_address() {
     in_namespace(|| {
         let peer = Host::joined();
         let far = peer.run(|| TcpListener::bind("10.0.0.2:9001").unwrap());
@@ -41,7 +41,7 @@ fn loopback_is_open_by_whichever_address() {
 }
 
 #[test]
-fn dhcp_passes_and_its_neighbours_do_not() {
+fn dhcp_passes_and_neighbouring_ports_do_not() {
     in_namespace(|| {
         let peer = Host::joined();
         let (here, there) = (udp("10.0.0.1:68"), peer.run(|| udp("10.0.0.2:67")));
@@ -55,7 +55,7 @@ fn dhcp_passes_and_its_neighbours_do_not() {
 }
 
 #[test]
-fn time_servers_are_asked_and_others_are_not() {
+fn only_time_servers_are_reachable_by_ntp() {
     in_namespace(|| {
         let peer = Host::joined();
         let here = udp("10.0.0.1:40123");
@@ -81,7 +81,7 @@ fn time_servers_are_asked_and_others_are_not() {
 
 /// The platform is reachable on its own host by address and port, whatever the rules; and so are its answers.
 #[test]
-fn the_platform_is_reached_on_its_own_host_and_nothing_beside_it() {
+fn on_its_own_host_only_the_platforms_port_is_open() {
     in_each_rendering(|| {
         let peer = Host::joined();
         sh("ip addr add 10.0.0.9/24 dev v0");

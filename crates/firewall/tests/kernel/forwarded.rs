@@ -229,7 +229,7 @@ fn everything_judges_both_sides_and_errors_pass() {
 }
 
 #[test]
-fn tightening_ends_running_forwarded_connections_and_no_others() {
+fn tightening_ends_only_the_newly_denied_forwarded_connections() {
     in_namespace(|| {
         let world = World::new();
         let served = world.served();
@@ -264,7 +264,7 @@ fn tightening_ends_running_forwarded_connections_and_no_others() {
 }
 
 #[test]
-fn a_test_records_and_drops_nothing_also_above_what_is_enforced() {
+fn a_tested_forwarding_level_records_and_drops_nothing() {
     in_namespace(|| {
         let world = World::new();
         let _served = world.served();
@@ -301,7 +301,7 @@ fn forward_hooks() -> usize {
 }
 
 #[test]
-fn the_hook_is_there_while_a_ruleset_needs_it() {
+fn the_forward_hook_exists_while_a_ruleset_needs_it() {
     use std::time::Duration;
     in_namespace(|| {
         let world = World::new();
@@ -372,7 +372,7 @@ fn the_hook_is_there_while_a_ruleset_needs_it() {
 }
 
 #[test]
-fn a_table_of_a_program_before_is_asked_what_it_did_not_ask() {
+fn capabilities_missing_in_an_older_table_are_detected_again() {
     in_namespace(|| {
         let before = Capabilities { forwarded: false, ..Capabilities::FULL };
         let mut firewall = Firewall::open_with(before).unwrap();
@@ -385,7 +385,7 @@ fn a_table_of_a_program_before_is_asked_what_it_did_not_ask() {
 }
 
 #[test]
-fn nft_reads_the_lines_as_they_are_meant() {
+fn nft_decodes_our_rules_as_intended() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
         let rules = everywhere(Forwarded::Everything);

@@ -15,7 +15,7 @@ use crate::world::{eventually, in_namespace, nft_objects, renderings, sh};
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[test]
-fn what_is_applied_is_read_back() {
+fn an_applied_ruleset_is_read_back() {
     for capabilities in renderings() {
         in_namespace(|| {
             let mut firewall = Firewall::open_with(capabilities).unwrap();
@@ -100,7 +100,7 @@ fn listing() -> BTreeSet<String> {
 }
 
 #[test]
-fn twice_is_once() {
+fn applying_twice_equals_applying_once() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
         let plan = plan(&varied(1), firewall.capabilities());
@@ -119,7 +119,7 @@ fn twice_is_once() {
 }
 
 #[test]
-fn the_old_ruleset_comes_back_by_itself_and_by_revert() {
+fn the_old_ruleset_returns_after_probation_and_on_revert() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
         let [first, second] =
@@ -153,7 +153,7 @@ fn the_old_ruleset_comes_back_by_itself_and_by_revert() {
 
 /// A program that is killed between its transactions leaves an unreferenced slot.
 #[test]
-fn leftovers_are_in_nobodys_way() {
+fn leftovers_of_a_killed_run_do_no_harm() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
         let [first, second] =
@@ -182,7 +182,7 @@ fn leftovers_are_in_nobodys_way() {
 }
 
 #[test]
-fn tables_of_others_stay_untouched() {
+fn tables_of_others_are_not_changed() {
     in_namespace(|| {
         sh("nft add table inet filter; nft add chain inet filter input '{ type filter hook input priority 0; }';
             nft add rule inet filter input tcp dport 22 counter accept; nft add table ip nat");
@@ -290,7 +290,7 @@ fn many_rules(prefix_length: u8, sets: &str) {
 }
 
 #[test]
-fn wide_rules_do_not_multiply() {
+fn wide_rules_do_not_multiply_elements() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
         let nets: Vec<String> =
@@ -305,7 +305,7 @@ fn wide_rules_do_not_multiply() {
 }
 
 #[test]
-fn without_the_right_it_says_so() {
+fn missing_privileges_are_named() {
     in_namespace(|| {
         let capable = rustix::thread::capabilities(None).unwrap();
         let none = rustix::thread::CapabilitySets {
@@ -345,7 +345,7 @@ proptest! {
 }
 
 #[test]
-fn a_cgroup_that_is_gone_is_drift_and_matches_nobody() {
+fn a_removed_cgroup_is_drift_and_matches_nothing() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
         let mut outbound = closed(&["out/program tcp any"]);

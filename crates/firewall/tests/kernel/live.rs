@@ -31,7 +31,7 @@ fn deny(packets: u32) {
 }
 
 #[test]
-fn on_and_off_are_changes_like_any_other() {
+fn live_events_can_be_switched_on_and_off() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
         let before = firewall.generation().unwrap();
@@ -64,7 +64,7 @@ fn on_and_off_are_changes_like_any_other() {
 }
 
 #[test]
-fn the_counter_outlives_rulesets_and_counts_what_nobody_hears() {
+fn the_live_counter_survives_rulesets_and_counts_unread_packets() {
     in_namespace(|| {
         let _host = Host::joined();
         let mut firewall = Firewall::open().unwrap();

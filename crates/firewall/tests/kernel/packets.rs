@@ -17,7 +17,7 @@ use crate::world::{
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[test]
-fn tightening_cuts_the_flows_now_denied_and_no_others() {
+fn tightening_ends_only_the_newly_denied_flows() {
     in_each_rendering(|| {
         let peer = Host::joined();
         let mut firewall = firewall();
@@ -57,7 +57,7 @@ fn tightening_cuts_the_flows_now_denied_and_no_others() {
 }
 
 #[test]
-fn blocked_after_passing_then_recorded_counted_and_explained() {
+fn a_newly_blocked_flow_is_recorded_counted_and_explained() {
     in_each_rendering(|| {
         let peer = Host::joined();
         let mut firewall = firewall();
@@ -151,7 +151,7 @@ fn test_mode_passes_and_records() {
 }
 
 #[test]
-fn replies_ping_and_errors_follow_their_flow() {
+fn replies_and_icmp_errors_follow_their_flow() {
     in_each_rendering(|| {
         let peer = Host::joined();
         let mut firewall = firewall();
@@ -204,7 +204,7 @@ fn a_full_recorder_counts_what_it_lost() {
 }
 
 #[test]
-fn owners_are_told_apart() {
+fn owners_are_distinguished() {
     in_each_rendering(|| {
         let peer = Host::joined();
         let mut firewall = firewall();
@@ -234,7 +234,7 @@ fn owners_are_told_apart() {
 
 /// The kernel's own last packets for a closed socket belong to no user, and are not denials.
 #[test]
-fn closing_a_connection_of_an_owner_is_no_denial() {
+fn closing_an_owners_connection_is_not_a_denial() {
     in_each_rendering(|| {
         let peer = Host::joined();
         let mut firewall = firewall();
@@ -254,7 +254,7 @@ fn closing_a_connection_of_an_owner_is_no_denial() {
 
 /// A flow that the peer has started does not allow us to open one to the peer (simultaneous open, RFC 9293).
 #[test]
-fn whoever_sends_syn_opens() {
+fn the_sender_of_the_syn_is_the_opener() {
     in_each_rendering(|| {
         let peer = Host::joined();
         let mut firewall = firewall();
@@ -307,7 +307,7 @@ fn send_syn(from: u16, to: u16) {
 }
 
 #[test]
-fn swaps_lose_nothing_and_leak_nothing() {
+fn ruleset_swaps_neither_drop_nor_leak_packets() {
     in_each_rendering(|| {
         let peer = Host::joined();
         let mut firewall = firewall();
@@ -374,7 +374,7 @@ impl Drop for Cgroup {
 }
 
 #[test]
-fn cgroups_are_told_apart() {
+fn cgroups_are_distinguished() {
     in_namespace(|| {
         let peer = Host::joined();
         let mut firewall = Firewall::open().unwrap();

@@ -17,7 +17,7 @@ fn sctp(port: u16) -> Vec<u8> {
 }
 
 #[test]
-fn rules_tell_sctp_by_port_and_others_by_number() {
+fn rules_match_sctp_by_port_and_other_protocols_by_number() {
     in_namespace(|| {
         let peer = Host::joined();
         // Handmade SCTP packets have no checksum.

@@ -9,7 +9,7 @@ use crate::policies::{bound, closed, open, rules};
 use crate::world::{Host, address, datagram_arrives, in_namespace};
 
 #[test]
-fn a_test_drops_nothing_and_opens_nothing() {
+fn a_tested_level_drops_nothing_and_opens_nothing() {
     for capabilities in [Capabilities::FULL, Capabilities::PLAIN] {
         in_namespace(|| {
             let peer = Host::joined();

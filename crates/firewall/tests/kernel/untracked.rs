@@ -27,7 +27,7 @@ fn in_force(policy: &Bound, capabilities: Capabilities) -> Firewall {
 
 /// A server whose flows are not tracked, as is common for large name servers.
 #[test]
-fn an_untracked_server_answers_what_its_rules_let_in_and_nothing_else() {
+fn an_untracked_server_answers_only_allowed_flows() {
     in_namespace(|| {
         let peer = Host::joined();
         not_tracked("meta l4proto udp");
@@ -53,7 +53,7 @@ fn an_untracked_server_answers_what_its_rules_let_in_and_nothing_else() {
 }
 
 #[test]
-fn an_untracked_client_hears_the_answers_that_its_rules_name_and_nothing_else() {
+fn an_untracked_client_receives_only_answers_to_allowed_flows() {
     in_namespace(|| {
         let peer = Host::joined();
         not_tracked("meta l4proto udp");
@@ -74,7 +74,7 @@ fn an_untracked_client_hears_the_answers_that_its_rules_name_and_nothing_else() 
 
 /// TCP: a denied connection is not kept open by the answers of another rule.
 #[test]
-fn untracked_connections_work_where_they_may_and_nowhere_else() {
+fn untracked_connections_work_only_where_allowed() {
     in_namespace(|| {
         let peer = Host::joined();
         not_tracked("meta l4proto tcp");

@@ -13,7 +13,7 @@ fn stranger() -> impl FnMut() {
 }
 
 #[test]
-fn others_may_change_their_rules_meanwhile() {
+fn other_programs_can_change_their_rules_concurrently() {
     in_namespace(|| {
         let [first, second] = [1, 2].map(|seed| many(20_000, seed));
         beside_others(stranger, || {

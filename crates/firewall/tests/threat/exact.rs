@@ -186,7 +186,7 @@ fn addresses(prefix: &IpNet) -> Vec<IpAddr> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn what_a_feed_says_is_what_nft_lists(
+    fn nft_lists_exactly_the_feed(
         lists in proptest::collection::vec(
             (proptest::collection::vec(span(), 1..12), proptest::collection::vec(prefix_span(), 0..4)),
             2..4,

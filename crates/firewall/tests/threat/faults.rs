@@ -80,7 +80,7 @@ fn read_until(child: &mut Loading, words: &'static [&str]) -> String {
 }
 
 #[test]
-fn a_kill_in_the_middle_of_a_load_leaves_the_old_list() {
+fn a_kill_during_a_load_keeps_the_old_list() {
     in_namespace(|| {
         let old = nets(&["192.0.2.1", "198.51.100.0/24", "2001:db8::1"]);
         let mut table = loaded(1, &old, &block());
@@ -102,7 +102,7 @@ fn a_kill_in_the_middle_of_a_load_leaves_the_old_list() {
 }
 
 #[test]
-fn a_damaged_end_of_the_file_leaves_the_old_list() {
+fn a_file_with_a_damaged_end_keeps_the_old_list() {
     in_namespace(|| {
         let old = nets(&["192.0.2.1"]);
         let mut table = loaded(1, &old, &block());
@@ -144,7 +144,7 @@ impl Drop for Group {
 }
 
 #[test]
-fn a_kernel_without_memory_leaves_the_old_list() {
+fn a_kernel_out_of_memory_keeps_the_old_list() {
     in_namespace(|| {
         let Some(group) = Group::with(24 << 20) else {
             eprintln!("SKIPPED: no memory control groups (v1); run the tests as root");

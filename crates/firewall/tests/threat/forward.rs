@@ -80,7 +80,7 @@ fn table_matches(source: IpAddr, destination: IpAddr) -> u64 {
 }
 
 #[test]
-fn running_connections_end_by_a_full_load_too() {
+fn established_connections_end_with_a_full_load() {
     in_namespace(|| {
         let [one, other] = routed();
         for (listed, listener_at, from) in
@@ -106,7 +106,7 @@ fn running_connections_end_by_a_full_load_too() {
 }
 
 #[test]
-fn running_ipv6_connections_end_by_a_delta_in_both_directions() {
+fn established_ipv6_connections_end_with_a_delta_in_both_directions() {
     in_namespace(|| {
         let host = Host::joined();
         let here = TcpListener::bind("[fd00::1]:0").unwrap();

@@ -17,7 +17,7 @@ fn handed_over() -> Vec<String> {
 }
 
 #[test]
-fn on_and_off_leave_the_list_alone() {
+fn switching_live_events_does_not_change_the_list() {
     in_namespace(|| {
         let entries = many(1_000, 0);
         let off = posture(ThreatMode::Block, ThreatMode::EventOnly);
@@ -60,7 +60,7 @@ fn on_and_off_leave_the_list_alone() {
 }
 
 #[test]
-fn matches_are_counted_as_they_are_handed_over() {
+fn live_matches_are_counted() {
     in_namespace(|| {
         let _host = Host::joined();
         let mut live = block();

@@ -25,7 +25,7 @@ fn socket_at(at: &str) -> Arc<UdpSocket> {
 }
 
 #[test]
-fn listed_peers_are_cut_recorded_or_left_alone() {
+fn listed_peers_are_blocked_recorded_or_ignored_by_mode() {
     in_namespace(|| {
         let host = Host::joined();
         let (v4, v6) = (socket_at("10.0.0.1"), socket_at("fd00::1"));
@@ -70,7 +70,7 @@ fn listed_peers_are_cut_recorded_or_left_alone() {
 }
 
 #[test]
-fn running_connections_of_a_newly_listed_peer_end() {
+fn established_connections_of_a_newly_listed_peer_end() {
     in_namespace(|| {
         let host = Host::joined();
         let here = TcpListener::bind("10.0.0.1:0").unwrap();
@@ -137,7 +137,7 @@ fn overflowed(socket: &UdpSocket) -> u32 {
 }
 
 #[test]
-fn changes_under_traffic_neither_lose_nor_leak() {
+fn changes_under_traffic_neither_drop_nor_leak_packets() {
     in_namespace(|| {
         let host = Host::joined();
         let (good, bad) = (socket_at("10.0.0.1"), socket_at("10.0.0.1"));

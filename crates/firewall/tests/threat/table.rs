@@ -56,7 +56,7 @@ fn revision(table: &mut ThreatTable) -> Option<u64> {
 }
 
 #[test]
-fn what_is_loaded_is_what_nft_lists() {
+fn nft_lists_exactly_what_was_loaded() {
     in_namespace(|| {
         let mut table = ThreatTable::open().unwrap();
         assert_eq!(table.state().unwrap(), ThreatState::Absent);
@@ -98,7 +98,7 @@ fn what_is_loaded_is_what_nft_lists() {
 }
 
 #[test]
-fn a_hundred_thousand_are_loaded_changed_and_compared() {
+fn a_hundred_thousand_entries_are_loaded_changed_and_compared() {
     in_namespace(|| {
         let (old, new) = (many(100_000, 0), many(100_000, 5_000));
         let mut table = loaded(1, &old, &block());
@@ -115,7 +115,7 @@ fn a_hundred_thousand_are_loaded_changed_and_compared() {
 }
 
 #[test]
-fn a_delta_is_applied_whole_or_not_at_all() {
+fn a_delta_is_applied_completely_or_not_at_all() {
     in_namespace(|| {
         let old = nets(&["192.0.2.1", "192.0.2.2", "198.51.100.0/24"]);
         let mut table = loaded(1, &old, &block());
@@ -155,7 +155,7 @@ fn a_delta_is_applied_whole_or_not_at_all() {
 }
 
 #[test]
-fn what_fails_or_is_killed_leaves_the_old_list() {
+fn a_failed_or_killed_change_keeps_the_old_list() {
     in_namespace(|| {
         let old = nets(&["192.0.2.1", "198.51.100.0/24"]);
         let mut table = loaded(1, &old, &block());
@@ -188,7 +188,7 @@ fn what_fails_or_is_killed_leaves_the_old_list() {
 }
 
 #[test]
-fn another_posture_leaves_the_list_alone() {
+fn changing_the_posture_keeps_the_list() {
     in_namespace(|| {
         let entries = many(5_000, 0);
         let mut table = loaded(1, &entries, &block());
@@ -216,7 +216,7 @@ fn another_posture_leaves_the_list_alone() {
 }
 
 #[test]
-fn damage_is_noticed_and_repaired() {
+fn damage_is_detected_and_repaired() {
     in_namespace(|| {
         let entries = nets(&["192.0.2.1", "198.51.100.0/24", "2001:db8::1"]);
         let mut table = loaded(1, &entries, &block());
@@ -254,7 +254,7 @@ fn damage_is_noticed_and_repaired() {
 
 /// By their number if the kernel reports it, by looking them up otherwise.
 #[test]
-fn entries_that_are_gone_are_noticed() {
+fn missing_entries_are_detected() {
     in_namespace(|| {
         let entries =
             nets(&["192.0.2.1", "192.0.2.2", "198.51.100.0/24", "203.0.113.0/25", "2001:db8::1"]);
@@ -281,7 +281,7 @@ fn entries_that_are_gone_are_noticed() {
 }
 
 #[test]
-fn others_tables_stay_as_they_are() {
+fn tables_of_others_are_not_changed() {
     use xshield_firewall::{Capabilities, Firewall, plan};
     in_namespace(|| {
         sh("nft add table inet theirs; nft add set inet theirs s '{ type ipv4_addr; }'");

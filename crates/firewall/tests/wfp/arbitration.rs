@@ -88,7 +88,7 @@ fn ruling(text: &str, callouts: CalloutAnswer, reading: &Reading) -> Ruling {
 }
 
 #[test]
-fn what_the_documentation_says_without_contradiction_holds_under_every_reading() {
+fn uncontradicted_documentation_holds_under_every_reading() {
     use CalloutAnswer::{Blocks, Continues, Permits};
     use Ruling::{Block, Permit};
     for (text, callouts, wanted) in [
@@ -141,7 +141,7 @@ fn each_open_question_has_two_answers_that_differ() {
 }
 
 #[test]
-fn conditions() {
+fn conditions_match_values() {
     use MatchType::{Equal, FlagsAllSet, FlagsNoneSet, NotEqual, Range};
     let port =
         |match_type, value| FilterCondition { field: FilterField::RemotePort, match_type, value };
@@ -204,7 +204,7 @@ fn conditions() {
 }
 
 #[test]
-fn what_is_not_known_is_assumed_either_way() {
+fn unknown_values_are_evaluated_both_ways() {
     let mut state = filters("5:0 permit");
     let interface = FilterField::named("FWPM_CONDITION_ARRIVAL_INTERFACE_TYPE");
     let condition =
@@ -255,7 +255,7 @@ proptest! {
     /// and whatever their drivers answer. Above it, only a hard permit can override a denial; the coexistence
     /// report shows these.
     #[test]
-    fn what_is_denied_stays_denied_whatever_stands_below(
+    fn a_denial_holds_under_any_lower_sublayers(
         bound in bound(),
         packets in proptest::collection::vec(packet(), 10),
         others in others(true),

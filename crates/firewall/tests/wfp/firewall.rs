@@ -78,7 +78,7 @@ fn a_ruleset_from_trial_to_removal() {
 }
 
 #[test]
-fn a_trial_of_another_session_is_recognised_and_left_to_the_engine() {
+fn a_trial_of_another_session_is_recognised_and_not_changed() {
     let (old, new) = (planned(1, "tcp/22"), planned(2, "tcp/443"));
     let mut state = holding(&old);
     state.commit(&trial::begin(&new)).unwrap();
@@ -102,7 +102,7 @@ fn a_trial_of_another_session_is_recognised_and_left_to_the_engine() {
 }
 
 #[test]
-fn what_was_changed_is_damage_or_drift() {
+fn changes_are_damage_or_drift() {
     let plan = planned(1, "tcp/22");
     type Spoil = fn(&mut EngineState);
     let is_default = |state: &EngineState, at: usize| state.filters[at].conditions.is_empty();
@@ -151,7 +151,7 @@ fn what_was_changed_is_damage_or_drift() {
 }
 
 #[test]
-fn filters_of_others_stay() {
+fn filters_of_others_are_kept() {
     let plan = planned(1, "tcp/22");
     let mut theirs = holding(&planned(2, "tcp/443")).filters.remove(0);
     theirs.provider = Some(Guid(2).into());
@@ -281,7 +281,7 @@ fn a_call_that_fails_leaves_one_of_the_two_policies() {
 }
 
 #[test]
-fn a_filter_that_another_session_deleted_does_not_keep_a_trial_from_ending() {
+fn a_trial_ends_even_if_another_session_deleted_a_filter() {
     let (old, new) = (planned(1, "tcp/22"), planned(2, "tcp/443"));
     let mut firewall = WfpFirewall::new(holding(&old));
     let tried = firewall.try_apply(&new).unwrap();

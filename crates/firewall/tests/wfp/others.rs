@@ -60,7 +60,7 @@ fn beside(
 }
 
 #[test]
-fn who_changes_what() {
+fn influences_of_other_products() {
     let port = |number| FilterCondition {
         field: FilterField::LocalPort,
         match_type: MatchType::Equal,
@@ -143,7 +143,7 @@ fn who_changes_what() {
 }
 
 #[test]
-fn alone_nobody_changes_anything() {
+fn without_other_products_there_is_no_influence() {
     let bound: Bound = serde_json::from_str(POLICY).unwrap();
     let report = coexistence(&holding(&plan(&bound, &programs())), &programs());
     assert_eq!(report.influences, []);

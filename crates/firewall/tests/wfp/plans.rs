@@ -102,7 +102,7 @@ fn no_reading_matters(plan: &Plan) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 250, ..ProptestConfig::default() })]
     #[test]
-    fn the_plan_is_what_decide_says(bound in bound(), packets in proptest::collection::vec(packet(), 30)) {
+    fn the_plan_agrees_with_decide(bound in bound(), packets in proptest::collection::vec(packet(), 30)) {
         let all = plan(&bound, &programs());
         no_reading_matters(&all)?;
         let held = Held::new(&bound, &all);
@@ -112,7 +112,7 @@ proptest! {
     }
 
     #[test]
-    fn what_windows_can_not_recognise_is_left_out_and_told(
+    fn unsupported_conditions_are_omitted_and_reported(
         bound in bound(),
         packets in proptest::collection::vec(packet(), 10),
     ) {
@@ -137,7 +137,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
     #[test]
-    fn many_rules_say_what_decide_says((bound, packets) in crowd()) {
+    fn plans_of_many_rules_agree_with_decide((bound, packets) in crowd()) {
         let plan = plan(&bound, &programs());
         no_reading_matters(&plan)?;
         let held = Held::new(&bound, &plan);
@@ -152,7 +152,7 @@ proptest! {
     /// From the start of the driver on, the policy holds: with boot-time filters only, with some of the
     /// persistent ones in addition while the filter engine starts, and without boot-time ones.
     #[test]
-    fn a_start_in_any_order_holds_the_policy(
+    fn boot_in_any_order_enforces_the_policy(
         bound in bound(),
         packets in proptest::collection::vec(packet(), 10),
         present in proptest::collection::vec(any::<bool>(), 64),
@@ -201,7 +201,7 @@ fn example() -> Bound {
 }
 
 #[test]
-fn rendered() {
+fn plans_render_as_expected() {
     insta::assert_snapshot!(plan(&example(), &programs()));
 }
 
@@ -220,7 +220,7 @@ fn the_same_rules_have_the_same_digest_and_keys() {
 }
 
 #[test]
-fn a_rule_more_is_a_filter_more() {
+fn one_more_rule_adds_its_filters_only() {
     let mut bound = example();
     bound.inbound.tested = None;
     let before = plan(&bound, &programs());
@@ -237,7 +237,7 @@ fn a_rule_more_is_a_filter_more() {
 }
 
 #[test]
-fn what_can_not_be_expressed_is_named() {
+fn inexpressible_rules_are_named() {
     let mut bound = example();
     assert_eq!(plan(&bound, &programs()).omissions, []);
     bound.forwarded.rules.inbound.enforced = xshield_policy::Forwarded::Everything;
@@ -267,7 +267,7 @@ fn what_can_not_be_expressed_is_named() {
 }
 
 #[test]
-fn two_services_at_once_are_told() {
+fn two_services_at_once_are_reported() {
     let mut bound = example();
     let rule = |id: &str, uid: u32| BoundRule {
         id: id.parse().unwrap(),

@@ -18,7 +18,7 @@ use crate::world::{holding, programs, state};
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
     #[test]
-    fn what_is_read_back_explains_packets_as_decide_does(
+    fn a_plan_read_back_decides_like_decide(
         bound in bound(),
         packets in proptest::collection::vec(packet(), 30),
     ) {
@@ -40,7 +40,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_stands_becomes_the_plan(
+    fn any_state_converges_to_the_plan(
         old in bound(),
         new in bound(),
         lost in proptest::collection::vec(any::<bool>(), 32),
@@ -95,7 +95,7 @@ fn texts(plan: &Plan, state: &EngineState) -> Vec<String> {
 }
 
 #[test]
-fn drift_is_told_and_mended() {
+fn drift_is_reported_and_repaired() {
     let bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
     let plan = plan(&bound, &programs());
     type Spoil = fn(&mut EngineState);
@@ -169,7 +169,7 @@ fn drift_is_told_and_mended() {
 
 /// What Windows adds to a filter when it is read is no difference.
 #[test]
-fn what_windows_computes_is_no_drift() {
+fn values_computed_by_windows_are_not_drift() {
     let bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
     let plan = plan(&bound, &programs());
     let mut state = holding(&plan);
@@ -192,7 +192,7 @@ fn numbered(plan: &Plan, first: u64) -> EngineState {
 }
 
 #[test]
-fn events_name_rules_also_of_the_last_ruleset() {
+fn events_name_rules_even_of_the_previous_ruleset() {
     let mut bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
     let before = numbered(&plan(&bound, &programs()), 70_000);
     bound.inbound.tested = Some(bound.inbound.enforced.clone());
@@ -219,7 +219,7 @@ fn events_name_rules_also_of_the_last_ruleset() {
 }
 
 #[test]
-fn what_is_remembered_is_bounded_and_never_less_than_what_stands() {
+fn remembered_filters_are_limited_and_include_all_present_ones() {
     let bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
     let plan = plan(&bound, &programs());
     let rule = holding(&plan).filters.swap_remove(0);
@@ -237,7 +237,7 @@ fn what_is_remembered_is_bounded_and_never_less_than_what_stands() {
 }
 
 #[test]
-fn programs_are_read_back_and_a_filter_for_several_makes_the_explanation_uncertain() {
+fn programs_are_read_back_and_ambiguous_filters_make_explanations_uncertain() {
     let bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
     let plan = plan(&bound, &programs());
     let mut packet: xshield_policy::Packet = "out tcp :1 -> 10.0.0.9:443".parse().unwrap();

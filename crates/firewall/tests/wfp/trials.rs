@@ -43,7 +43,7 @@ const RUNNING: &[EnginePhase] = &[EnginePhase::Running];
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
     #[test]
-    fn no_packet_meets_half_a_policy(
+    fn no_packet_is_judged_by_a_partial_policy(
         old in bound(),
         new in bound(),
         packets in proptest::collection::vec(packet(), 6),
@@ -112,7 +112,7 @@ fn the_first_policy_of_a_host() {
 /// That is why a trial that is kept, or taken back by a program that lives, ends by a transaction of its
 /// own, and why what happens at a kill is left to the acceptance script.
 #[test]
-fn a_session_that_ended_bit_by_bit_would_mix_two_policies() {
+fn a_session_that_ended_in_steps_would_mix_two_policies() {
     let (old, before, new, after) = plans();
     let mut state = committed(world::holding(&before), &trial::begin(&after));
     let is_allow = |filter: &xshield_firewall::wfp::model::Filter| {

@@ -95,7 +95,7 @@ const TARGETS: &[Target] = &[
 ];
 
 #[test]
-fn every_target_holds_for_its_corpus_and_what_is_near_it() {
+fn every_target_passes_its_corpus_and_mutations() {
     for (name, run) in TARGETS {
         let seeds = seeds::of(name);
         assert!(!seeds.is_empty(), "{name} has no input: put one into crates/fuzz/corpus/{name}");

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn bridges_that_lead_inside_and_others() {
+    fn bridges_to_containers_are_recognised() {
         for (what, lines, ways_out, expected) in [
             ("an ordinary host", &["1 -", "2 -"][..], &[2][..], &[][..]),
             ("a container engine without containers", &["2 -", "3 bridge"], &[2], &[3]),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_answers() {
+    fn bridges_are_read_from_the_kernel() {
         let inner = inner_addresses().unwrap();
         assert!(!inner.iter().any(IpAddr::is_loopback), "{inner:?}");
     }

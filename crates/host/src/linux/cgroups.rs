@@ -120,7 +120,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn mounts() {
+    fn mounts_are_parsed() {
         let hybrid = "25 30 0:23 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n\
                       26 25 0:24 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw\n\
                       27 25 0:25 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn units_of_the_system() {
+    fn units_of_the_system_are_recognised() {
         #[rustfmt::skip]
         let table = [
             ("system.slice/nginx.service", Some("nginx.service")),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_proc() {
+    fn proc_cgroup_lines_are_parsed() {
         #[rustfmt::skip]
         let table = [
             ("12:cpu:/a\n0::/system.slice/a.service\n", Some("system.slice/a.service"), None, Some("a.service")),

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn who_opened_a_connection() {
+    fn the_opener_of_a_connection_is_found() {
         let socket = |local: &str, remote: &str| {
             let (listens, remote) = (remote.is_empty(), Some(remote).filter(|r| !r.is_empty()));
             let remote = remote.unwrap_or("0.0.0.0:0").parse().unwrap();

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_this_process() {
+    fn the_executable_of_this_process() {
         let host = HostNamespaces::of_this_host();
         let process = ProcessDirectory::open(std::process::id()).unwrap();
         let own = Executable::of(&process, &host).unwrap();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_is_owned_by_the_one_it_was_made_in() {
+    fn a_namespace_is_owned_by_its_parent() {
         let own = std::fs::File::open("/proc/self/ns/mnt").unwrap();
         let Some(owner) = owner_of(&own.into()) else {
             eprintln!(

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn states() {
+    fn states_of_firewalld() {
         let program = ("usr/sbin/firewalld", "");
         let wanted = (
             "etc/systemd/system/multi-user.target.wants/firewalld.service",

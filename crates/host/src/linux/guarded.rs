@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_can_change_is_refused_with_what_to_do() {
+    fn paths_writable_by_others_are_refused_with_a_remedy() {
         let dir = tempfile::tempdir().unwrap();
         let (above, state) = (dir.path().join("above"), dir.path().join("above/state"));
         fs::create_dir_all(&state).unwrap();
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_another_user_is_refused() {
+    fn paths_owned_by_another_user_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         if std::os::unix::fs::chown(dir.path(), Some(12_345), None).is_err() {
             eprintln!("SKIPPED: only root gives directories away");
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_that_others_can_read_are_told() {
+    fn secrets_readable_by_others_are_reported() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("spark.yaml");
         fs::write(&file, "x").unwrap();

@@ -136,20 +136,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_status() {
+    fn proc_status_lines_are_parsed() {
         let status = "Name:\ta\\nUid:\t0\nUmask:\t0022\nUid:\t1\t2\t3\t4\nVmSize:\t9 kB\n";
         assert_eq!((name(status), users(status)), (Some("a\\nUid:\t0"), Some([1, 2, 3, 4])));
         assert_eq!(users("Name:\tx\nUid:\t1\t2\n"), None);
     }
 
     #[test]
-    fn what_a_process_chose_stays_on_one_line_and_short() {
+    fn names_chosen_by_a_process_are_short_and_on_one_line() {
         assert_eq!(shown("/tmp/a\nb\u{1b}[0m"), "/tmp/a\\nb\\u{1b}[0m");
         assert_eq!(shown(&"x".repeat(5000)).chars().count(), 201);
     }
 
     #[test]
-    fn this_process_and_no_kernel_thread() {
+    fn this_process_is_read_and_kernel_threads_are_not() {
         let mut reader = Reader::new();
         let process = ProcessDirectory::open(std::process::id()).unwrap();
         let own = reader.read_from(std::process::id(), &process).unwrap();

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_this_host_depends_on() {
+    fn name_servers_of_this_host() {
         let stub = "nameserver 127.0.0.53";
         let (systemd, network_manager) = (UPSTREAMS[0], UPSTREAMS[1]);
         #[rustfmt::skip]

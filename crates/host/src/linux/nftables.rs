@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_planned_and_nothing_else() {
+    fn only_missing_steps_are_planned() {
         let loaded = ("proc/modules", "nf_tables 1 2 - Live 0x0\n");
         let systemd = ("run/systemd/system/x", "");
         let wants = ("etc/systemd/system/sysinit.target.wants/nftables.service", "");
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_switched_off_is_not_done() {
+    fn disabled_steps_are_not_carried_out() {
         let observed = Observed {
             module: Module::Loadable("/sbin/modprobe".into()),
             tool: Presence::Absent,
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_say_what_the_command_said() {
+    fn failures_quote_the_command_output() {
         let run = |program: &str, arguments| {
             CommandLine { program: program.into(), arguments }.run(Duration::from_secs(30))
         };

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn which_are_supported() {
+    fn supported_distributions() {
         #[rustfmt::skip]
         let table = [
             // id, like, version, supported
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn the_refusal_says_what_would_do() {
+    fn a_refusal_names_supported_versions() {
         let os = OsRelease::parse("ID=ubuntu\nVERSION_ID=\"18.04\"");
         let text = SupportedOs::check(&os).unwrap_err().to_string();
         assert_eq!(
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn etc_comes_first() {
+    fn etc_takes_precedence() {
         let root = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = root.path().join(path);

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_threads_are_no_programs() {
+    fn kernel_threads_are_not_programs() {
         if rustix::process::geteuid().is_root() {
             assert!(Process::of(2).is_none_or(|process| process.path.is_some()));
         } else {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_of_one_process_and_of_no_later_one() {
+    fn a_process_directory_never_belongs_to_a_later_process() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let directory = ProcessDirectory::open(child.id()).unwrap();
         assert!(directory.text("status").unwrap().contains("Uid:"));

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_listed_by_the_kernel_and_left_out_by_us() {
+    fn loopback_is_left_out() {
         let all = interface_addresses().unwrap();
         assert!(all.iter().any(IpAddr::is_loopback), "{all:?}");
         for (address, own) in [

@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn threat_matches_are_no_denials_and_denials_no_threats() {
+    fn threat_matches_and_denials_are_distinguished() {
         let threat = TCP.replace("DENY in rule=web/https", "THREAT in action=DROP");
         let passed = TCP.replace("DENY in rule=web/https", "THREAT in action=PASS");
         let lines: Vec<_> = [TCP, &threat, &threat, &passed]
@@ -340,12 +340,12 @@ mod tests {
         }
 
         #[test]
-        fn any_cut_is_read(end in 0..TCP.len()) {
+        fn a_truncated_line_is_parsed(end in 0..TCP.len()) {
             let _ = LogLine::parse(&TCP[..end]);
         }
 
         #[test]
-        fn addresses_and_ports_come_back(
+        fn addresses_and_ports_round_trip(
             source: std::net::Ipv6Addr, destination: std::net::Ipv4Addr,
             source_port: u16, port: u16, length: u32,
         ) {

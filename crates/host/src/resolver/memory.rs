@@ -214,7 +214,7 @@ mod tests {
     const STALE: u64 = 100;
 
     #[test]
-    fn what_stays_and_for_how_long() {
+    fn addresses_are_kept_by_grace() {
         let rotating: &[Step] = &[
             (0, "10.0.0.1", "", "10.0.0.1", ""),
             (50, "10.0.0.2", "", "10.0.0.1 10.0.0.2", ""),
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_can_be_kept_leave_early_and_open_connections_last() {
+    fn over_the_limit_addresses_without_connections_are_removed_first() {
         let mut known = Known::default();
         let address = |number: usize| -> IpAddr {
             std::net::Ipv4Addr::from(0x0a00_0000 + u32::try_from(number).unwrap()).into()
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_of_the_version_before_is_read() {
+    fn state_of_the_previous_version_is_read() {
         let old = r#"{"v4":{"addresses":["10.0.0.1"],"at":50},"v6":null}"#;
         let mut known: Known = serde_json::from_str(old).unwrap();
         known.settle(Family::V4, Ok(set("10.0.0.2")), 60, STALE);

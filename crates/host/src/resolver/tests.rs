@@ -169,7 +169,7 @@ fn all_addresses_of_both_families_through_aliases() {
 }
 
 #[test]
-fn addresses_leave_when_the_answer_changes() {
+fn addresses_are_removed_when_the_answer_changes() {
     let server = Server::start();
     let mut cache = Cache::default();
     for (now, say, expected) in [
@@ -186,7 +186,7 @@ fn addresses_leave_when_the_answer_changes() {
 }
 
 #[test]
-fn an_address_stays_for_its_grace_and_then_leaves_and_is_named() {
+fn an_address_is_kept_for_its_grace_and_then_removed_and_reported() {
     let server = Server::start();
     let domain = DomainName::try_from("cdn.example".to_owned()).unwrap();
     let mut cache = Cache::default();
@@ -215,7 +215,7 @@ fn an_address_stays_for_its_grace_and_then_leaves_and_is_named() {
 }
 
 #[test]
-fn a_failing_server_keeps_the_last_answer_for_a_while_and_says_so() {
+fn a_failing_server_keeps_the_last_answer_for_a_limited_time_and_is_reported() {
     for failure in [Say::Nothing, Say::Fail] {
         let server = Server::start();
         server.say("db.example", A, some(&["10.0.0.1"]));
@@ -236,7 +236,7 @@ fn a_failing_server_keeps_the_last_answer_for_a_while_and_says_so() {
 }
 
 #[test]
-fn one_family_failing_keeps_its_own_addresses_and_lets_the_other_change() {
+fn a_failing_family_keeps_its_addresses_while_the_other_changes() {
     let server = Server::start();
     server.say("db.example", A, some(&["10.0.0.1"]));
     server.say("db.example", AAAA, some(&["2001:db8::1"]));
@@ -272,7 +272,7 @@ fn a_family_that_the_server_declines_has_no_addresses_unless_it_had_some() {
 }
 
 #[test]
-fn a_clock_that_went_back_does_not_keep_an_answer_for_ever() {
+fn a_clock_set_back_does_not_keep_an_answer_forever() {
     let server = Server::start();
     server.say("db.example", A, some(&["10.0.0.1"]));
     let mut cache = Cache::default();
@@ -283,7 +283,7 @@ fn a_clock_that_went_back_does_not_keep_an_answer_for_ever() {
 }
 
 #[test]
-fn names_that_are_no_longer_asked_for_are_forgotten() {
+fn names_no_longer_requested_are_forgotten() {
     let server = Server::start();
     server.say("a.example", A, some(&["10.0.0.1"]));
     let mut cache = Cache::default();
@@ -295,7 +295,7 @@ fn names_that_are_no_longer_asked_for_are_forgotten() {
 }
 
 #[test]
-fn many_names_and_a_dead_server_end_in_time() {
+fn many_names_with_a_dead_server_end_in_time() {
     let server = Server::start();
     let domains: Vec<DomainName> = (0..300)
         .map(|number| {
@@ -317,7 +317,7 @@ fn many_names_and_a_dead_server_end_in_time() {
 }
 
 #[test]
-fn host_names_for_programs() {
+fn host_names_resolve_to_addresses() {
     let server = Server::start();
     server.say("platform.example", A, some(&["10.0.0.1"]));
     server.say("platform.example", AAAA, some(&["2001:db8::1"]));

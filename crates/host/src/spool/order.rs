@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn small_ones_pass_large_ones_but_not_their_own_kind() {
+    fn small_records_overtake_large_ones_only_outside_their_order() {
         use DeliveryOrder::{BySize, InOrder};
         let large_first = [(BySize, 900), (BySize, 10), (InOrder(1), 500), (InOrder(1), 5)];
         assert_eq!(ids(&large_first), [2, 3, 4, 1]);
@@ -120,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_is_not_passed_for_ever() {
+    fn the_largest_record_is_not_overtaken_forever() {
         let mut records = vec![(DeliveryOrder::BySize, 1_000)];
         records.extend([(DeliveryOrder::BySize, 1); 100]);
         assert_eq!(ids(&records)[..5], [2, 3, 4, 1, 5]);
     }
 
     #[test]
-    fn marks_read_back() {
+    fn order_suffixes_round_trip() {
         for order in [DeliveryOrder::BySize, DeliveryOrder::InOrder(0), DeliveryOrder::InOrder(255)]
         {
             assert_eq!(DeliveryOrder::parse(order.mark().strip_prefix('-')), Some(order));
@@ -143,7 +143,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_backlog_is_delivered_smallest_first_and_whole(
+        fn every_backlog_is_delivered_completely_smallest_first(
             records in prop::collection::vec((any_order(), 0_u64..50), 0..60),
         ) {
             let waiting = waiting(&records);

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_a_flow_is() {
+    fn the_program_of_a_flow() {
         let sockets = [
             socket(Protocol::Tcp, "0.0.0.0:80", None, 1),
             socket(Protocol::Tcp, "10.0.0.5:80", None, 2),

@@ -278,7 +278,7 @@ mod tests {
 
     /// The defaults of a Windows Server 2019, and what administrators make of them.
     #[test]
-    fn who_can_do_what() {
+    fn access_rights_are_computed() {
         const PRIVATE: &str = "O:BAG:SYD:PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
         const PROGRAM_DATA: &str = "O:SYG:SYD:AI(A;OICIID;FA;;;SY)(A;OICIID;FA;;;BA)\
             (A;OICIIOID;GA;;;CO)(A;OICIID;0x1200a9;;;BU)(A;CIID;DCLCRPCR;;;BU)";
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn owners() {
+    fn owners_are_parsed() {
         let me = ["S-1-5-21-1-2-3-1001".to_owned()];
         for (owner, expected) in [
             ("O:BA", None),
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn unknown_descriptors_are_refused() {
         for sddl in [
             "O:",
             "O:B",

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_the_host_asks() {
+    fn name_servers_of_adapters() {
         let table = [
             ("", "Corp.example", "corp.example home.example"),
             ("", "", "corp.example home.example"),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses() {
+    fn addresses_of_adapters() {
         assert_eq!(own_addresses(&adapters()), list("10.0.0.5 192.168.1.7 2001:db8::5"));
         let all = all_addresses(&adapters());
         for address in list("127.0.0.1 ::1 169.254.7.7 172.16.0.9 fe80::5") {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn as_interfaces() {
+    fn adapters_become_interfaces() {
         let found = interfaces(&adapters());
         let names: Vec<&str> = found.iter().map(|interface| interface.name.as_str()).collect();
         assert_eq!(names, ["Ethernet", "Off", "WLAN"]);

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_missing_is_switched_on() {
+    fn only_missing_audit_settings_are_enabled() {
         const NONE: Audited = Audited { success: false, failure: false };
         const SUCCESS: Audited = Audited { success: true, failure: false };
         const FAILURE: Audited = Audited { success: false, failure: true };

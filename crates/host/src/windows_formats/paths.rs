@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn to_device_paths() {
+    fn paths_become_device_paths() {
         let circle = Err(PathError::Circle('X'));
         let no_drive = Err(PathError::NoDrive { path: r"Q:\a.exe".to_owned(), drive: 'Q' });
         let not_full = |path: &str| Err(PathError::NotFull(path.to_owned()));
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn to_paths_of_programs() {
+    fn device_paths_become_program_paths() {
         for (device, expected) in [
             (r"\device\harddiskvolume2\windows\x.exe", Some(r"C:\windows\x.exe")),
             (r"\Device\HarddiskVolume21\x.exe", Some(r"D:\x.exe")),
@@ -269,7 +269,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn there_and_back(rest in "(\\\\[a-z0-9 \u{1f980}._-]{1,12}){1,6}", drive in "[CD]") {
+        fn paths_round_trip(rest in "(\\\\[a-z0-9 \u{1f980}._-]{1,12}){1,6}", drive in "[CD]") {
             let path = format!("{drive}:{rest}");
             let device = drives().device_path(&path).unwrap();
             prop_assert_eq!(drives().dos_path(&device), Some(path));

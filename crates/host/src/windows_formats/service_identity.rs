@@ -29,7 +29,7 @@ mod tests {
     use crate::windows_formats::access::TRUSTED_INSTALLER;
 
     #[test]
-    fn services_that_every_windows_has() {
+    fn service_identities_match_windows() {
         for (name, sid) in [
             ("TrustedInstaller", TRUSTED_INSTALLER),
             ("trustedinstaller", TRUSTED_INSTALLER),

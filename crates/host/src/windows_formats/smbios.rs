@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_machines() {
+    fn machine_ids_are_parsed() {
         let id = *b"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10";
         for (id, expected) in [(id, Some(id)), ([0; 16], None), ([0xff; 16], None)] {
             assert_eq!(system_id(&answer(id)), expected);

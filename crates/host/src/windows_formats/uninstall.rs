@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_windows_shows() {
+    fn installed_programs_match_windows() {
         let plain = || Installed {
             name: Some(" 7-Zip 23.01\u{7} ".to_owned()),
             version: Some("23.01".to_owned()),

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_versions() {
+    fn windows_versions_are_named() {
         #[rustfmt::skip]
         let table = [
             ((6, 1, 7601), 0, "Windows Server 2008 R2 Standard", "", "Server", "Windows Server 2008 R2 Standard", "6.1.7601"),

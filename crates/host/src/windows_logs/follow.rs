@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn each_event_is_read_once_and_gaps_are_told() {
+    fn each_event_is_read_once_and_gaps_are_reported() {
         let log = |records: std::ops::RangeInclusive<u64>| records.collect::<Vec<u64>>();
         #[rustfmt::skip]
         let table = [
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_is_read_to_its_end_in_parts() {
+    fn a_log_is_read_to_its_end_in_batches() {
         let mut fake = Fake { records: (1..=101).collect(), cut: false };
         let (mut position, mut found) = (Position::default(), Vec::new());
         loop {
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn records_that_are_cut_are_counted() {
+    fn truncated_records_are_counted() {
         let mut fake = Fake { records: (1..=6).collect(), cut: true };
         let batch = follow(&mut fake, &own(), Some(&Position::default()), 10).unwrap();
         assert_eq!((batch.events.len(), batch.unreadable, batch.position.record), (0, 3, 6));

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renamed_file_is_read_to_its_end() {
+    fn a_rotated_file_is_read_to_its_end() {
         let mut log = Log::new(HEADER);
         assert_eq!(log.read(10), (vec![], 0, false));
         (1..=3).for_each(|port| log.append(&line(port)));
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_which_only_the_head_was_read_is_read_to_its_end() {
+    fn a_partly_read_file_is_read_to_its_end() {
         let mut log = Log::new(HEADER);
         log.read(10);
         log.append(&line(1));
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_gone_is_a_gap() {
+    fn a_missing_file_is_a_gap() {
         let mut log = Log::new(&(HEADER.to_owned() + &line(1)));
         log.read(10);
         log.rename();
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_an_end_is_passed_over_in_bounded_memory() {
+    fn an_endless_line_is_skipped_in_bounded_memory() {
         let mut log = Log::new(HEADER);
         log.read(10);
         log.append(&"x".repeat(100_000));

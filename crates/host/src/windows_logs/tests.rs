@@ -30,7 +30,7 @@ const OUT: &str = "%%14593";
 const NOON: &str = "2026-01-02T12:00:00.000Z";
 
 #[test]
-fn ends_are_told_by_the_hosts_own_addresses() {
+fn local_and_remote_ends_follow_the_hosts_addresses() {
     let placed = |local: &str, remote: &str| {
         let end = |text: &str| {
             let (address, port) = text.rsplit_once('|').unwrap();
@@ -67,7 +67,7 @@ fn ends_are_told_by_the_hosts_own_addresses() {
 }
 
 #[test]
-fn what_a_flow_says() {
+fn a_flow_event_is_parsed() {
     let got = flow(&json("\"5157\"", IN, ["10.0.0.5", "50000", "10.0.0.9", "22"], "6", NOON));
     assert_eq!((got.outcome, got.direction), (FlowOutcome::ConnectionBlocked, Inbound));
     assert_eq!(got.application.as_deref(), Some(r"\device\harddiskvolume2\a b\s.exe"));
@@ -85,7 +85,7 @@ fn what_a_flow_says() {
 }
 
 #[test]
-fn late_answers_are_no_attempts() {
+fn late_answers_are_not_connection_attempts() {
     for (id, way, ends, protocol, wanted) in [
         ("5152", IN, ["10.0.0.53", "53", "10.0.0.9", "51404"], "17", true),
         ("5157", IN, ["10.0.0.9", "51404", "10.0.0.53", "53"], "17", true),
@@ -101,7 +101,7 @@ fn late_answers_are_no_attempts() {
 }
 
 #[test]
-fn a_drop_counts_once() {
+fn a_drop_reported_twice_counts_once() {
     let at = |id: &str, time: &str| {
         let time = format!("2026-01-02T12:00:{time}Z");
         flow(&json(id, IN, ["10.0.0.5", "50000", "10.0.0.9", "22"], "6", &time))
@@ -130,7 +130,7 @@ fn a_drop_counts_once() {
 }
 
 #[test]
-fn sockets_and_filters() {
+fn socket_and_filter_events_are_parsed() {
     let read = |text: &str| Event::read(&Fields::from_json(text).unwrap(), &own());
     let socket = |id: u32| {
         format!(
@@ -166,7 +166,7 @@ fn sockets_and_filters() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn errors_name_what_is_wrong() {
     let good = json("5156", IN, ["10.0.0.5", "50000", "10.0.0.9", "22"], "6", NOON);
     for (from, to, says) in [
         ("\"22\"", "\"65536\"", "event 5156 has the destination port \"65536\""),
@@ -184,7 +184,7 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
-fn xml_says_the_same() {
+fn xml_and_fields_agree() {
     let data = [
         ("ProcessID", "77"),
         ("Application", r"\device\harddiskvolume2\a b\s.exe"),
@@ -230,7 +230,7 @@ fn xml_says_the_same() {
 }
 
 #[test]
-fn an_event_that_is_cut_anywhere_is_refused() {
+fn a_truncated_event_is_refused() {
     let json = json("5156", IN, ["10.0.0.5", "50000", "fe80::9", "22"], "6", NOON);
     let xml = "<Event xmlns='x'><System><EventID>5156</EventID><Security/></System><EventData>\
                <Data Name='Application'>\\a &amp; b\\ü.exe</Data></EventData></Event>";
@@ -257,7 +257,7 @@ fn firewall(line: &str) -> Result<Option<FirewallLine>, FirewallLogError> {
 }
 
 #[test]
-fn the_firewalls_own_log() {
+fn the_firewall_log_is_parsed() {
     let flow = |is_allowed, direction: Direction, protocol, ends: [&str; 2], detail| {
         let [local, remote] = ends.map(|text| text.parse().unwrap());
         let process = None;
@@ -316,7 +316,7 @@ fn the_firewalls_own_log() {
 }
 
 #[test]
-fn columns_are_what_the_header_says() {
+fn columns_follow_the_header() {
     let mut log = FirewallLog::default();
     let line = "2026-01-02 12:00:00 DROP TCP 10.0.0.5 10.0.0.9 1 22 0 - - - - - - - RECEIVE 77";
     assert_eq!(log.line(line), Err(FirewallLogError::NoHeader));

@@ -9,7 +9,7 @@ use crate::world::{in_own_network, run};
 const SOON: Duration = Duration::from_secs(5);
 
 #[test]
-fn a_change_is_told_once_and_what_stays_the_same_is_not() {
+fn an_address_change_is_reported_once() {
     in_own_network(|| {
         run(
             "sh",

@@ -152,7 +152,7 @@ fn short_connections_become_paths_with_bytes_and_programs() {
 }
 
 #[test]
-fn datagrams_and_what_stays_within_the_host() {
+fn datagrams_and_local_connections_become_paths() {
     in_own_network(|| {
         let peer = tracked();
         let mut monitor = monitor();
@@ -183,7 +183,7 @@ fn datagrams_and_what_stays_within_the_host() {
 }
 
 #[test]
-fn what_was_open_before_is_known_and_not_counted_again() {
+fn connections_opened_before_are_known_and_not_counted_again() {
     in_own_network(|| {
         let peer = tracked();
         let listener = peer.run(|| TcpListener::bind("10.0.0.2:7007").unwrap());
@@ -205,7 +205,7 @@ fn what_was_open_before_is_known_and_not_counted_again() {
 }
 
 #[test]
-fn a_flood_that_nobody_reads_is_counted_and_made_good_from_the_list() {
+fn an_unread_flood_is_counted_and_recovered_from_a_dump() {
     in_own_network(|| {
         let _peer = tracked();
         // So few that a slow machine has no time to ask for all of them.

@@ -17,7 +17,7 @@ fn network() {
 }
 
 #[test]
-fn a_host_that_forwards_nothing_is_not_looked_at() {
+fn a_host_without_forwarding_is_not_inspected() {
     in_own_network(|| {
         network();
         fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
@@ -83,7 +83,7 @@ fn rules_of_iptables_are_read() {
 
 /// Redirections, and whose packets reach them: directly, by a jump, by a chain that both reach.
 #[test]
-fn whose_packets_are_translated_is_told() {
+fn translations_name_whose_packets_they_concern() {
     in_own_network(|| {
         nft("table inet others {
                chain shared { tcp dport 8443 dnat ip to 172.17.0.9:443; }

@@ -92,7 +92,7 @@ fn logged_packets_arrive_as_flows() {
 }
 
 #[test]
-fn a_flood_that_nobody_reads_is_lost_to_the_last_packet_and_no_further() {
+fn an_unread_flood_is_counted_exactly_as_lost() {
     in_own_network(|| {
         log_to(GROUP);
         let mut listener = Listener::open(&[GROUP]).unwrap();

@@ -15,7 +15,7 @@ fn changes(result: WatchResult) -> Vec<(String, TableChange)> {
 }
 
 #[test]
-fn changes_of_others_show() {
+fn changes_by_others_are_seen() {
     in_own_network(|| {
         nft("table inet xshield { chain a { }\n }");
         let mut watch = Watch::open(&OURS).unwrap();

@@ -23,7 +23,7 @@ fn this_host_describes_itself() {
 }
 
 #[test]
-fn what_it_is_made_of() {
+fn hardware_is_described() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let found = machine::telemetry(now, Windows.uptime_ms());
     eprintln!("{found:?}");
@@ -40,7 +40,7 @@ fn what_it_is_made_of() {
 }
 
 #[test]
-fn the_time_since_the_start_goes_on() {
+fn the_uptime_increases() {
     let before = Windows.uptime_ms();
     assert!(before > 0);
     while Windows.uptime_ms() == before {
@@ -71,7 +71,7 @@ fn accounts_have_names_and_identities() {
 }
 
 #[test]
-fn services_stand_somehow() {
+fn service_states_are_read() {
     assert_eq!(services::state("nobody has this name 7b1f").unwrap(), ServiceState::Missing);
     let engine = services::state(services::FILTER_ENGINE).unwrap();
     eprintln!("{engine:?}");

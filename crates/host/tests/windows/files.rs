@@ -32,7 +32,7 @@ fn files_with_long_and_odd_names_are_replaced() {
 }
 
 #[test]
-fn a_file_that_a_scanner_looks_at_is_replaced() {
+fn a_file_opened_by_a_scanner_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     files::write(&path, b"old", Access::Private).unwrap();
@@ -57,7 +57,7 @@ fn a_file_that_a_scanner_looks_at_is_replaced() {
 }
 
 #[test]
-fn a_file_that_stays_open_keeps_its_content_and_the_error_says_so() {
+fn a_file_held_open_keeps_its_content_and_the_error_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     files::write(&path, b"old", Access::Private).unwrap();
@@ -77,13 +77,13 @@ fn a_name_with_a_zero_is_refused() {
 }
 
 #[test]
-fn the_state_directory_is_where_windows_has_data_of_programs() {
+fn the_state_directory_is_below_programdata() {
     let directory = windows::state_directory().unwrap();
     assert!(directory.is_absolute() && directory.ends_with("Xshield"), "{}", directory.display());
 }
 
 #[test]
-fn private_directories_and_files_are_ours_alone() {
+fn private_directories_and_files_are_accessible_only_to_us() {
     let dir = tempfile::tempdir().unwrap();
     let private = dir.path().join("private");
     files::private_directory(&private).unwrap();

@@ -18,7 +18,7 @@ macro_rules! used {
 }
 
 #[test]
-fn what_listens_is_listed_with_its_program() {
+fn listening_sockets_are_listed_with_their_program() {
     let everywhere = TcpListener::bind("0.0.0.0:0").unwrap();
     let everywhere6 = TcpListener::bind("[::]:0").unwrap();
     let datagrams = UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -57,7 +57,7 @@ fn what_listens_is_listed_with_its_program() {
 }
 
 #[test]
-fn programs_behind_flows_are_found() {
+fn programs_of_flows_are_found() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let served = server.local_addr().unwrap();
     let client = TcpStream::connect(served).unwrap();

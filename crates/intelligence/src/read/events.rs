@@ -82,7 +82,7 @@ mod tests {
     use xshield_threat::{Confidence, Prefix};
 
     #[test]
-    fn what_was_read_comes_back_from_the_disk() {
+    fn events_are_read_back_from_disk() {
         let prefix = |text: &str| text.parse::<Prefix>().unwrap();
         let sure = |percent| Confidence::new(percent).unwrap();
         let listing: Listing =

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_editors_and_package_managers_leave_is_no_list() {
+    fn editor_and_package_manager_leftovers_are_ignored() {
         for (name, left_over) in [
             ("list.txt", false),
             ("list", false),

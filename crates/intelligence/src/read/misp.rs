@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_stand_beside_the_manifest() {
+    fn documents_are_next_to_the_manifest() {
         for (url, manifest) in [
             ("https://a/feed/", "https://a/feed/manifest.json"),
             ("https://a/feed", "https://a/feed/manifest.json"),

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_asset_is_tagged_taken_out_of_service_and_forgotten_each_time_once() {
+    async fn an_asset_is_tagged_decommissioned_and_deleted_once() {
         let (_dir, store) = store().await;
         let (signals, by) = (RecordedSignals::default(), by::<Operator>());
         let compiler = RulesetCompiler::new(store.clone(), Endpoints::default());

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_is_pinned_by_its_own_fingerprint_also_after_it_was_turned_away() {
+    async fn a_key_is_pinned_by_its_fingerprint_even_after_a_rejection() {
         let (_dir, store) = store().await;
         let by = by::<Operator>();
         let compiler = RulesetCompiler::new(store.clone(), Endpoints::default());

@@ -137,7 +137,7 @@ mod tests {
     use crate::testing::{NOW, register, store};
 
     #[tokio::test]
-    async fn pages_are_numbered_and_one_beyond_the_last_is_the_last() {
+    async fn pages_beyond_the_last_show_the_last() {
         let (_dir, store) = store().await;
         register(&store, &[("a", "web"), ("b", "web"), ("c", "db")]).await;
         let compiler = RulesetCompiler::new(store.clone(), Endpoints::default());

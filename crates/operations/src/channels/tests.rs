@@ -124,7 +124,7 @@ async fn a_secret_is_given_generated_or_kept_for_the_same_receiver() {
 }
 
 #[tokio::test]
-async fn private_addresses_and_what_answers_there_are_for_admins() {
+async fn only_admins_use_private_addresses_and_see_their_answers() {
     let (_dir, store) = store().await;
     let noted = RecordedSignals::default();
     let engine = Delivers { noted: &noted, store: store.clone(), answer: "550 no such user" };
@@ -164,7 +164,7 @@ async fn private_addresses_and_what_answers_there_are_for_admins() {
 }
 
 #[tokio::test]
-async fn a_channel_that_a_rule_uses_stays() {
+async fn a_channel_in_use_cannot_be_deleted() {
     let (_dir, store) = store().await;
     let noted = RecordedSignals::default();
     let engine = Delivers { noted: &noted, store: store.clone(), answer: "" };

@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waits_is_held_or_refused_once_and_each_decision_is_audited() {
+    async fn a_pending_claim_is_decided_once_and_audited() {
         let (_dir, store) = store().await;
         let by = by::<Operator>();
         let compiler = RulesetCompiler::new(store.clone(), Endpoints::default());

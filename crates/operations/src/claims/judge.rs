@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn where_an_address_is_and_from_where_the_host_checks_in() {
+    fn addresses_are_judged_by_network_and_source_of_the_check_in() {
         for (from, claimed, held, waits) in [
             ("", "10.1.1.1 fd00::1", "10.1.1.1 fd00::1", &[][..]),
             ("", "8.8.8.8", "", &[Reason::Outside]),
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_an_address_is_when_two_claim_it() {
+    fn an_address_claimed_by_two_hosts_has_one_owner() {
         let (taken, other, shared) = (None, Some(Reason::OtherAsset), Some(Reason::Shared));
         for (from, holds, waits) in [
             ("10.1.1.1", "sure says", other),
@@ -390,13 +390,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_check_in_comes_from_is_not_given_up() {
+    fn the_source_address_of_a_check_in_is_kept() {
         let judged = judge(&asset("10.1.1.1"), &said("10.1.1.2"), &[], &world("10.1.1.1"), NOW);
         assert_eq!(judged.held.addresses, addresses("10.1.1.1 10.1.1.2"));
     }
 
     #[test]
-    fn what_operators_decided_stays_decided() {
+    fn decisions_of_operators_are_kept() {
         let claim = |fact, standing| {
             let (reason, other) = (Reason::Outside, None);
             Claim { fact, standing, reason, other, since: Timestamp(1) }

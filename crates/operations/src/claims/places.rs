@@ -124,7 +124,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn places_say_what_all_addresses_say(
+        fn networks_are_found_as_by_comparing_all_addresses(
             start in proptest::collection::btree_set(0..20_u8, 0..10),
             steps in proptest::collection::vec((0..20_u8, any::<bool>()), 0..30),
         ) {

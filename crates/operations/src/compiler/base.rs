@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_are_those_of_what_is_signed_after_every_change() {
+    fn digests_match_the_signed_rulesets_after_every_change() {
         let mut world = inventory(24);
         let mut base = Base::new(committed(), &world, endpoints());
         is_anew(&mut base, &world);
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cuts_the_platform_on_its_own_host_fails_for_that_asset_alone() {
+    fn blocking_the_platform_on_its_host_fails_only_for_that_asset() {
         let documents = r#"[
             {"segment": {"name": "web", "criteria": "role = 'web'", "templates": ["shut"]}},
             {"template": {"name": "shut", "action": "block",

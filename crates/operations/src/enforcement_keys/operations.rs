@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_is_made_once_followed_once_and_ends_when_revoked() {
+    async fn a_key_is_created_once_rotated_once_and_ends_when_revoked() {
         let (_dir, store) = store().await;
         let (by, issuer) = (by::<Operator>(), issuer());
         let lasts = 90 * 24 * 3600;
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_key_can_not_be_is_refused_at_its_field() {
+    async fn invalid_keys_are_refused_with_their_field() {
         let (_dir, store) = store().await;
         for (request, field) in [
             (serde_json::json!({"expires_at": NOW}), "/expires_at"),

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_expected_is_what_is_committed() {
+    fn a_commit_must_match_the_expected_impact() {
         let none = summary(&Impact::default(), 9, "[]").unwrap();
         let loss = summary(&impact(), 9, "[]").unwrap();
         let exactly = |impact: &ImpactSummary| ExpectedImpact::Exactly(impact.digest.clone());

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn everyone_once_and_so_many_at_a_time() {
+    async fn simulations_are_limited_per_account_and_in_total() {
         let simulations = Simulations::default();
         let places: Vec<_> = (0..AT_MOST)
             .map(|number| simulations.place(format!("user:{number}")).unwrap())
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_turn_at_a_time_until_the_work_is_done() {
+    async fn a_permit_is_held_until_the_work_is_done() {
         let simulations = Simulations::default();
         let place = |name: &str| simulations.place(name.to_owned()).unwrap();
         let (first, second) = (place("a"), place("b"));

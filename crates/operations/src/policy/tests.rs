@@ -94,7 +94,7 @@ fn code(error: OperationError) -> &'static str {
 }
 
 #[tokio::test]
-async fn the_candidate_is_replaced_whole_and_only_as_the_caller_knows_it() {
+async fn the_candidate_is_replaced_completely_and_only_at_the_expected_version() {
     let platform = Platform::new().await;
     let store = &platform.store;
     assert_eq!(platform.apply(WEB).await, 1);
@@ -112,7 +112,7 @@ async fn the_candidate_is_replaced_whole_and_only_as_the_caller_knows_it() {
 }
 
 #[tokio::test]
-async fn a_commit_is_whole_audited_and_told_to_those_whom_it_concerns() {
+async fn a_commit_is_atomic_audited_and_signalled() {
     let platform = Platform::new().await;
     let version = platform.apply(WEB).await;
     assert_eq!(
@@ -142,7 +142,7 @@ async fn a_commit_is_whole_audited_and_told_to_those_whom_it_concerns() {
 }
 
 #[tokio::test]
-async fn what_would_lose_protection_takes_the_callers_word_for_it() {
+async fn losing_protection_needs_the_expected_impact() {
     let platform = Platform::new().await;
     let version = platform.apply(WEB).await;
     platform.commit(version, ExpectedImpact::NoLoss).await.unwrap();

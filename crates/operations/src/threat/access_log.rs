@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_too_much_or_unknown_is_refused_and_counts_nothing() {
+    async fn oversized_or_unknown_requests_are_refused_and_count_nothing() {
         let (_dir, store) = store().await;
         register(&store, &[("web", "web")]).await;
         let engine = RecordedSignals::default();

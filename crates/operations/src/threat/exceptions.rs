@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_exception_is_narrow_has_a_reason_and_ends_once() {
+    async fn an_exception_is_limited_needs_a_reason_and_ends_once() {
         let (_dir, store) = store().await;
         let (engine, by) = (RecordedSignals::default(), by::<Operator>());
         let compiler = RulesetCompiler::new(store.clone(), Endpoints::default());

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_entry_is_written_once_however_the_pieces_fall() {
+    fn every_entry_is_exported_once_for_any_chunking() {
         for (v4, v6) in
             [(0, 0), (1, 0), (0, 1), (PIECE, 0), (PIECE - 1, 2), (PIECE, PIECE), (3 * PIECE + 5, 7)]
         {

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_turned_away_can_still_be_approved_and_nothing_twice() {
+    async fn a_rejected_listing_can_be_approved_once() {
         let (_dir, store) = store().await;
         let (engine, by) = (RecordedSignals::default(), by::<Operator>());
         feed_that_waits(&store).await;

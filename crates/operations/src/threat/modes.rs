@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn modes_are_set_where_they_are_meant_and_hosts_hear_of_them() {
+    async fn modes_are_set_in_their_scope_and_signalled() {
         let (_dir, store) = store().await;
         let (engine, by) = (RecordedSignals::default(), by::<Operator>());
         let compiler = RulesetCompiler::new(store.clone(), Endpoints::default());

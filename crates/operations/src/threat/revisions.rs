@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn two_revisions_are_compared_and_what_is_missing_is_named() {
+    async fn two_revisions_are_compared_and_a_missing_one_is_named() {
         let (_dir, store) = store().await;
         let lists = three_revisions(&store).await;
         for (from, to, found) in [
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn going_back_and_resuming_are_audited_and_compile_the_list() {
+    async fn restoring_and_resuming_are_audited_and_compile_the_list() {
         let (_dir, store) = store().await;
         let engine = three_revisions(&store).await;
         let by = by::<Operator>();

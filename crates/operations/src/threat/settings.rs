@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn feeds_list_private_ranges_only_when_that_is_expected() {
+    async fn listing_private_ranges_needs_the_expected_impact() {
         let (_dir, store) = store().await;
         let (engine, by) = (RecordedSignals::default(), by::<Operator>());
         let listed = |expected_impact| ChangedSettings {

@@ -7,7 +7,7 @@ use crate::support::{TestPlatform, eventually, now};
 use crate::{host, outcome};
 
 #[test]
-fn a_command_to_many_has_an_outcome_for_each() {
+fn a_command_to_many_hosts_has_an_outcome_for_each() {
     let platform = TestPlatform::start();
     let mut hosts: Vec<_> =
         ["a", "b", "c", "d", "e"].iter().map(|name| host(&platform, name)).collect();
@@ -85,7 +85,7 @@ fn a_command_to_many_has_an_outcome_for_each() {
 }
 
 #[test]
-fn commands_that_mean_nothing_sensible_are_refused() {
+fn invalid_commands_are_refused() {
     let platform = TestPlatform::start();
     host(&platform, "a");
     let all = json!({"all": true});

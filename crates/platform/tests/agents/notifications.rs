@@ -15,7 +15,7 @@ fn notified(answer: &crate::support::RawAnswer) -> String {
 }
 
 #[test]
-fn whatever_comes_up_after_a_check_in_ends_the_poll() {
+fn any_change_after_a_check_in_ends_the_poll() {
     let platform = Arc::new(TestPlatform::start());
     let mut host = host(&platform, "h");
     let first = host.poll(&platform, None);
@@ -70,7 +70,7 @@ fn whatever_comes_up_after_a_check_in_ends_the_poll() {
 }
 
 #[test]
-fn a_newer_poll_ends_the_older_and_a_stop_ends_all() {
+fn a_newer_poll_ends_the_older_and_a_shutdown_ends_all() {
     let mut platform = TestPlatform::start();
     let mut host = host(&platform, "h");
     let seen = eventually("settling", || {

@@ -48,7 +48,7 @@ fn a_decommissioned_asset_is_refused_and_keeps_its_history() {
 }
 
 #[test]
-fn problems_stay_on_record() {
+fn past_problems_are_kept() {
     let platform = TestPlatform::start();
     let mut host = host(&platform, "h");
     let mut told = |codes: &[&str]| {
@@ -89,7 +89,7 @@ fn problems_stay_on_record() {
 }
 
 #[test]
-fn a_configuration_is_told_until_the_host_uses_it() {
+fn a_configuration_is_sent_until_the_host_uses_it() {
     let platform = TestPlatform::start();
     let (mut a, mut b) = (host(&platform, "a"), host(&platform, "b"));
     assert_eq!(a.check_in(&platform).configuration, None);

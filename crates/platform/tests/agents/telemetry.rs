@@ -21,7 +21,7 @@ fn package(name: &str, version: &str) -> SoftwarePackage {
 }
 
 #[test]
-fn software_is_kept_in_full_and_by_changes() {
+fn software_is_stored_in_full_and_as_changes() {
     let platform = TestPlatform::start();
     let mut host = host(&platform, "h");
     host.check_in(&platform);
@@ -54,7 +54,7 @@ fn software_is_kept_in_full_and_by_changes() {
 }
 
 #[test]
-fn a_step_from_an_unknown_inventory_makes_the_host_send_everything() {
+fn a_change_to_an_unknown_inventory_requests_a_full_report() {
     let platform = TestPlatform::start();
     let mut host = host(&platform, "h");
     host.check_in(&platform);
@@ -158,7 +158,7 @@ fn telemetry_is_counted_once_and_bounded() {
 }
 
 #[test]
-fn what_happens_is_shown_in_order_and_counted_nowhere() {
+fn live_events_are_shown_in_order_and_not_counted() {
     let platform = TestPlatform::start();
     let mut host = host(&platform, "h");
     host.check_in(&platform);

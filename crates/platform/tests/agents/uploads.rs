@@ -50,7 +50,7 @@ fn asked_for_diagnostics(platform: &TestPlatform, host: &mut TestHost) -> String
 }
 
 #[test]
-fn an_upload_goes_on_where_it_broke_off() {
+fn an_interrupted_upload_is_resumed() {
     let platform = TestPlatform::start();
     let mut host = host(&platform, "h");
     let bytes: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
@@ -90,7 +90,7 @@ fn an_upload_goes_on_where_it_broke_off() {
 }
 
 #[test]
-fn uploads_nobody_asked_for_or_that_are_wrong_are_refused() {
+fn unrequested_or_invalid_uploads_are_refused() {
     let platform = TestPlatform::start_with(|settings| settings.uploads_total = 5000);
     let (mut host, other) = (host(&platform, "h"), host(&platform, "other"));
     let bytes = vec![1; 2000];

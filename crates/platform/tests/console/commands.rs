@@ -77,7 +77,7 @@ fn a_command_to_selected_hosts_is_confirmed_followed_and_its_archive_downloaded(
 }
 
 #[test]
-fn a_command_to_all_that_match_is_for_those_that_the_table_shows() {
+fn a_command_to_all_matches_targets_the_hosts_in_the_table() {
     let platform = TestPlatform::start();
     let names = ["web-1", "web-2", "web-3", "db-1"];
     let agents: Vec<_> = names.iter().map(|name| agent(&platform, name)).collect();
@@ -130,7 +130,7 @@ fn a_command_to_all_that_match_is_for_those_that_the_table_shows() {
 }
 
 #[test]
-fn who_may_not_act_is_refused_by_the_server() {
+fn commands_without_permission_are_refused_by_the_server() {
     let platform = TestPlatform::start();
     drop(agent(&platform, "a"));
     let job = platform.post("/api/v1/assets/a/commands", json!({"kind": "diagnostics"}));
@@ -157,7 +157,7 @@ fn who_may_not_act_is_refused_by_the_server() {
 }
 
 #[test]
-fn forms_that_mean_nothing_sensible_give_nothing() {
+fn invalid_forms_create_no_command() {
     let platform = TestPlatform::start();
     drop(agent(&platform, "a"));
     let operator = BrowserSession::with_role(&platform, "operator");

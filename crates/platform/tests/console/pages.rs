@@ -10,7 +10,7 @@ use crate::{BrowserSession, agent, agent_message, spark, tag, words};
 const SCRIPT: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'";
 
 #[test]
-fn every_page_has_a_strict_policy_and_nothing_inline() {
+fn every_page_has_a_strict_csp_and_nothing_inline() {
     let platform = TestPlatform::start();
     drop(agent(&platform, "a"));
     let given = platform.post("/api/v1/assets/a/commands", json!({"kind": "run-now"}));
@@ -64,7 +64,7 @@ fn every_page_has_a_strict_policy_and_nothing_inline() {
 }
 
 #[test]
-fn programs_get_problems_and_files_are_kept_for_good() {
+fn api_clients_get_problem_documents_and_static_files_are_cached() {
     let platform = TestPlatform::start();
     let admin = BrowserSession::admin(&platform);
     for path in ["/api/v1/nothing", "/host/v1/nothing"] {
@@ -134,7 +134,7 @@ fn the_route_of_each_host_and_the_failures_of_the_others_are_shown() {
 }
 
 #[test]
-fn what_hosts_say_is_text_and_never_markup() {
+fn texts_from_hosts_are_never_markup() {
     let platform = TestPlatform::start();
     let mut host = agent(&platform, "evil");
     let mut message = agent_message(&mut host);
@@ -194,7 +194,7 @@ fn what_hosts_say_is_text_and_never_markup() {
 }
 
 #[test]
-fn tables_hold_the_hosts_that_are_looked_for() {
+fn tables_show_the_filtered_hosts() {
     let platform = TestPlatform::start();
     let agents: Vec<_> = ["db-1", "web-1", "web-2"].map(|name| agent(&platform, name)).into();
     let sparks: Vec<_> = ["old-1", "web-9"].map(|name| spark(&platform, name)).into();
@@ -310,7 +310,7 @@ fn protected_and_not(platform: &TestPlatform) -> Vec<crate::support::TestHost> {
 }
 
 #[test]
-fn whether_a_host_is_protected_is_said_everywhere_in_the_same_words() {
+fn protection_is_described_with_the_same_words_everywhere() {
     let platform = TestPlatform::start();
     let hosts = protected_and_not(&platform);
     let viewer = BrowserSession::with_role(&platform, "viewer");
@@ -355,7 +355,7 @@ fn whether_a_host_is_protected_is_said_everywhere_in_the_same_words() {
 }
 
 #[test]
-fn the_first_page_counts_what_needs_attention_and_leads_there() {
+fn the_overview_counts_what_needs_attention_and_links_to_it() {
     let platform = TestPlatform::start();
     let viewer = BrowserSession::with_role(&platform, "viewer");
     let empty = words(&viewer.page("/"));
@@ -384,7 +384,7 @@ fn the_first_page_counts_what_needs_attention_and_leads_there() {
 }
 
 #[test]
-fn problems_that_are_over_are_apart_from_those_that_there_are() {
+fn past_problems_are_shown_apart_from_current_ones() {
     let platform = TestPlatform::start();
     let mut host = agent(&platform, "a");
     for text in ["the first", "the second"] {
@@ -415,7 +415,7 @@ fn a_viewer_is_shown_no_controls() {
 }
 
 #[test]
-fn no_page_holds_a_proxys_password() {
+fn no_page_contains_a_proxy_password() {
     let platform = TestPlatform::start();
     let mut host = agent(&platform, "a");
     let mut message = agent_message(&mut host);
@@ -447,7 +447,7 @@ fn no_page_holds_a_proxys_password() {
 }
 
 #[test]
-fn keys_that_end_soon_and_identities_that_wait_are_shown() {
+fn expiring_keys_and_pending_identities_are_shown() {
     use xshield_model::Timestamp;
     let platform = TestPlatform::start();
     let admin = BrowserSession::admin(&platform);
@@ -468,7 +468,7 @@ fn keys_that_end_soon_and_identities_that_wait_are_shown() {
 }
 
 #[test]
-fn what_a_host_says_of_itself_and_waits_is_shown() {
+fn pending_claims_of_a_host_are_shown() {
     let platform = TestPlatform::start();
     let mut host = spark(&platform, "a");
     host.name = "localhost".to_owned();
@@ -479,7 +479,7 @@ fn what_a_host_says_of_itself_and_waits_is_shown() {
 }
 
 #[test]
-fn a_key_that_another_one_follows_names_the_hosts_that_still_use_it() {
+fn a_replaced_key_lists_the_hosts_that_still_use_it() {
     let platform = TestPlatform::start();
     drop(agent(&platform, "old-host"));
     let admin = BrowserSession::admin(&platform);

@@ -17,7 +17,7 @@ fn hidden<'p>(page: &'p str, name: &str) -> &'p str {
 }
 
 #[test]
-fn there_is_nothing_to_commit_before_there_is_a_candidate() {
+fn without_a_candidate_nothing_can_be_committed() {
     let platform = TestPlatform::start();
     let admin = BrowserSession::admin(&platform);
     let page = admin.page("/policy");
@@ -31,7 +31,7 @@ fn there_is_nothing_to_commit_before_there_is_a_candidate() {
 }
 
 #[test]
-fn a_commit_is_what_was_shown() {
+fn a_commit_contains_exactly_what_was_shown() {
     let platform = TestPlatform::start();
     drop(agent(&platform, "a"));
     tag(&platform, "a", "role", "web");

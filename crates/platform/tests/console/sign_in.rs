@@ -42,7 +42,7 @@ fn a_session_begins_with_a_password_and_ends_with_sign_out() {
 }
 
 #[test]
-fn a_wrong_password_opens_nothing_and_does_not_say_what_is_wrong() {
+fn a_failed_sign_in_does_not_say_which_part_was_wrong() {
     let platform = TestPlatform::start();
     let stranger = BrowserSession::stranger(&platform);
     let refused = |user: &str, password: &str| {
@@ -63,7 +63,7 @@ fn a_wrong_password_opens_nothing_and_does_not_say_what_is_wrong() {
 }
 
 #[test]
-fn signing_in_leads_to_places_of_this_console_only() {
+fn signing_in_redirects_only_within_the_console() {
     let platform = TestPlatform::start();
     for (to, place) in [
         ("/assets/web-1?x=1", "/assets/web-1?x=1"),
@@ -81,7 +81,7 @@ fn signing_in_leads_to_places_of_this_console_only() {
 }
 
 #[test]
-fn one_s_own_password_is_changed_here_and_other_sessions_end() {
+fn changing_ones_password_in_the_console_ends_other_sessions() {
     let platform = TestPlatform::start();
     let session = BrowserSession::with_role(&platform, "viewer");
     let elsewhere = BrowserSession::of(&platform, "viewer", "a password of enough length");
@@ -109,7 +109,7 @@ fn one_s_own_password_is_changed_here_and_other_sessions_end() {
 }
 
 #[test]
-fn what_another_site_sends_is_refused() {
+fn cross_site_requests_are_refused() {
     let platform = TestPlatform::start();
     drop(agent(&platform, "a"));
     let admin = BrowserSession::admin(&platform);
@@ -142,7 +142,7 @@ fn what_another_site_sends_is_refused() {
 }
 
 #[test]
-fn the_cookie_opens_no_api_and_an_ended_account_no_page() {
+fn the_cookie_gives_no_access_to_the_api_and_a_deleted_account_none_to_pages() {
     let platform = TestPlatform::start();
     let viewer = BrowserSession::with_role(&platform, "viewer");
     let cookie = [("cookie".to_owned(), viewer.cookie.clone().unwrap())];

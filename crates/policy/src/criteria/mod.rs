@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_and_what_does_not() {
+    fn expressions_match_or_do_not_match() {
         for (text, expected) in [
             ("environment = 'prod'", true),
             ("environment = 'Prod'", false),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_are_found_wherever_they_are() {
+    fn referenced_networks_are_found_at_any_depth() {
         let text = "role = 'a' or not (asset.address = '10.0.0.0/8' and asset.os = 'x') and \
                     asset.address in ('2001:db8::/32', '10.1.0.1')";
         let criteria: Criteria = text.parse().unwrap();
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_name_the_place() {
+    fn refusals_name_the_column() {
         let deep = format!("{}role = 'x'{}", "(".repeat(100), ")".repeat(100));
         for (text, expected) in [
             ("", "column 1: expected a field name, 'not' or '(', found the end"),
@@ -241,7 +241,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_the_parser_panic(text in "[a-z.'\"()=!, ]{0,60}|\\PC{0,40}") {
+        fn no_text_causes_a_panic(text in "[a-z.'\"()=!, ]{0,60}|\\PC{0,40}") {
             let _ = text.parse::<Criteria>();
         }
     }

@@ -44,7 +44,7 @@ mod tests {
     use super::super::parse;
 
     #[test]
-    fn no_word_of_the_library_is_left() {
+    fn no_wording_of_the_parser_library_is_shown() {
         for (text, reason) in [
             ("segment:\n  name: a\n  criteria: a = 'b'\n  templates: web\n", "expected a list"),
             ("template: [a]\n", "expected a mapping"),

@@ -10,7 +10,7 @@ fn program(process: &str, user: &str, unit: &str) -> LocalProgram {
 }
 
 #[test]
-fn as_text_and_back() {
+fn text_round_trips() {
     let table = [
         (("nginx", "", ""), "nginx"),
         (("/usr/sbin/nginx", "", ""), "/usr/sbin/nginx"),
@@ -43,7 +43,7 @@ fn as_text_and_back() {
 }
 
 #[test]
-fn users_and_units() {
+fn users_and_units_are_parsed() {
     let users = [
         ("postgres", true),
         ("_apt", true),
@@ -89,7 +89,7 @@ fn users_and_units() {
 /// Facts are stored on hosts: those of an earlier version are still read, and keys that earlier versions know
 /// stay the same.
 #[test]
-fn facts_of_earlier_versions_are_read() {
+fn facts_of_earlier_versions_are_parsed() {
     let text = r#"{"endpoints":[],"resolvers":[],"domains":{},
         "listeners":{"nginx":[{"protocol":"tcp","port":80}]},
         "owners":{"/usr/bin/curl":{"Ok":{"uid":7}},"b":{"Ok":{"cgroup":"b.service"}},"c":{"Err":"no"}}}"#;
@@ -109,7 +109,7 @@ fn facts_of_earlier_versions_are_read() {
 }
 
 #[test]
-fn programs_are_named_by_words() {
+fn programs_are_described_in_words() {
     for (words, expected) in [
         ("user:postgres", "user postgres"),
         ("unit:app.service", "unit app.service"),

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_from_one_source_leaves_room_for_others() {
+    fn many_connections_from_one_source_leave_room_for_others() {
         let now = Instant::now();
         let mut queue = AdmissionQueue::new(TOTAL);
         let crowd: Vec<_> = (0..12).filter_map(|_| queue.enqueue(source(1), PER_SOURCE)).collect();
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn who_proved_nothing_for_a_while_is_evicted_for_newcomers() {
+    fn an_unauthenticated_connection_is_evicted_after_the_grace_if_others_wait() {
         let now = Instant::now();
         let mut queue = AdmissionQueue::new(TOTAL);
         let silent: Vec<_> = (0..4).filter_map(|_| queue.enqueue(source(1), PER_SOURCE)).collect();
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_an_answer_is_not_evicted() {
+    fn a_connection_that_awaits_a_response_is_not_evicted() {
         let now = Instant::now();
         let mut queue = AdmissionQueue::new(TOTAL);
         let all: Vec<_> = (0..4).filter_map(|_| queue.enqueue(source(1), PER_SOURCE)).collect();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn when_all_is_full_the_source_that_has_most_makes_room() {
+    fn when_full_the_source_with_most_connections_loses_one() {
         let now = Instant::now();
         let mut queue = AdmissionQueue::new(TOTAL);
         let most: Vec<_> = (0..4).filter_map(|_| queue.enqueue(source(1), PER_SOURCE)).collect();
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_take_turns() {
+    fn sources_are_served_in_turn() {
         let now = Instant::now();
         let mut queue = AdmissionQueue::new(Limits { active: 1, waiting: 20 });
         let first = queue.enqueue(source(1), PER_SOURCE).unwrap();
@@ -288,7 +288,7 @@ mod tests {
     proptest! {
         /// Whatever comes and goes: the counts hold, nobody is lost, and nothing of what left stays.
         #[test]
-        fn the_bounds_hold(steps in prop::collection::vec((0_u8..4, 0_u8..8, 0_u64..1500), 0..200)) {
+        fn limits_are_never_exceeded(steps in prop::collection::vec((0_u8..4, 0_u8..8, 0_u64..1500), 0..200)) {
             let mut now = Instant::now();
             let mut queue = AdmissionQueue::new(TOTAL);
             let mut present: Vec<Ticket> = Vec::new();

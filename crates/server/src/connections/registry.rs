@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_have_proven_who_they_are_take_no_strangers_place() {
+    async fn authenticated_connections_do_not_use_unauthenticated_capacity() {
         let registry = registry(32_768);
         let mut kept = Vec::new();
         for number in 0..2000 {
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_host_has_few_connections_and_gets_them_back() {
+    async fn connections_of_one_host_are_limited_and_released() {
         let registry = registry(32_768);
         let mut kept = Vec::new();
         for _ in 0..PER_HOST {
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_proves_nothing_is_evicted_in_time_and_known_parties_are_not() {
+    async fn unauthenticated_connections_are_evicted_and_authenticated_ones_are_not() {
         let registry = registry(32_768);
         let stranger = open(&registry, "10.0.0.1").unwrap();
         let known = open(&registry, "10.0.0.1").unwrap();
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn capacity_follows_the_open_files_that_are_allowed() {
+    fn capacity_follows_the_limit_of_open_files() {
         for files in [1024, 4096, 32_768, 1 << 20] {
             let Capacity { unauthenticated, authenticated } = Capacity::for_open_files(files);
             let Limits { active, waiting } = unauthenticated;

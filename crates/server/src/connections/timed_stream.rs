@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_does_not_read_is_given_up() {
+    async fn a_client_that_does_not_read_is_disconnected() {
         let (near, _far) = duplex(1000);
         let mut near = TimedStream::new(near, || (), Duration::from_millis(500), 5000);
         near.write_all(&[0; 1000]).await.unwrap();
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_reads_slowly_but_steadily_gets_everything() {
+    async fn a_slow_but_steady_reader_gets_everything() {
         let (near, mut far) = duplex(1000);
         let mut near = TimedStream::new(near, || (), Duration::from_millis(500), 5000);
         let reader = tokio::spawn(async move {
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_reads_a_byte_now_and_then_is_given_up() {
+    async fn a_client_that_reads_single_bytes_is_disconnected() {
         let (near, mut far) = duplex(1000);
         let mut near = TimedStream::new(near, || (), Duration::from_millis(500), 5000);
         let reader = tokio::spawn(async move {

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_kept_to_https_and_addresses_are_not() {
+    fn hsts_is_set_for_names_and_not_for_addresses() {
         let urls = ["https://x.example.com:8443", "https://10.0.0.1:8443", "https://localhost"];
         let urls: Vec<PublicUrl> = urls.iter().map(|url| url.parse().unwrap()).collect();
         for (host, kept) in [
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn only_this_origin_is_same() {
+    fn only_this_origin_counts_as_same_origin() {
         for (sent, same) in [
             (&[][..], false),
             (&[("sec-fetch-site", "same-origin")], true),

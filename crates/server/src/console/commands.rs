@@ -341,14 +341,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_is_one_of_the_wire() {
+    fn every_command_kind_exists_in_the_protocol() {
         for kind in &KINDS {
             assert_ne!(from_word::<CommandKind>(kind.word).unwrap(), CommandKind::Unknown);
         }
     }
 
     #[test]
-    fn lengths() {
+    fn durations_are_shown_in_words() {
         for (seconds, text) in [(3600, "1 h"), (900, "15 min"), (61, "61 s"), (86_400, "24 h")] {
             assert_eq!(length(seconds), text);
         }

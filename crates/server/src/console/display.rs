@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts() {
+    fn sizes_are_shown_with_units() {
         for (count, text) in [
             (0, "0 bytes"),
             (1023, "1023 bytes"),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_from_hosts_is_escaped() {
+    fn texts_from_hosts_are_escaped() {
         let state = State::new("<script>alert(1)</script>", Tone::Bad);
         let text = state.to_string();
         assert!(!text.contains("<script"), "{text}");

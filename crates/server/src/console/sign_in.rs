@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_places_of_this_console_are_gone_to() {
+    fn only_paths_of_this_console_are_redirected_to() {
         for (to, place) in [
             ("/", "/"),
             ("/assets/web-1", "/assets/web-1"),

@@ -125,7 +125,7 @@ mod tests {
     const BYTES: Grant = Grant { per_second: 1000, most: 10_000 };
 
     #[test]
-    fn what_is_too_much_is_owed_and_paid_with_time() {
+    fn excess_use_is_carried_over_until_time_has_refilled_the_budget() {
         let (budgets, begin) = (Budgets::new(ITEMS, BYTES), Instant::now());
         let [a, b]: [AssetId; 2] = ["as-1", "as-2"].map(|id| id.parse().unwrap());
         let at = |seconds| begin + Duration::from_secs(seconds);
@@ -147,7 +147,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_more_is_taken_in_than_was_granted_and_one_report_over(
+        fn intake_exceeds_the_budget_by_at_most_one_report(
             reports in prop::collection::vec((0_u64..20, 0_u64..300), 1..200),
         ) {
             let (budgets, begin) = (Budgets::new(ITEMS, BYTES), Instant::now());

@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_cut_at_a_line_with_a_mark() {
+    fn a_table_is_truncated_at_a_line_and_marked() {
         let mut short = "table\n".to_owned();
         assert_eq!(table_cut(&mut short), None);
         let line = format!("{}é\n", "x".repeat(60));

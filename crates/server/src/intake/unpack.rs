@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn bombs_and_damage_are_refused() {
+    fn decompression_bombs_and_damaged_reports_are_refused() {
         let bomb = zstd::bulk::compress(&vec![b' '; 32 << 20], 19).unwrap();
         let refused = unpack(&bomb, MOST).unwrap_err();
         assert!(matches!(refused, Refused::Bad(ReportError::TooLarge { .. })), "{refused:?}");

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_narrowest_scope_that_says_something_goes_first() {
+    fn the_most_specific_scope_takes_precedence() {
         let segment = |name: &str| Scope::Segment(name.to_owned());
         let all = [
             configured(Scope::Platform, Some(100), Some(100)),

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rest_grows_with_the_work_and_has_an_end() {
+    fn the_pause_grows_with_the_work_up_to_a_maximum() {
         let ms = Duration::from_millis;
         assert_eq!(rest(ms(2), 3), ms(30));
         assert_eq!(rest(ms(100), 3), ms(900));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_of_hosts_wait_for_their_turn_and_those_of_operators_do_not() {
+    fn changes_by_hosts_are_delayed_and_those_by_operators_are_not() {
         let (start, ms) = (Instant::now(), Duration::from_millis);
         let mut pace = Pace::new(ms(500));
         assert_eq!(pace.due(start, By::Host), start + ms(500), "a first change");
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_changes_are_one_turn() {
+    async fn many_changes_are_handled_in_one_run() {
         let changes = Changes::default();
         let pace = Pace::new(Duration::ZERO);
         for _ in 0..100 {

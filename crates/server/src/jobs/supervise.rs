@@ -131,14 +131,14 @@ mod tests {
     };
 
     #[test]
-    fn pauses_double_up_to_the_longest() {
+    fn restart_delays_double_up_to_the_maximum() {
         let pauses: Vec<_> =
             [1, 2, 3, 6, 7, 40, u32::MAX].map(|n| Pauses::USUAL.after(n).as_secs()).to_vec();
         assert_eq!(pauses, [1, 2, 4, 32, 60, 60, 60]);
     }
 
     #[tokio::test]
-    async fn a_job_that_panics_or_ends_is_started_again_and_says_why() {
+    async fn a_job_that_panics_or_ends_is_restarted_and_logs_the_reason() {
         let (jobs, starts) = (Arc::new(Jobs::default()), Arc::new(AtomicU32::new(0)));
         let steady = Arc::new(Notify::new());
         let kept = tokio::spawn({
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_told_in_its_words() {
+    async fn a_panic_is_reported_with_its_message() {
         let jobs = Arc::new(Jobs::default());
         let kept = tokio::spawn({
             let jobs = jobs.clone();

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_in_front_is_taken_off() {
+    fn syslog_prefixes_are_stripped() {
         const LINE: &str = "198.51.100.7 - - [10/Oct/2000:13:55:36 -0700] \"GET / HTTP/1.0\" 200 1";
         for front in [
             "",

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fewest_bytes_win() {
+    fn the_smallest_download_is_chosen() {
         let files = [
             snapshot(1, 900),
             snapshot(3, 1000),
@@ -132,7 +132,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_path_is_cheaper(
+        fn no_path_is_smaller(
             snapshots in prop::collection::vec((0u64..6, 0u64..100), 0..4),
             deltas in prop::collection::vec((0u64..6, 0u64..6, 0u64..60), 0..14),
             from in prop::option::of(0u64..6),

@@ -223,7 +223,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_and_nothing_else_is(
+        fn encoded_values_round_trip_and_trailing_data_is_refused(
             decisions in prop::collection::vec((0u32..=65535, any::<bool>(), 0u32..=16, any::<u32>()), 0..300),
             flip in any::<prop::sample::Index>(),
         ) {

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_manifest_is_refused() {
+    fn invalid_manifests_are_refused() {
         for (text, expected) in [
             (String::new(), "has no entries"),
             ("<html>sign in</html>".to_owned(), "web page"),

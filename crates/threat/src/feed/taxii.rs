@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_go_on_where_the_last_one_ended_and_begin_anew_in_time() {
+    fn rounds_resume_and_restart_periodically() {
         let day = DAY.as_secs();
         let mut round = Round::begin(bookmark(LAST, 1000), 1000 + day - 1, DAY);
         assert_eq!(round.extent(), Extent::Added);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_that_lead_nowhere_are_left() {
+    fn servers_without_progress_are_abandoned() {
         let begin = || Round::begin(bookmark(LAST, 1000), 1001, DAY);
         assert_eq!(begin().page(&page(true, None), None), Err(TaxiiError::NoWayOn));
         assert_eq!(begin().page(&page(true, None), Some("yesterday")), Err(TaxiiError::NoWayOn));

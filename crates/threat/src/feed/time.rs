@@ -86,7 +86,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_time_crate_agrees(
+        fn times_agree_with_the_time_crate(
             seconds in 0i64..253_402_200_000,
             nanos in 0u32..1_000_000_000,
             minutes in -1439i32..1440,

@@ -103,7 +103,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn operations_agree_with_plain_sets((a, plain_a) in small(), (b, plain_b) in small()) {
+        fn operations_agree_with_simple_sets((a, plain_a) in small(), (b, plain_b) in small()) {
             let cases = [
                 (a.clone(), plain_a.clone()),
                 (a.union(&b), &plain_a | &plain_b),
@@ -122,7 +122,7 @@ mod tests {
         }
 
         #[test]
-        fn both_ends_of_the_address_space_hold(a: Vec<(u128, u128)>, b: Vec<(u128, u128)>) {
+        fn both_ends_of_the_address_space_are_handled(a: Vec<(u128, u128)>, b: Vec<(u128, u128)>) {
             let ends = |parts: Vec<(u128, u128)>| {
                 let low = parts.iter().map(|(x, y)| (*x % 50, *y % 50));
                 let high = parts.iter().map(|(x, y)| (u128::MAX - x % 50, u128::MAX - y % 50));

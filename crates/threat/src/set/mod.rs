@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_have_one_form() {
+    fn sets_have_one_normal_form() {
         for (entries, form) in [
             ("", ""),
             ("1.2.3.4 1.2.3.5", "1.2.3.4/31"),
@@ -294,14 +294,14 @@ mod tests {
     use crate::entry::Net;
 
     #[test]
-    fn sizes_count_what_is_covered() {
+    fn sizes_count_covered_addresses() {
         let size = set("1.0.0.0/24 9.9.9.9 2001:db8::/63 2001:db9::1").size();
         assert_eq!(size, Size { entries: 4, v4_addresses: 257, v6_networks: 3 });
         assert_eq!(set("0.0.0.0/1 128.0.0.0/1").size().v4_addresses, 1 << 32);
     }
 
     #[test]
-    fn digests_are_of_the_content() {
+    fn digests_depend_only_on_the_content() {
         assert_eq!(set("1.2.3.4 1.2.3.5").digest(), set("1.2.3.4/31").digest());
         assert_ne!(set("1.2.3.4").digest(), set("1.2.3.5").digest());
         assert_ne!(set("0.0.0.1").digest(), set("::1").digest());

@@ -171,7 +171,7 @@ fn lines_of_known_servers_are_read() {
 
 /// Traefik's `ClientHost` alone may be what a client claimed.
 #[test]
-fn a_time_or_sender_that_is_not_known_is_not_made_up() {
+fn unknown_times_and_senders_stay_unknown() {
     let combined = reading(LogFormat::Combined, Header::XForwardedFor);
     let json = reading(LogFormat::Json, Header::XForwardedFor);
     for (line, reading, error) in [
@@ -188,7 +188,7 @@ fn a_time_or_sender_that_is_not_known_is_not_made_up() {
 }
 
 #[test]
-fn what_is_no_line_of_the_format_is_refused() {
+fn lines_of_another_format_are_refused() {
     let combined = reading(LogFormat::Combined, Header::XForwardedFor);
     let json = reading(LogFormat::Json, Header::XForwardedFor);
     let long = vec![b'x'; MAX_LINE + 1];
@@ -212,7 +212,7 @@ fn what_is_no_line_of_the_format_is_refused() {
 
 proptest! {
     #[test]
-    fn whatever_a_client_claims_it_is_who_the_proxy_saw(claim in "[ -~]{0,60}") {
+    fn spoofed_headers_do_not_change_the_client(claim in "[ -~]{0,60}") {
         // In a log, quotes and backslashes of clients are escaped.
         let claim = claim.replace(['\\', '"'], "'");
         let line = combined("10.0.0.1", &format!("{claim}, 198.51.100.7"));
@@ -221,7 +221,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "\\PC{0,80}") {
+    fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "\\PC{0,80}") {
         for format in
             [LogFormat::Combined, LogFormat::Json, LogFormat::Haproxy, LogFormat::Envoy]
         {

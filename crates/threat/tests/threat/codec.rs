@@ -23,7 +23,7 @@ const NEW: &str = "1.2.3.0 1.2.3.2/31 1.2.3.76/31 203.0.113.0/24 2001:db8::/32 2
 
 /// Hosts and platform are upgraded in any order, so the meaning of version 1 never changes.
 #[test]
-fn version_1_is_recorded() {
+fn version_1_of_the_codec_is_pinned() {
     let (old, new) = (set(OLD), set(NEW));
     let recorded = |name: &str| {
         let text = include_str!("recorded.txt");
@@ -57,7 +57,7 @@ fn edges_of_the_address_space_are_exact() {
 }
 
 #[test]
-fn damage_has_a_name() {
+fn damage_is_named() {
     let (old, new) = (set(OLD), set(NEW));
     let (bytes, change_bytes) = (snapshot(&old), delta(&old, &new));
     assert!(matches!(read(b""), Err(CodecError::Truncated)));
@@ -97,7 +97,7 @@ fn every_damaged_bit_and_every_cut_is_found() {
 
 /// A few bytes that encode millions of parts cut out of one prefix.
 #[test]
-fn parts_of_a_delta_are_limited_too() {
+fn parts_of_a_delta_are_limited() {
     let base = set("10.0.0.0/8");
     let parts = (0..20_000u32).map(|at| Prefix::V4(Net::host(0x0a00_0000 + 4 * at)));
     let bytes = delta(&base, &base.difference(&parts.collect()));
@@ -108,7 +108,7 @@ fn parts_of_a_delta_are_limited_too() {
 }
 
 #[test]
-fn a_reader_that_failed_says_no_more() {
+fn a_failed_reader_returns_nothing_more() {
     let bytes = snapshot(&set(OLD));
     let mut reader = SnapshotReader::new(&bytes[..bytes.len() - 1], Limits::default()).unwrap();
     assert!(reader.by_ref().any(|prefix| prefix.is_err()));
@@ -141,7 +141,7 @@ proptest! {
     }
 
     #[test]
-    fn a_delta_applied_to_a_is_b(a in sets(), b in sets(), other in sets()) {
+    fn a_delta_turns_its_base_into_its_target(a in sets(), b in sets(), other in sets()) {
         // Sets that share most of their content, too.
         for b in [b.clone(), a.union(&b), a.difference(&b)] {
             let bytes = delta(&a, &b);
@@ -157,7 +157,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_read_is_the_only_encoding_of_it(
+    fn every_set_has_one_encoding(
         given in sets(),
         b in sets(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),

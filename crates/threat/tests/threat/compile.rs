@@ -41,7 +41,7 @@ fn exceptions_and_protected_ranges_are_cut_out_exactly() {
 }
 
 #[test]
-fn why_tells_all_that_matters() {
+fn an_explanation_names_feeds_exceptions_and_ranges() {
     let feeds = vec![
         feed("a", 0, "1.2.3.0/24=30 1.2.3.4=90"),
         feed("b", 60, "1.2.0.0/16=40"),
@@ -96,7 +96,7 @@ fn changes_update_a_listing() {
 
 proptest! {
     #[test]
-    fn the_list_is_feeds_less_exceptions(a in sets(), b in sets(), off in sets(), probe: u32) {
+    fn the_list_is_the_feeds_without_exceptions(a in sets(), b in sets(), off in sets(), probe: u32) {
         let as_feed = |id: &str, set: &xshield_threat::ThreatSet| Feed {
             id: id.parse().unwrap(),
             least: Confidence::NONE,

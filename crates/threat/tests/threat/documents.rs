@@ -98,7 +98,7 @@ fn taxii_envelopes() {
 }
 
 #[test]
-fn what_ended_or_was_revoked_leaves() {
+fn expired_and_revoked_indicators_are_removed() {
     let read = |now| {
         let full = Confidence::FULL;
         contents(&Format::Stix, BUNDLE.as_bytes(), Limits::default(), full, now).unwrap()
@@ -182,7 +182,7 @@ fn crowdsec_decisions() {
 }
 
 #[test]
-fn decisions_leave_when_their_time_is_over() {
+fn decisions_are_removed_at_their_expiry() {
     let text = br#"{"new":[{"scope":"Ip","value":"1.2.3.4","duration":"4h"},
 {"scope":"Ip","value":"1.2.3.4","duration":"1h"},{"scope":"Ip","value":"1.2.3.5","duration":"1h"},
 {"scope":"Ip","value":"1.2.3.6","duration":"0s"}]}"#;

@@ -179,7 +179,7 @@ fn separated_values() {
 }
 
 #[test]
-fn fields_within_others_and_fields_that_are_not_there() {
+fn nested_and_missing_fields() {
     let nested = Format::JsonLines {
         fields: Fields {
             address: "ioc.ip".into(),
@@ -252,7 +252,7 @@ fn all_formats() -> Vec<Format> {
 }
 
 #[test]
-fn what_is_no_list_has_a_name_in_every_format() {
+fn content_that_is_no_list_is_named_in_every_format() {
     for format in all_formats() {
         let failure = |bytes: &[u8]| match records(&format, bytes) {
             Err(error) => format!("{error:?}"),
@@ -286,7 +286,7 @@ fn what_is_no_list_has_a_name_in_every_format() {
 }
 
 #[test]
-fn limits_hold_whatever_the_format() {
+fn limits_apply_to_every_format() {
     let limits = Limits { line_bytes: 1000, ..Limits::default() };
     // 200 MB in one line are never in memory: the reader generates them on request.
     let endless = || std::io::repeat(b'1').take(200 << 20);
@@ -313,7 +313,7 @@ fn limits_hold_whatever_the_format() {
 
 /// A line of 200 MB in the middle of a list, in every line format and inside a document.
 #[test]
-fn long_lines_are_refused_wherever_they_stand() {
+fn long_lines_are_refused_anywhere() {
     let lines = Format::JsonLines { fields: fields("ip", None) };
     for (format, start, line) in [
         (plain(), "1.2.3.4\n", 2),
@@ -332,7 +332,7 @@ fn long_lines_are_refused_wherever_they_stand() {
 }
 
 #[test]
-fn other_charsets_are_refused_or_do_no_harm() {
+fn other_charsets_are_refused_or_harmless() {
     let utf_16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
     for format in all_formats() {
         let read = records(&format, &utf_16("# a list\n1.2.3.4\n"));
@@ -359,14 +359,14 @@ fn samples_are_few_short_and_printable() {
 
 proptest! {
     #[test]
-    fn any_bytes_end_in_an_answer(bytes: Vec<u8>) {
+    fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
         for format in all_formats() {
             let _ = records(&format, &bytes);
         }
     }
 
     #[test]
-    fn what_a_list_says_is_what_is_read(addresses in prop::collection::vec(any::<u32>(), 1..50)) {
+    fn written_entries_are_read_back(addresses in prop::collection::vec(any::<u32>(), 1..50)) {
         let addresses: Vec<String> =
             addresses.iter().map(|one| std::net::Ipv4Addr::from(*one | 1 << 28).to_string()).collect();
         let (found, _) = records(&plain(), addresses.join("\n").as_bytes()).unwrap();
@@ -378,7 +378,7 @@ proptest! {
 }
 
 #[test]
-fn nothing_at_all_is_a_list_only_where_that_is_allowed() {
+fn an_empty_list_needs_permission() {
     let lines = Format::JsonLines { fields: fields("ip", None) };
     for (format, text, may_be) in [
         (plain(), "", true),

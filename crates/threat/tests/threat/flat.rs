@@ -41,7 +41,7 @@ fn moves(change: &Delta, base: &ThreatSet) -> Moves {
 const LIST: &str = "1.2.3.0/30 1.2.3.77 9.9.9.9 203.0.113.0/24 2001:db8::/32 2001:db9::1";
 
 #[test]
-fn version_1_is_what_hosts_have_on_disk() {
+fn version_1_of_the_flat_list_is_pinned() {
     let bytes = write(&set("1.2.3.4/31 2001:db8::/32"));
     let head = b"XTL\x01F\x1f\x01\x02\x03\x04\xff\x20\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\0\xff";
     assert_eq!(&bytes[..head.len()], head);
@@ -113,7 +113,7 @@ fn other_forms_of_a_set_are_refused() {
 }
 
 #[test]
-fn a_reader_that_failed_says_no_more() {
+fn a_failed_reader_returns_nothing_more() {
     let bytes = write(&set(LIST));
     let mut cut = reader(&bytes[..bytes.len() - 1]).unwrap();
     assert!(cut.by_ref().any(|prefix| prefix.is_err()));
@@ -125,7 +125,7 @@ fn a_reader_that_failed_says_no_more() {
 }
 
 #[test]
-fn a_full_disk_is_told() {
+fn a_full_disk_is_reported() {
     struct Full;
     impl std::io::Write for Full {
         fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
@@ -146,7 +146,7 @@ fn host(address: u32) -> xshield_threat::Net<u32> {
 }
 
 #[test]
-fn prefixes_split_and_grow_together() {
+fn prefixes_split_and_merge() {
     let cases = [
         ("1.2.3.0/30", "1.2.3.0/31 1.2.3.3", "-1.2.3.0/30 +1.2.3.0/31 +1.2.3.3"),
         ("1.2.3.0/31 1.2.3.3", "1.2.3.0/30", "+1.2.3.0/30 -1.2.3.0/31 -1.2.3.3"),
@@ -168,7 +168,7 @@ fn prefixes_split_and_grow_together() {
 }
 
 #[test]
-fn a_host_keeps_its_elements_where_its_prefix_is_parted() {
+fn elements_are_kept_when_their_prefix_is_split() {
     let (base, target) = (set("1.2.3.0/30 5.0.0.0/24"), set("1.2.3.0/31 1.2.3.3 5.0.0.0/25"));
     let moves = moves(&change(&base, &target), &base);
     let expansion = Expansion { v4_from: 28, v6_from: 128 };
@@ -222,7 +222,7 @@ fn a_list_written_under_another_digest_is_refused() {
 }
 
 #[test]
-fn a_first_load_goes_from_snapshot_to_flat_list() {
+fn a_first_load_writes_a_flat_list_from_a_snapshot() {
     let bytes = snapshot(&set(LIST));
     let mut writer = FlatWriter::new(Vec::new());
     for prefix in SnapshotReader::new(&bytes[..], Limits::default()).unwrap() {
@@ -245,7 +245,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_read_is_the_only_form_of_it(
+    fn a_flat_list_has_one_encoding(
         given in sets(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
@@ -260,7 +260,7 @@ proptest! {
     }
 
     #[test]
-    fn a_streamed_change_is_an_applied_one(
+    fn a_streamed_delta_equals_an_applied_one(
         a in sets(),
         b in sets(),
         v4_from in 25u8..=32,

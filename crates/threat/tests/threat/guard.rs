@@ -15,7 +15,7 @@ fn reasons(before: Option<&str>, after: &str, own: &str, peers: &str) -> Vec<Str
 }
 
 #[test]
-fn doubtful_listings_wait_and_say_why() {
+fn suspicious_listings_are_held_with_the_reason() {
     let four = "1.0.0.1 1.0.0.3 1.0.0.5 1.0.0.7";
     for (before, after, own, peers, expected) in [
         (Some(four), four, "", "", ""),
@@ -66,7 +66,7 @@ fn doubtful_listings_wait_and_say_why() {
 }
 
 #[test]
-fn reasons_stay_short() {
+fn reasons_are_short() {
     let many: ThreatSet = (0..1000u32)
         .map(|n| xshield_threat::Prefix::V4(xshield_threat::Net::host(n * 2)))
         .collect();
@@ -82,7 +82,7 @@ fn reasons_stay_short() {
 }
 
 #[test]
-fn a_feed_that_may_be_empty_empties_without_anybody() {
+fn a_feed_that_may_be_empty_needs_no_approval() {
     let none = ThreatSet::empty();
     let surroundings = ReferenceAddresses { own_assets: &none, recent_peers: &none };
     let many: ThreatSet = (0..1000u32)

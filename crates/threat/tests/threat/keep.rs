@@ -39,7 +39,7 @@ fn kind(result: Result<Vec<u8>, KeepError>) -> &'static str {
 }
 
 #[test]
-fn what_does_not_lead_to_the_ordered_list_is_told_apart() {
+fn files_that_do_not_lead_to_the_ordered_list_are_distinguished() {
     let (base, next, other) = (set(LIST), set(NEXT), set("4.4.4.4 5.5.5.5"));
     let change = delta(&base, &next);
     let nothing = ThreatSet::default();
@@ -103,7 +103,7 @@ impl Write for Full {
 }
 
 #[test]
-fn a_full_disk_is_an_error_of_writing() {
+fn a_full_disk_is_a_write_error() {
     let (base, next) = (set(LIST), set(NEXT));
     let (list, change) = (flat(&base), delta(&base, &next));
     for room in 0..flat(&next).len() {
@@ -115,7 +115,7 @@ fn a_full_disk_is_an_error_of_writing() {
 
 proptest! {
     #[test]
-    fn from_snapshot_and_delta_to_elements(
+    fn elements_are_read_from_snapshot_and_delta(
         a in sets(),
         b in sets(),
         v4_from in 25u8..=32,

@@ -34,7 +34,7 @@ fn show(listing: &Listing) -> String {
 }
 
 #[test]
-fn entries_given_twice_have_the_best_of_both() {
+fn duplicate_entries_keep_the_stronger_properties() {
     for (given, kept) in [
         ("1.2.3.4=10 1.2.3.4=90 1.2.3.4=20", "1.2.3.4=90"),
         ("1.2.3.4<500 1.2.3.4<900 1.2.3.4<700", "1.2.3.4=50<900"),
@@ -48,7 +48,7 @@ fn entries_given_twice_have_the_best_of_both() {
 }
 
 #[test]
-fn entries_keep_their_age_from_day_to_day() {
+fn entries_keep_their_age_across_listings() {
     let first = listing("1.1.1.1 2.2.2.2 ::1").since_of(None, 100);
     assert_eq!(show(&first), "1.1.1.1=50@100 2.2.2.2=50@100 ::1=50@100");
     let second = listing("1.1.1.1=90 3.3.3.3 2.2.2.2/31 ::1").since_of(Some(&first), 200);
@@ -60,7 +60,7 @@ fn entries_keep_their_age_from_day_to_day() {
 }
 
 #[test]
-fn changes_keep_the_age_of_what_stays() {
+fn changes_keep_the_age_of_remaining_entries() {
     let before = listing("1.1.1.1=90 2.2.2.2<500 4.4.4.4").since_of(None, 100);
     let after =
         before.updated(&listing("1.1.1.1=10<900 3.3.3.3 4.4.4.4"), &listing("2.2.2.2 4.4.4.4"));
@@ -69,7 +69,7 @@ fn changes_keep_the_age_of_what_stays() {
 }
 
 #[test]
-fn entries_leave_at_their_end() {
+fn entries_expire() {
     let given = listing("1.1.1.1<500 2.2.2.2 ::1<400");
     assert_eq!(given.next_expiry(), Some(400));
     assert_eq!(given.in_force(399), given);
@@ -84,7 +84,7 @@ fn entries_leave_at_their_end() {
 
 /// The platform reads what an earlier version of it wrote.
 #[test]
-fn version_1_of_the_store_is_recorded() {
+fn version_1_of_the_store_is_pinned() {
     let given = listing("1.1.1.1<500 2.2.2.0/24=9 ::1=100").since_of(None, 100);
     let hex: String = store::encode(&given).iter().map(|byte| format!("{byte:02x}")).collect();
     let digest = "4b904a7079c1bd4707a50c5169935189b2a3ee78dd5bc824c7cd9f96e93cae6f";
@@ -109,7 +109,7 @@ fn every_damaged_bit_and_every_cut_of_a_stored_listing_is_found() {
 
 /// A matching digest does not make invalid content a listing.
 #[test]
-fn nonsense_with_a_digest_is_refused() {
+fn invalid_content_with_a_valid_digest_is_refused() {
     let sealed = |content: &[u8]| {
         let bytes = [b"XTF\x01", content].concat();
         let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
@@ -162,7 +162,7 @@ fn built(given: Given) -> Listing {
 
 proptest! {
     #[test]
-    fn a_stored_listing_is_the_listing(a: Given, b: Given, now: u32, later: u32) {
+    fn a_stored_listing_round_trips(a: Given, b: Given, now: u32, later: u32) {
         let first = built(a).since_of(None, now.into());
         let second = first.updated(&built(b), &Listing::default());
         let second = second.since_of(Some(&first), later.into());

@@ -34,7 +34,7 @@ fn check(id: &str, text: &str, listed: &str, skipped: u64, rejected: &[(u64, &st
 }
 
 #[test]
-fn presets_are_whole() {
+fn presets_are_complete() {
     let mut ids = BTreeSet::new();
     for preset in presets() {
         assert!(preset.id.parse::<FeedId>().is_ok() && ids.insert(preset.id), "{}", preset.id);

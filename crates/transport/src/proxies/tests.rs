@@ -20,7 +20,7 @@ fn shown(list: &ProxyList) -> Vec<String> {
 }
 
 #[test]
-fn lists_that_are_understood() {
+fn accepted_proxy_lists() {
     let (s1, s2) = (b64("one"), b64("zwei ß,:"));
     let both = format!("{s1},{s2}");
     let second = format!(",{s2}");
@@ -64,7 +64,7 @@ fn lists_that_are_understood() {
 }
 
 #[test]
-fn addresses_that_are_refused() {
+fn refused_proxy_addresses() {
     use ProxyListReason::{Address, Brackets, Credentials, Empty, HostName, NoPort, Scheme, Twice};
     let table = [
         (",", Empty(1)),
@@ -103,7 +103,7 @@ fn addresses_that_are_refused() {
 }
 
 #[test]
-fn credentials_that_are_refused() {
+fn refused_proxy_credentials() {
     use ProxyListReason::{ControlCharacter, NoUser, NotBase64, NotText, TooMany, User};
     use ProxyText::{Passwords, Users};
     let too_many = |text, given, proxies| TooMany { text, given, proxies };
@@ -144,7 +144,7 @@ fn passwords_are_not_in_debug() {
 }
 
 #[test]
-fn proxies_that_no_text_could_have_said_are_refused() {
+fn proxies_that_no_text_can_express_are_refused() {
     let proxy = |address: &str, user: Option<&str>, password: Option<&str>| Proxy {
         address: address.parse().unwrap(),
         user: user.map(str::to_owned),
@@ -175,7 +175,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_again(proxies in proptest::collection::vec(any_proxy(), 0..5)) {
+    fn proxy_lists_round_trip(proxies in proptest::collection::vec(any_proxy(), 0..5)) {
         let usable = |proxy: &Proxy| !proxy.address.address().unwrap().ip().is_unspecified();
         prop_assume!(proxies.iter().all(usable));
         prop_assume!(ProxyList::try_from(proxies.clone()).is_ok());

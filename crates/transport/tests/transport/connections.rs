@@ -61,7 +61,7 @@ fn connections_are_kept_except_for_the_probe() {
 }
 
 #[test]
-fn a_kept_connection_that_died_says_nothing_about_the_route() {
+fn a_dead_idle_connection_does_not_count_as_a_route_failure() {
     let server =
         Server::with(Behaviour { after_answer: AfterAnswer::Close, ..Behaviour::default() });
     let mut transport = transport(config(server.address, &server.ca_pem, vec![]));
@@ -73,7 +73,7 @@ fn a_kept_connection_that_died_says_nothing_about_the_route() {
 }
 
 #[test]
-fn a_connection_goes_from_one_transport_to_the_next_on_the_same_route_alone() {
+fn a_connection_is_handed_over_only_on_the_same_route() {
     let server = Server::start();
     let proxy = TestProxy::start(Kind::Good, server.address);
     let made = |proxies, timeouts| {
@@ -142,7 +142,7 @@ fn an_answer_that_does_not_end_times_out() {
 }
 
 #[test]
-fn a_header_that_http_can_not_hold_is_refused() {
+fn an_invalid_header_is_refused() {
     let server = Server::start();
     let mut transport = transport(config(server.address, &server.ca_pem, vec![]));
     let headers = [("x-test", "a\r\nb: c".to_owned())];
@@ -193,7 +193,7 @@ fn names_are_resolved_by_the_given_resolver_alone() {
 }
 
 #[test]
-fn a_request_that_waits_is_given_up_at_once_and_the_next_one_goes() {
+fn a_waiting_request_is_cancelled_at_once_and_the_next_one_works() {
     let server = Server::start();
     let proxy = TestProxy::start(Kind::Good, server.address);
     let hanging = TestProxy::start(Kind::Hanging, server.address);

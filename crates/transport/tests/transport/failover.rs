@@ -68,7 +68,7 @@ fn routes_are_tried_in_order_and_each_failure_is_named() {
 }
 
 #[test]
-fn silent_proxies_cost_their_own_short_time_each() {
+fn each_silent_proxy_costs_its_own_short_timeout() {
     let server = Server::start();
     let silent: Vec<_> = (0..3).map(|_| TestProxy::start(Kind::Hanging, server.address)).collect();
     let listed = silent.iter().map(TestProxy::plain).collect();
@@ -84,7 +84,7 @@ fn silent_proxies_cost_their_own_short_time_each() {
 }
 
 #[test]
-fn a_tunnel_that_falls_silent_is_left_long_before_a_slow_one_would_be() {
+fn a_silent_tunnel_times_out_long_before_a_slow_one() {
     let server = Server::start();
     let proxy = TestProxy::start(Kind::Good, server.address);
     let mut config = config(server.address, &server.ca_pem, vec![proxy.plain()]);
@@ -104,7 +104,7 @@ fn a_tunnel_that_falls_silent_is_left_long_before_a_slow_one_would_be() {
 }
 
 #[test]
-fn the_choice_sticks_until_it_fails() {
+fn the_chosen_route_is_kept_until_it_fails() {
     let server = Server::start();
     let (dead, good) = (
         TestProxy::start(Kind::Dead, server.address),
@@ -143,7 +143,7 @@ fn the_choice_sticks_until_it_fails() {
 }
 
 #[test]
-fn when_every_route_fails_each_is_named_and_the_choice_begins_anew() {
+fn when_every_route_fails_each_is_named_and_the_choice_is_reset() {
     let server = Server::start();
     let dead = TestProxy::start(Kind::Dead, server.address);
     let refusing = TestProxy::start(Kind::Refusing, server.address);
@@ -212,7 +212,7 @@ fn passwords_are_never_shown() {
 }
 
 #[test]
-fn an_intercepting_proxy_is_told_apart() {
+fn an_intercepting_proxy_is_recognised() {
     let (server, interceptor) = (Server::start(), Server::start());
     let proxy = TestProxy::start(Kind::Good, interceptor.address);
     let dead = TestProxy::start(Kind::Dead, server.address);

@@ -56,7 +56,7 @@ fn an_older_tls_is_refused() {
 }
 
 #[test]
-fn a_ca_that_is_none_is_refused_at_once() {
+fn an_invalid_ca_is_refused_at_once() {
     let new = |pem: &str| {
         let config = config("127.0.0.1:1".parse().unwrap(), pem, vec![]);
         Transport::new(config, Arc::new(Names::default())).map(|_| ()).unwrap_err()

@@ -59,7 +59,7 @@ fn refusals_are_those_of_the_engine_in_memory() {
 }
 
 #[test]
-fn what_the_engine_knows_to_be_wrong_is_named() {
+fn errors_known_to_the_engine_are_named() {
     let ((_, plan), _) = old_and_new();
     let valid = plan
         .filters_in(Tier::Kept)
@@ -112,7 +112,7 @@ fn what_the_engine_knows_to_be_wrong_is_named() {
 }
 
 #[test]
-fn what_can_not_be_told_to_windows_is_an_error_before_windows_is_asked() {
+fn unrepresentable_values_are_refused_before_windows_is_called() {
     let ((_, plan), _) = old_and_new();
     let double = Double::holding(&plan);
     let valid = plan.filters_in(Tier::Kept).next().unwrap();
@@ -127,7 +127,7 @@ fn what_can_not_be_told_to_windows_is_an_error_before_windows_is_asked() {
 }
 
 #[test]
-fn a_trial_is_told_apart_and_ends() {
+fn a_trial_is_recognised_and_ends() {
     let ((_, before), (_, after)) = old_and_new();
     let double = Double::holding(&before);
     let standing = by_key(&double.state());

@@ -21,7 +21,7 @@ fn change(engine: &mut impl FilterEngine, plan: &Plan) -> Result<(), EngineError
 }
 
 #[test]
-fn a_fault_at_any_call_leaves_one_of_both_policies_whole() {
+fn a_fault_at_any_call_leaves_one_complete_policy() {
     let ((old, before), (new, after)) = old_and_new();
     let calls = {
         let double = Double::holding(&before);
@@ -69,7 +69,7 @@ fn a_fault_at_any_call_leaves_one_of_both_policies_whole() {
 }
 
 #[test]
-fn a_lock_that_others_hold_is_waited_for_within_limits() {
+fn a_held_lock_is_awaited_within_limits() {
     let ((_, plan), _) = old_and_new();
     let double = Double::holding(&plan);
     let transaction = trial::begin(&plan);
@@ -92,7 +92,7 @@ fn a_lock_that_others_hold_is_waited_for_within_limits() {
 }
 
 #[test]
-fn a_lock_that_becomes_free_in_time_is_no_fault() {
+fn a_lock_released_in_time_is_no_error() {
     let ((_, plan), _) = old_and_new();
     let double = Double::holding(&plan);
     let done = double.directory.calls().unwrap().len();

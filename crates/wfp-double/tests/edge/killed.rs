@@ -32,7 +32,7 @@ fn run(double: &Double) -> bool {
 }
 
 #[test]
-fn a_kill_at_any_point_leaves_one_of_both_policies_whole() {
+fn a_kill_at_any_point_leaves_one_complete_policy() {
     let ((old, before), (new, after)) = old_and_new();
     let double = Double::holding(&before);
     let standing = double.directory.calls().unwrap().len();

@@ -69,7 +69,7 @@ fn another_product() -> EngineState {
 }
 
 #[test]
-fn filters_of_others_are_read_and_left_alone() {
+fn filters_of_others_are_read_and_not_changed() {
     let ((_, plan), _) = old_and_new();
     let double = Double::new();
     double.directory.edit(|store| store.insert(&another_product())).unwrap();
@@ -86,7 +86,7 @@ fn filters_of_others_are_read_and_left_alone() {
 }
 
 #[test]
-fn what_others_did_to_ours_is_told_and_mended() {
+fn changes_by_others_are_reported_and_repaired() {
     let ((_, plan), _) = old_and_new();
     let double = Double::holding(&plan);
     let standing = double.state();
@@ -130,7 +130,7 @@ fn what_others_did_to_ours_is_told_and_mended() {
 
 /// Another program deletes our sublayer, with all that is in it, and our provider.
 #[test]
-fn a_sublayer_that_is_gone_is_made_again() {
+fn a_missing_sublayer_is_recreated() {
     let ((_, plan), _) = old_and_new();
     let double = Double::holding(&plan);
     double

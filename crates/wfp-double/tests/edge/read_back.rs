@@ -37,7 +37,7 @@ fn a_plan_is_read_back_as_it_was_added() {
 }
 
 #[test]
-fn a_restart_keeps_what_is_persistent_and_what_is_for_boot() {
+fn a_restart_keeps_persistent_and_boot_time_objects() {
     let ((old, before), (_, after)) = old_and_new();
     let double = Double::holding(&before);
     let mut engine = host();

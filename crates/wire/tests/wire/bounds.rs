@@ -43,7 +43,7 @@ fn bytes(message: &CheckIn) -> usize {
 }
 
 #[test]
-fn thousands_of_addresses_are_told() {
+fn thousands_of_addresses_are_reported() {
     let mut message = filled("short", 5_000, 3, 2);
     let before = message.clone();
     assert_eq!(message.fit(), []);
@@ -51,7 +51,7 @@ fn thousands_of_addresses_are_told() {
 }
 
 #[test]
-fn what_is_too_much_is_left_out_and_told() {
+fn excess_data_is_omitted_and_reported() {
     let mut message = filled("short", bounds::ADDRESSES + 7, bounds::PROBLEMS + 9, 1_000);
     let added: Vec<Problem> = message.fit().into_iter().map(Problem::from).collect();
     let texts: Vec<_> = added.iter().map(|problem| problem.text.as_str()).collect();
@@ -71,7 +71,7 @@ fn what_is_too_much_is_left_out_and_told() {
 }
 
 #[test]
-fn a_problem_is_told_once() {
+fn a_problem_is_reported_once() {
     let mut message = filled("short", 1, 0, 0);
     message.problems = vec![problem(1, "a"), problem(2, "b"), problem(1, "a"), problem(1, "b")];
     assert_eq!(message.fit(), []);
@@ -79,7 +79,7 @@ fn a_problem_is_told_once() {
 }
 
 #[test]
-fn the_fullest_check_in_is_within_the_bound_of_bytes() {
+fn the_largest_check_in_is_within_the_byte_limit() {
     // Six bytes each in JSON; two; three in any form.
     for text in ["\u{1}", "\"", "€", "x"] {
         let mut message = filled(&text.repeat(10_000), 20_000, 2_000, 200);
@@ -94,7 +94,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn fitting_is_done_once(
+    fn fitting_is_idempotent(
         text in "[a€\u{1}\"]{0,9000}",
         addresses in prop_oneof![0..10_usize, 8_190..8_195_usize],
         problems in prop_oneof![0..10_usize, 495..505_usize, 900..1_000_usize],
@@ -130,7 +130,7 @@ fn lists_of_reports_are_cut_and_flows_count_as_lost() {
 }
 
 #[test]
-fn thousands_of_addresses_of_interfaces_are_told() {
+fn thousands_of_interface_addresses_are_reported() {
     let mut host = host_telemetry();
     let interface = host.interfaces[0].clone();
     let with = |count| Interface { addresses: addresses(count), ..interface.clone() };

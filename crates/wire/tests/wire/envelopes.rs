@@ -21,7 +21,7 @@ fn opened(bytes: &[u8]) -> Result<Verified<xshield_policy::Ruleset>, EnvelopeErr
 }
 
 #[test]
-fn what_is_signed_as_one_type_never_passes_as_another() {
+fn an_envelope_of_one_type_never_verifies_as_another() {
     let pinned = [policy_key().public()];
     let as_order = open_order(&sealed(3), &pinned, &asset("a-web"), 0);
     let expected = ThreatOrder::TYPE;
@@ -41,7 +41,7 @@ fn a_sealed_ruleset_opens_and_opens_again_from_disk() {
 }
 
 #[test]
-fn the_same_revision_may_be_compiled_again_but_an_older_one_never_comes_back() {
+fn the_same_revision_is_accepted_again_and_an_older_one_is_refused() {
     let mut again = ruleset(3);
     again.intranet.clear();
     let again = seal(&policy_key(), &again).unwrap();
@@ -87,7 +87,7 @@ fn an_older_compilation_of_the_same_revision_is_refused() {
 }
 
 #[test]
-fn a_label_that_was_taken_off_is_missed() {
+fn a_removed_label_is_detected() {
     let mut bare: Value = serde_json::from_slice(&labelled(3, 7)).unwrap();
     assert!(bare.as_object_mut().unwrap().remove("label").is_some());
     let bare = serde_json::to_vec(&bare).unwrap();
@@ -117,7 +117,7 @@ fn a_label_belongs_to_one_ruleset() {
 }
 
 #[test]
-fn a_label_alone_proves_what_a_host_holds() {
+fn a_label_alone_proves_which_ruleset_a_host_has() {
     let verified = opened_above(&labelled(3, 7), 0, 0).unwrap();
     let shown = verified.label().unwrap();
     assert!(shown.len() < 1024, "{} bytes", shown.len());
@@ -136,7 +136,7 @@ fn a_label_alone_proves_what_a_host_holds() {
 }
 
 #[test]
-fn one_digest_is_made_into_those_of_many_assets() {
+fn one_digest_yields_those_of_many_assets() {
     let longest = "x".repeat(64);
     // Small, and larger than what is hashed at once.
     for networks in [0, 1, 700, 2_000] {
@@ -182,7 +182,7 @@ fn only_a_pinned_key_signs() {
 }
 
 #[test]
-fn a_second_signature_helps_hosts_through_a_change_of_keys() {
+fn a_second_signature_supports_key_rotation() {
     let other = PolicyKey::from_seed([66; 32]);
     let mut both: Value = serde_json::from_slice(&sealed(3)).unwrap();
     let theirs: Value =
@@ -217,7 +217,7 @@ fn an_altered_payload_is_refused() {
 }
 
 #[test]
-fn damage_at_any_byte_never_gives_another_ruleset() {
+fn damage_at_any_byte_never_yields_another_ruleset() {
     let bytes = sealed(3);
     for at in 0..bytes.len() {
         for flip in [0x01, 0x20, 0x80, 0xFF] {

@@ -13,7 +13,7 @@ fn an_enforcement_key_survives_copying_by_people() {
 }
 
 #[test]
-fn a_miscopied_enforcement_key_is_told_apart_from_another_text() {
+fn a_miscopied_enforcement_key_is_distinguished_from_other_text() {
     let text = enforcement().to_text();
     let swapped = text.replace("_k7f3_", "_k7f4_");
     let form: [&str; 8] = [
@@ -59,7 +59,7 @@ proptest! {
     }
 
     #[test]
-    fn one_wrong_character_never_gives_a_key(
+    fn one_wrong_character_never_yields_a_key(
         secret: [u8; 32], at in 0usize..58, with in "[a-zA-Z0-9_-]",
     ) {
         let key = EnforcementKey::new("k7f3".parse().unwrap(), secret);

@@ -245,7 +245,7 @@ fn version_1_reports_stay_readable() {
 }
 
 #[test]
-fn what_came_later_in_version_1_stays_readable() {
+fn later_additions_to_version_1_stay_readable() {
     let threat = Some(standing());
     let failure = |kind| RouteFailure { at: NOW, reason: "the proxy does not answer".into(), kind };
     let unnamed = failure(RouteFailureKind::Unknown);
@@ -304,7 +304,7 @@ fn what_came_later_in_version_1_stays_readable() {
 }
 
 #[test]
-fn what_is_said_about_claims_stays_readable() {
+fn claims_in_version_1_stay_readable() {
     let bare = CheckIn { in_force: None, problems: vec![], ..check_in(Status::NoPolicy) };
     check("check-in-continued", &CheckIn { previous: Some(41), ..bare });
     let problems =
@@ -314,13 +314,13 @@ fn what_is_said_about_claims_stays_readable() {
 }
 
 #[test]
-fn whom_to_trust_stays_readable() {
+fn trust_documents_stay_readable() {
     let policy_keys = vec![policy_key().public()];
     check("trust", &PublicTrust { version: 1, ca: vec![Der(vec![0x30; 40])], policy_keys });
 }
 
 #[test]
-fn what_agents_added_to_version_1_stays_readable() {
+fn agent_additions_to_version_1_stay_readable() {
     let usage = Some(Usage { started: NOW - 7200, cpu: 1, memory: 15_360 });
     let resident = CheckIn {
         program: Program { kind: ProgramKind::Agent, version: "0.2.0".into() },
@@ -428,7 +428,7 @@ fn another_version_is_named_whatever_else_the_message_holds() {
 }
 
 #[test]
-fn a_later_command_is_heard_as_unknown_and_a_later_field_is_ignored() {
+fn a_later_command_is_read_as_unknown_and_a_later_field_is_ignored() {
     let mut value: Value = serde_json::to_value(answer()).unwrap();
     value["commands"][0]["kind"] = "dance".into();
     value["later"] = "field".into();

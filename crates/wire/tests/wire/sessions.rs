@@ -58,7 +58,7 @@ fn a_wrong_enforcement_key_is_refused() {
 }
 
 #[test]
-fn the_enforcement_key_alone_does_not_speak_for_another_host() {
+fn the_enforcement_key_alone_cannot_impersonate_another_host() {
     // Someone who knows the enforcement key names web's identity, but signs with their own key.
     let mut request = request();
     let own = IdentityKey::from_seed([99; 32]);
@@ -82,7 +82,7 @@ fn a_clock_off_by_more_than_five_minutes_is_refused_with_both_clocks() {
 }
 
 #[test]
-fn every_altered_field_of_the_request_is_noticed() {
+fn every_altered_field_of_the_request_is_detected() {
     type Alter = fn(&mut SessionRequest);
     let table: [(Alter, SessionError); 9] = [
         (|r| r.version = 2, SessionError::Version { got: 2 }),
@@ -113,7 +113,7 @@ fn text_cannot_move_from_one_field_into_the_next() {
 }
 
 #[test]
-fn every_altered_field_of_the_answer_is_noticed() {
+fn every_altered_field_of_the_answer_is_detected() {
     assert_eq!(finished(|_| ()), Ok(()));
     type Alter = fn(&mut SessionResponse);
     let table: [(Alter, SessionError); 8] = [
@@ -155,7 +155,7 @@ fn a_platform_without_the_enforcement_key_is_refused() {
 }
 
 #[test]
-fn a_token_that_no_header_can_hold_is_refused() {
+fn a_token_invalid_in_a_header_is_refused() {
     let enforcement = enforcement();
     let request = request();
     let proven = prove(&request, &enforcement, NOW).unwrap();

@@ -93,7 +93,7 @@ fn independent_key() -> SharedKey {
 }
 
 #[test]
-fn an_independent_implementation_verifies_what_we_sign() {
+fn an_independent_implementation_verifies_our_signatures() {
     let headers = signed(&parts());
     let parsed = HttpSignatureHeaders::try_parse(&headers[3].1, &headers[2].1).unwrap();
     let signature = parsed.get("xshield").unwrap();
@@ -103,7 +103,7 @@ fn an_independent_implementation_verifies_what_we_sign() {
 }
 
 #[test]
-fn we_verify_what_an_independent_implementation_signs() {
+fn signatures_of_an_independent_implementation_verify() {
     let mut headers = signed(&parts());
     let (_, input) = headers[2].1.split_once('=').unwrap();
     let params = HttpSignatureParams::try_from(input).unwrap();
@@ -115,7 +115,7 @@ fn we_verify_what_an_independent_implementation_signs() {
 }
 
 #[test]
-fn a_signed_request_says_when_and_which() {
+fn a_signed_request_has_a_time_and_an_id() {
     let session = session();
     let headers = signed(&parts());
     assert_eq!(received(&headers).token(), Ok(session.token.as_str()));
@@ -148,7 +148,7 @@ fn an_altered_request_is_refused() {
 }
 
 #[test]
-fn the_parts_of_a_target() {
+fn the_parts_of_a_request_target() {
     for (target, path, query) in [
         ("/a", "/a", None),
         ("/a?", "/a", Some("")),
@@ -243,7 +243,7 @@ fn altered_headers_are_refused() {
 }
 
 #[test]
-fn parameters_come_in_any_order_but_once() {
+fn parameters_may_be_in_any_order_but_not_repeated() {
     let (_, params) = Params::parse(r#"();tag="t";keyid="k";created=1;nonce="n""#).unwrap();
     assert_eq!((params.created, params.keyid.as_str()), (1, "k"));
     let table = [
@@ -280,7 +280,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_signed_verifies(
+    fn signed_requests_verify(
         method in "[A-Z]{3,6}", path in "/[a-z0-9/%.-]{0,40}",
         query in prop::option::of("[a-z0-9=&%]{0,40}"), body: Vec<u8>, nonce: [u8; 16],
     ) {

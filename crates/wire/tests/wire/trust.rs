@@ -32,7 +32,7 @@ fn a_deployment_key_survives_copying_by_people() {
 }
 
 #[test]
-fn a_miscopied_deployment_key_is_told_apart_from_another_text() {
+fn a_miscopied_deployment_key_is_distinguished_from_other_text() {
     let text = key().to_text();
     for end in 0..text.len() {
         let cut: Result<DeploymentKey, _> = text[..end].parse();
@@ -53,7 +53,7 @@ fn a_miscopied_deployment_key_is_told_apart_from_another_text() {
 }
 
 #[test]
-fn trust_is_believed_by_its_digest_alone() {
+fn trust_is_accepted_only_by_its_digest() {
     let vouched = key().vouch(shown()).unwrap();
     assert_eq!(vouched.policy_keys(), shown().policy_keys);
     let pem = vouched.ca_pem();
@@ -90,7 +90,7 @@ fn trust_is_believed_by_its_digest_alone() {
 }
 
 #[test]
-fn nothing_is_never_trusted() {
+fn empty_trust_is_refused() {
     let none: Vec<PolicyPublicKey> = Vec::new();
     let empty = PublicTrust { version: 1, ca: shown().ca, policy_keys: none };
     let key = DeploymentKey::new(enforcement(), empty.digest());
@@ -111,7 +111,7 @@ proptest! {
     }
 
     #[test]
-    fn one_wrong_character_never_gives_a_key(at in 0usize..101, with in "[a-zA-Z0-9_-]") {
+    fn one_wrong_character_never_yields_a_key(at in 0usize..101, with in "[a-zA-Z0-9_-]") {
         let mut text = key().to_text().to_string();
         text.replace_range(at..=at, &with);
         prop_assume!(text != *key().to_text());

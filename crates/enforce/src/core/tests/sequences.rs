@@ -95,7 +95,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_life_of_a_host_loses_the_last_good_ruleset(life in prop::collection::vec(events(), 1..14)) {
+    fn no_sequence_of_events_loses_the_last_good_ruleset(life in prop::collection::vec(events(), 1..14)) {
         lives::<Nft>(&life)?;
         lives::<Wfp>(&life)?;
     }

@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_room_for_an_eighth_more_and_the_table_is_full_sized() {
+    fn set_sizes_have_an_eighth_of_headroom() {
         for count in [0, 1, 1000, 65_536, 1_000_000, 1_500_000, 5_000_000] {
             let room = room(count);
             assert!(u64::from(room) >= u64::from(count) * 9 / 8, "{count}: {room}");

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_of_a_small_set_and_some_of_a_large_one_are_asked_for() {
+    fn small_sets_are_read_completely_and_large_ones_sampled() {
         let hosts =
             |count: u32| (0..count).map(|n| IpNet::from(std::net::IpAddr::from(Ipv4Addr::from(n))));
         for (count, expected) in [(0, 0), (1, 1), (SPOTS, SPOTS), (SPOTS + 1, 129), (100_000, 256)]

@@ -72,7 +72,7 @@ fn with(match_type: &str, value: &str) -> String {
 }
 
 #[test]
-fn objects_and_what_they_say() {
+fn objects_are_parsed() {
     let empty = "<filterCondition/>";
     let read = read(&state(&format!("{HEAD}{WEIGHT}{empty}{BLOCK}{TAIL}"))).unwrap();
     let provider: ObjectKey =
@@ -100,7 +100,7 @@ fn objects_and_what_they_say() {
 }
 
 #[test]
-fn values() {
+fn values_are_parsed() {
     let range = "<type>FWP_RANGE_TYPE</type><rangeValue>
         <valueLow><type>FWP_UINT32</type><uint32>10.0.0.1</uint32></valueLow>
         <valueHigh><type>FWP_UINT32</type><uint32>10.0.0.9</uint32></valueHigh></rangeValue>";
@@ -147,7 +147,7 @@ fn values() {
 }
 
 #[test]
-fn actions() {
+fn actions_are_parsed() {
     let of = |name: &str| {
         let action = format!("<action><type>{name}</type><calloutKey>THEIRS</calloutKey></action>");
         read(&state(&format!("{HEAD}{WEIGHT}<filterCondition/>{action}{TAIL}")))
@@ -167,7 +167,7 @@ fn actions() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn errors_name_what_is_wrong() {
     let number = "<type>FWP_UINT8</type><uint8>256</uint8>";
     let key = "filter {11111111-2222-3333-4444-777777777777}: ";
     let object = |reason: &str| format!("{key}{reason}");
@@ -212,7 +212,7 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
-fn a_file_that_is_cut_anywhere_is_refused() {
+fn a_truncated_file_is_refused() {
     let whole = with("FWP_MATCH_EQUAL", "<type>FWP_UINT32</type><uint32>10.0.0.1</uint32>");
     assert!(read(&whole).is_ok());
     for (at, _) in whole.char_indices() {

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_of_guests_are_inside_and_everything_else_is_not() {
+    fn guest_networks_are_inside_and_others_are_not() {
         let links = [
             (1, "lo", "", None),
             (2, "eth0", "", None),

@@ -58,7 +58,7 @@ impl LogFile {
 }
 
 #[test]
-fn a_file_is_read_once_from_where_it_was_left() {
+fn a_file_is_read_from_the_last_position() {
     let log = LogFile::new();
     log.deny(1);
     let batch = log.read(None);
@@ -76,7 +76,7 @@ fn a_file_is_read_once_from_where_it_was_left() {
 }
 
 #[test]
-fn rotation_loses_nothing_or_says_so() {
+fn rotation_loses_nothing_or_reports_a_gap() {
     let log = LogFile::new();
     let batch = log.read(None);
     log.deny(1);
@@ -98,7 +98,7 @@ fn rotation_loses_nothing_or_says_so() {
 }
 
 #[test]
-fn a_flood_is_taken_in_portions() {
+fn a_flood_is_read_in_batches() {
     let log = LogFile::new();
     let mut batch = log.read(None);
     let line = format!("Nov 21 03:00:00 db kernel: {}\n", ours(7));
@@ -114,7 +114,7 @@ fn a_flood_is_taken_in_portions() {
 }
 
 #[test]
-fn lines_of_programs_are_not_believed() {
+fn lines_written_by_programs_are_ignored() {
     let fake = ours(1);
     #[rustfmt::skip]
     let table = [
@@ -135,7 +135,7 @@ fn lines_of_programs_are_not_believed() {
 }
 
 #[test]
-fn a_file_of_a_daemon_that_is_gone_is_passed_over() {
+fn a_stale_log_file_is_ignored() {
     let log = LogFile::new();
     let future = Moment { now: u64::MAX / 2, uptime: 10, boot_id: "b" };
     assert_eq!(log.sources.read(None, future).unwrap(), None, "and there is no ring");
@@ -158,7 +158,7 @@ fn record(priority: u32, sequence: u64, message: &str) -> Option<String> {
 }
 
 #[test]
-fn gaps_of_the_ring_are_counted() {
+fn gaps_in_the_kernel_ring_buffer_are_counted() {
     let at = |boot: &str, next| Cursor::Kmsg { boot_id: boot.to_owned(), next };
     let records = [record(4, 8, &ours(8)), record(6, 9, "other"), None, record(4, 20, &ours(20))];
     #[rustfmt::skip]
@@ -180,7 +180,7 @@ fn gaps_of_the_ring_are_counted() {
 }
 
 #[test]
-fn records_of_programs_are_not_believed_and_damage_is_counted() {
+fn records_of_programs_are_ignored_and_damage_is_counted() {
     let from_zero = Cursor::Kmsg { boot_id: "this-boot".to_owned(), next: 0 };
     let records = [
         record(12, 0, &ours(1)),
@@ -193,7 +193,7 @@ fn records_of_programs_are_not_believed_and_damage_is_counted() {
 }
 
 #[test]
-fn the_real_ring() {
+fn the_real_kernel_ring_buffer_is_read() {
     let sources = Sources { files: vec![], journal_socket: "/no".into(), ..Sources::default() };
     let first = match sources.read(None, MOMENT) {
         Ok(Some(batch)) => batch,
@@ -241,7 +241,7 @@ fn entry(cursor: &str, transport: &str, message: &Value) -> String {
 use serde_json::Value;
 
 #[test]
-fn the_journal_comes_first() {
+fn the_journal_takes_precedence() {
     let log = LogFile::new();
     let text = |text: &str| Value::String(text.to_owned());
     fake_journal(&log, &entry("s=1", "syslog", &text("hello")), 0);
@@ -277,7 +277,7 @@ fn a_failing_journal_is_an_error() {
 
 proptest! {
     #[test]
-    fn any_record_and_any_line_is_read(text in "\\PC*", head in "[0-9]{0,25},[0-9]{0,25},[0-9]{0,25}") {
+    fn any_record_and_line_is_parsed(text in "\\PC*", head in "[0-9]{0,25},[0-9]{0,25},[0-9]{0,25}") {
         let from = Cursor::Kmsg { boot_id: "this-boot".to_owned(), next: 0 };
         drain(Some(&from), &[Some(text.clone()), Some(format!("{head},-;{text}"))]);
         let _ = file::kernel_message(&text);

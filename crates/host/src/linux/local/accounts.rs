@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_names_and_kinds() {
+    fn users_by_number_name_and_kind() {
         let passwd = "root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\n#bob:x:7:7\n\
                       bob:x:1001:1001::/home/bob:/bin/sh\nbob:x:5:5::/:\nx:y\n+:::\n-evil:x:9:9\n";
         let accounts = Accounts::parse(passwd, "# UID_MIN 5\nUID_MIN\t\t  500\nUID_MAX 60000\n");

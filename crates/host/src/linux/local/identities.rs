@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_knows_of_a_program() {
+    fn kernel_identities_of_programs() {
         let unit = "system.slice/app.service";
         let of_33 = "33 system.slice system.slice/app.service";
         for (user, wanted, running, expected) in [

@@ -94,7 +94,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn real_ones_once() {
+    fn real_file_systems_are_listed_once() {
         let table = "\
 22 27 0:21 / /proc rw - proc proc rw
 27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -125,7 +125,7 @@ nonsense
 
     proptest! {
         #[test]
-        fn any_table_is_read(text in "[ \\-/\\\\0-9a-zé\n]{0,200}") {
+        fn any_mount_table_is_parsed(text in "[ \\-/\\\\0-9a-zé\n]{0,200}") {
             let _ = mounts(&text);
             let _ = unescape(&text);
         }

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn processors() {
+    fn processors_are_counted() {
         #[rustfmt::skip]
         let table = [
             ("processor\t: 0\nmodel name\t: AMD EPYC\nprocessor\t: 1\nmodel name\t: other\n", "0-1\n", "AMD EPYC", 2),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers() {
+    fn values_with_units_are_parsed() {
         assert_eq!(memory("MemTotal:       24685588 kB\n"), Some(24_685_588 << 10));
         assert_eq!(memory("MemTotal: 99999999999999999999 kB"), None);
         assert_eq!(boot_time("cpu 1 2\nbtime 1763690000\n"), Some(1_763_690_000));

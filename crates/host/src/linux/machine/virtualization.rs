@@ -65,7 +65,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn marks_of_machines_and_containers() {
+    fn virtual_machines_and_containers_are_recognised() {
         const VENDOR: &str = "sys/class/dmi/id/sys_vendor";
         const PRODUCT: &str = "sys/class/dmi/id/product_name";
         const FLAGS: (&str, &str) = ("proc/cpuinfo", "flags\t: fpu hypervisor lm\n");

@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_belong_to_the_flow_that_they_answer() {
+    fn answers_belong_to_their_flow() {
         let mut aggregate = Aggregate::new(10);
         let answer = b"xshield: THREAT out action=DROP answer ";
         aggregate.add(&packet(answer, &tcp(1, 22, 200)), 1);
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_counted_by_heading() {
+    fn overflow_is_counted_by_heading() {
         let mut aggregate = Aggregate::new(2);
         for source in 0..100 {
             aggregate.add(&packet(DENY, &tcp(source, 1, 22)), 1);

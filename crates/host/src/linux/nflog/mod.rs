@@ -220,7 +220,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn numbers_left_out_are_packets_lost() {
+    fn gaps_in_sequence_numbers_are_lost_packets() {
         let mut numbers = Numbers::default();
         let mut lost = |group, number| numbers.lost_before(group, number);
         assert_eq!((lost(1, 0), lost(1, 1), lost(1, 5)), (0, 0, 3));

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn packets() {
+    fn forwarded_packets_are_decided_by_the_settings() {
         let ports = [0x9c, 0x40, 0, 22];
         let chain = |headers: &[&[u8]]| headers.concat();
         let hop = [6, 0, 0, 0, 0, 0, 0, 0];

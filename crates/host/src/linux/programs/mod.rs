@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn openers_are_found_by_where_they_speak_to() {
+    fn openers_are_found_by_their_destination() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(address) else {
                 eprintln!("SKIPPED: no {address} here");

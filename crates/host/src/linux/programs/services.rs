@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units() {
+    fn unit_names_of_cgroups() {
         #[rustfmt::skip]
         let table = [
             ("system.slice/nginx.service/", Some("nginx.service")),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cgroup_that_is_not_there_is_looked_for_once() {
+    fn a_missing_cgroup_is_searched_once() {
         let mut services = Services::default();
         services.refresh([u64::MAX].into_iter());
         assert_eq!(services.name(u64::MAX), None);

@@ -20,7 +20,7 @@ fn of_port(ports: &[ListeningPort], protocol: Protocol, port: u16) -> Vec<String
 }
 
 #[test]
-fn real_listeners_with_their_process() {
+fn real_listeners_are_found_with_their_process() {
     let v4 = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = v4.local_addr().unwrap().port();
     let udp = UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -35,7 +35,7 @@ fn real_listeners_with_their_process() {
 }
 
 #[test]
-fn a_wildcard_of_ipv6_serves_ipv4_too_unless_it_says_otherwise() {
+fn an_ipv6_wildcard_socket_serves_ipv4_unless_v6only() {
     let Ok(dual) = TcpListener::bind("[::]:0") else {
         eprintln!("SKIPPED: this machine has no IPv6");
         return;
@@ -55,7 +55,7 @@ fn a_wildcard_of_ipv6_serves_ipv4_too_unless_it_says_otherwise() {
 }
 
 #[test]
-fn what_nobody_can_reach_is_left_out() {
+fn unreachable_sockets_are_left_out() {
     let loopback = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = loopback.local_addr().unwrap();
     let connected = TcpStream::connect(address).unwrap();
@@ -74,7 +74,7 @@ fn what_nobody_can_reach_is_left_out() {
 }
 
 #[test]
-fn both_ways_of_asking_agree() {
+fn netlink_and_proc_agree() {
     // In its own network namespace, so that no other program opens or closes sockets meanwhile.
     let outcome = std::thread::spawn(|| {
         if in_new_network().is_err() {
@@ -103,7 +103,7 @@ fn in_new_network() -> rustix::io::Result<()> {
 }
 
 #[test]
-fn what_is_remembered_is_proved_before_it_is_used() {
+fn remembered_holders_are_verified_before_use() {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut holders = Holders::default();

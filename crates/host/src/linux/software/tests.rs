@@ -71,7 +71,7 @@ fn sqlite_tables() {
 }
 
 #[test]
-fn sqlite_logs_count_as_far_as_they_are_committed() {
+fn committed_frames_of_a_sqlite_log_are_read() {
     let read =
         |log: &[u8]| rpm_packages(RpmDatabase::Sqlite, &LOGGED.to_vec(), Some(&log.to_vec()));
     assert_eq!(
@@ -139,7 +139,7 @@ fn ndb_slots() {
 }
 
 #[test]
-fn cut_off_databases_are_no_smaller_inventories() {
+fn truncated_databases_are_errors() {
     let ndb = ndb(&[header(&BASH, None)]);
     for (kind, whole) in [
         (RpmDatabase::Sqlite, SQLITE),
@@ -187,7 +187,7 @@ fn dpkg_status() {
 }
 
 #[test]
-fn a_host_with_everything() {
+fn all_package_databases_together() {
     let root = tempfile::tempdir().unwrap();
     assert_eq!(inventory(root.path()).unwrap(), BTreeSet::new(), "no package manager is no error");
     let write = |path: &str, content: &[u8]| {
@@ -216,7 +216,7 @@ fn a_host_with_everything() {
 }
 
 #[test]
-fn this_machine_by_dpkg_itself() {
+fn the_inventory_agrees_with_dpkg() {
     let Ok(output) = std::process::Command::new("dpkg-query")
         .args(["-W", "-f", "${db:Status-Status} ${Package} ${Version} ${Architecture}\n"])
         .output()
@@ -236,7 +236,7 @@ fn this_machine_by_dpkg_itself() {
 }
 
 #[test]
-fn reports_after_the_first_tell_changes() {
+fn later_reports_contain_changes() {
     let package = |name: &str, version: &str| SoftwarePackage {
         name: name.to_owned(),
         version: version.to_owned(),
@@ -261,7 +261,7 @@ fn reports_after_the_first_tell_changes() {
 proptest! {
     /// Any damaged byte results in an answer in bounded time.
     #[test]
-    fn any_damage_is_read(
+    fn any_damaged_database_is_read_or_refused(
         which in 0_usize..3, damage in prop::collection::vec((0_usize..20_000, any::<u8>()), 1..8),
     ) {
         let (kind, mut database) = vec![

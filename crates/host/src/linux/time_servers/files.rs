@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_match_patterns() {
+    fn file_names_match_patterns() {
         for (pattern, name, expected) in [
             ("*.conf", "a.conf", true),
             ("*.conf", "a.conf.old", false),

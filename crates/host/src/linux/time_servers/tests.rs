@@ -16,7 +16,7 @@ fn shown(servers: &[TimeServer]) -> String {
 }
 
 #[test]
-fn what_a_line_says() {
+fn configuration_lines_are_parsed() {
     for (line, expected) in [
         ("server 10.0.0.1 iburst", "10.0.0.1"),
         ("Pool 2.Debian.pool.ntp.org. iburst maxsources 4", "2.debian.pool.ntp.org"),
@@ -42,7 +42,7 @@ fn what_a_line_says() {
 }
 
 #[test]
-fn what_each_program_reads() {
+fn each_programs_files_are_read() {
     type Files<'a> = &'a [(&'a str, &'a str)];
     let table: &[(&str, Files<'_>, &str)] = &[
         ("nothing", &[], ""),
@@ -129,7 +129,7 @@ fn what_each_program_reads() {
 }
 
 #[test]
-fn what_is_read_is_bounded() {
+fn files_and_includes_are_limited() {
     let root = tempfile::tempdir().unwrap();
     let write = |path: &str, text: &str| {
         let path = root.path().join(path);

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ninety_ninth_percentile() {
+    fn the_99th_percentile() {
         let to = |last: u32| (1..=last).map(f64::from).collect::<Vec<_>>();
         assert_eq!(p99(to(10)), 10.0);
         assert_eq!(p99(to(100)), 99.0);

@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jitter_stays_within_a_tenth() {
+    fn jitter_stays_within_ten_percent() {
         for seconds in [0, 1, 9, 10, 240, 3600] {
             for _ in 0..100 {
                 let next = jittered(seconds);
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_nobody_owns_are_left_out() {
+    fn loopback_link_local_and_multicast_addresses_are_left_out() {
         let own = |text: &str| is_own(&text.parse().unwrap());
         for text in ["10.0.0.1", "8.8.8.8", "2001:db8::1", "fd00::1"] {
             assert!(own(text), "{text}");

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_off_is_told_with_its_way() {
+    fn clock_skew_is_reported_with_its_direction() {
         let now = Timestamp(1_790_000_000);
         #[rustfmt::skip]
         let table: [(i64, Option<&str>); 6] = [

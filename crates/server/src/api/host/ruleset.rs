@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn codings() {
+    fn accepted_encodings_are_parsed() {
         for (value, taken) in [
             ("zstd", true),
             ("gzip, zstd;q=0.8", true),
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn tags() {
+    fn etags_are_compared() {
         for (value, known) in [
             ("\"abc=\"", true),
             ("abc=", true),

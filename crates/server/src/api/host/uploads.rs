@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hexadecimal_digests() {
+    fn digests_are_parsed_from_hexadecimal() {
         assert_eq!(from_hex(&"0f".repeat(32)), Some(Bytes([15; 32])));
         assert_eq!(from_hex(&"0F".repeat(32)), Some(Bytes([15; 32])));
         for text in

@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_go_s() {
+    fn durations_are_parsed_like_go() {
         for (text, expected) in [
             ("3h59m4s", Some(Duration::from_secs(14_344))),
             ("4h0m0.5s", Some(Duration::from_millis(14_400_500))),

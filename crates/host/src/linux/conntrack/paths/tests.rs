@@ -41,7 +41,7 @@ fn said(drained: &Drained) -> Vec<(u16, u64, u64, u64)> {
 }
 
 #[test]
-fn a_connection_is_counted_once_and_its_bytes_as_they_come() {
+fn a_connection_is_counted_once_and_its_bytes_incrementally() {
     let mut paths = Paths::new(Limits::default());
     paths.begin(&connection(1, 7, 0), key(443), 100);
     paths.begin(&connection(1, 7, 0), key(443), 101);
@@ -58,7 +58,7 @@ fn a_connection_is_counted_once_and_its_bytes_as_they_come() {
 }
 
 #[test]
-fn one_whose_beginning_was_missed_counts_when_it_ends() {
+fn a_connection_with_a_missed_start_is_counted_at_its_end() {
     let mut paths = Paths::new(Limits::default());
     paths.end(&connection(1, 7, 95), || Some(key(443)), 130);
     paths.end(&connection(2, 8, 95), || None, 130);
@@ -66,7 +66,7 @@ fn one_whose_beginning_was_missed_counts_when_it_ends() {
 }
 
 #[test]
-fn the_same_ends_with_another_number_are_another_connection() {
+fn the_same_endpoints_with_another_id_are_another_connection() {
     let mut paths = Paths::new(Limits::default());
     paths.begin(&connection(1, 7, 0), key(443), 1);
     paths.begin(&connection(1, 8, 0), key(443), 1);
@@ -74,7 +74,7 @@ fn the_same_ends_with_another_number_are_another_connection() {
 }
 
 #[test]
-fn what_was_there_before_is_shown_and_not_counted() {
+fn earlier_connections_are_listed_and_not_counted() {
     let mut paths = Paths::new(Limits::default());
     paths.adopt(&connection(1, 7, 1_000), key(443), 5);
     assert_eq!(said(&paths.drain()), [(443, 0, 1, 0)]);
@@ -83,7 +83,7 @@ fn what_was_there_before_is_shown_and_not_counted() {
 }
 
 #[test]
-fn a_list_finds_missed_ends() {
+fn a_dump_finds_missed_ends() {
     let mut paths = Paths::new(Limits::default());
     for port in 1..=3 {
         paths.begin(&connection(port, 7, 0), key(port), 1);
@@ -99,7 +99,7 @@ fn a_list_finds_missed_ends() {
 }
 
 #[test]
-fn without_room_everything_is_still_counted_once() {
+fn at_the_limit_everything_is_still_counted_once() {
     let limits = Limits { paths: 2, connections: 2, followed: 1 };
     let mut paths = Paths::new(limits);
     for port in 1..=5 {
@@ -119,7 +119,7 @@ proptest! {
     /// For any sequence of begins, updates, ends and drains, and any limits: each connection and each byte is
     /// counted once, on a path or as overflow.
     #[test]
-    fn nothing_is_lost_or_counted_twice(
+    fn packets_are_neither_lost_nor_counted_twice(
         steps in prop::collection::vec((0_u16..12, 0_u8..8, 0_u64..50), 0..300),
         paths_kept in 1_usize..6,
         connections in 1_usize..10,

@@ -22,7 +22,7 @@ fn instance(pid: u32, path: &Path, user: u32) -> Instance {
 }
 
 #[test]
-fn what_was_looked_for_and_what_was_found() {
+fn absence_names_what_was_searched_and_found() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path().canonicalize().unwrap();
     let at = |name: &str| directory.join(name);

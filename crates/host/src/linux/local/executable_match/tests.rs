@@ -34,7 +34,7 @@ fn at(path: &Path) -> Vec<Place> {
 }
 
 #[test]
-fn the_file_counts_and_nothing_that_a_process_can_choose() {
+fn a_program_is_identified_by_its_file_alone() {
     let removed = |roots_own, hosts_path| Some(Removed { roots_own, hosts_path });
     let upgraded = removed(true, true);
     let (namespace, users_own) = (removed(true, false), removed(false, true));
@@ -101,7 +101,7 @@ fn the_file_counts_and_nothing_that_a_process_can_choose() {
 }
 
 #[test]
-fn an_executable_that_may_not_be_read_is_nothing() {
+fn an_unreadable_executable_does_not_match() {
     let hidden = Instance {
         pid: 7,
         name: "nginx".into(),

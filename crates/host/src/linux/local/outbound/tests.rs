@@ -74,7 +74,7 @@ fn asked(
 }
 
 #[test]
-fn exact_or_refused() {
+fn outbound_owners_are_exact_or_refused() {
     let (login, slice) = ("user.slice/user-1001.slice/session-3.scope", "user.slice");
     let cron = "system.slice/cron.service";
     let removed_from_view = "system.slice/gone.service";
@@ -124,7 +124,7 @@ fn exact_or_refused() {
 }
 
 #[test]
-fn users_and_units_narrow() {
+fn users_and_units_narrow_a_rule() {
     let root = hierarchy();
     let bobs = "user.slice/user-1001.slice/session-3.scope";
     type Row<'a> = (LocalProgram, Vec<Instance>, &'a str);
@@ -161,7 +161,7 @@ fn users_and_units_narrow() {
 }
 
 #[test]
-fn another_effective_user_counts_against_exactness() {
+fn another_effective_user_prevents_exactness() {
     let mut switching = other(0, "x");
     switching.users = [0, 33, 0, 33];
     let (got, _) = asked(&program(MINE, "", ""), vec![mine(1, 33, "x"), switching], None);
@@ -173,7 +173,7 @@ fn another_effective_user_counts_against_exactness() {
 }
 
 #[test]
-fn an_executable_that_may_not_be_read_counts_against_exactness() {
+fn an_unreadable_executable_prevents_exactness() {
     let mut hidden = other(33, "x");
     hidden.executable = None;
     let (got, _) = asked(&program(MINE, "", ""), vec![mine(1, 33, "x"), hidden], None);
@@ -181,7 +181,7 @@ fn an_executable_that_may_not_be_read_counts_against_exactness() {
 }
 
 #[test]
-fn impostors_are_few_however_many_there_are() {
+fn reported_lookalikes_are_limited() {
     let mut survey = Survey::of(Accounts::parse(PASSWD, ""), Vec::new());
     let mut suspects = LookalikeCollector::default();
     for pid in 0..5000 {

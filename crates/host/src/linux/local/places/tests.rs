@@ -39,7 +39,7 @@ fn root() -> (tempfile::TempDir, Root) {
 }
 
 #[test]
-fn paths_lead_to_files_and_say_who_guards_them() {
+fn paths_are_resolved_with_their_protection() {
     let (directory, root) = root();
     #[rustfmt::skip]
     let table = [
@@ -81,7 +81,7 @@ fn paths_lead_to_files_and_say_who_guards_them() {
 }
 
 #[test]
-fn another_owner_guards_nothing() {
+fn a_directory_of_another_user_is_unprotected() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("SKIPPED: needs root to give files away");
         return;

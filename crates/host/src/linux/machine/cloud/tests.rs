@@ -18,7 +18,7 @@ fn summary(found: Option<CloudInstance>) -> Option<String> {
 }
 
 #[test]
-fn each_cloud_in_its_own_way() {
+fn each_cloud_is_queried_in_its_own_way() {
     let mut asked = Vec::new();
     let mut answers = vec![AWS.into(), b"AQAE-token==".to_vec()];
     let found = instance(Provider::Aws, |request| {
@@ -45,7 +45,7 @@ fn each_cloud_in_its_own_way() {
 }
 
 #[test]
-fn who_does_not_answer_as_a_cloud_is_none() {
+fn a_server_that_answers_differently_is_no_cloud() {
     let all = [Provider::Aws, Provider::Azure, Provider::Gcp];
     for provider in all {
         assert_eq!(instance(provider, |_| None), None);
@@ -59,7 +59,7 @@ fn who_does_not_answer_as_a_cloud_is_none() {
 }
 
 #[test]
-fn the_firmware_names_the_cloud() {
+fn the_cloud_is_recognised_by_firmware() {
     let dmi = "sys/class/dmi/id";
     let table = [
         (format!("{dmi}/sys_vendor"), "Amazon EC2\n", Some(Provider::Aws)),
@@ -83,7 +83,7 @@ fn the_firmware_names_the_cloud() {
 
 proptest! {
     #[test]
-    fn any_answer_is_read(body: Vec<u8>, which in 0_usize..3) {
+    fn any_answer_is_parsed(body: Vec<u8>, which in 0_usize..3) {
         let provider = [Provider::Aws, Provider::Azure, Provider::Gcp][which];
         let _ = instance(provider, |_| Some(body.clone()));
     }

@@ -6,12 +6,14 @@ use xshield_model::Timestamp;
 pub use xshield_model::role::Role;
 
 use crate::keys::ExpiringKey;
+use crate::open::Open;
 
 /// A user account.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct User {
     pub name: String,
-    pub role: Role,
+    #[schema(value_type = Role)]
+    pub role: Open<Role>,
     pub created_at: Timestamp,
 }
 
@@ -40,7 +42,8 @@ pub struct Token {
     pub id: String,
     pub user: String,
     pub name: String,
-    pub role: Role,
+    #[schema(value_type = Role)]
+    pub role: Open<Role>,
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
     pub last_used_at: Option<Timestamp>,
@@ -87,7 +90,8 @@ pub struct SignedIn {
     /// The token's id.
     pub id: String,
     pub user: String,
-    pub role: Role,
+    #[schema(value_type = Role)]
+    pub role: Open<Role>,
     pub expires_at: Timestamp,
 }
 
@@ -95,7 +99,8 @@ pub struct SignedIn {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Me {
     pub user: String,
-    pub role: Role,
+    #[schema(value_type = Role)]
+    pub role: Open<Role>,
     pub token: String,
 }
 

@@ -6,6 +6,7 @@ use xshield_model::Timestamp;
 use xshield_model::live::Live;
 use xshield_wire::telemetry::{AgentEventKind, DebugLine, LogEnd};
 
+use crate::open::Open;
 use crate::query::number;
 
 /// An event of a host's program.
@@ -17,7 +18,7 @@ pub struct AgentEvent {
     pub at: Timestamp,
     pub received_at: Timestamp,
     #[schema(value_type = String)]
-    pub kind: AgentEventKind,
+    pub kind: Open<AgentEventKind>,
     pub text: String,
     /// The revision of the policy concerned.
     pub revision: Option<u64>,
@@ -51,10 +52,10 @@ pub struct LogPiece {
     pub dropped: u64,
     /// `open`, or `closed` for the last chunk.
     #[schema(value_type = String)]
-    pub end: LogEnd,
+    pub end: Open<LogEnd>,
     pub received_at: Timestamp,
     #[schema(value_type = Vec<Object>)]
-    pub lines: Vec<DebugLine>,
+    pub lines: Vec<Open<DebugLine>>,
 }
 
 /// Diagnostics that a host collected.

@@ -6,14 +6,20 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use xshield_model::Timestamp;
 pub use xshield_model::alert::{Alert, Severity};
-pub use xshield_model::alert_rule::{AlertRule, RuleState};
+pub use xshield_model::alert_rule::{
+    AlertRule, Condition, Counted, Delivery, Per, RuleState, Scope,
+};
+pub use xshield_model::threat_match::ViaProxy;
+
+use crate::open::Open;
 
 /// An alert rule with its name.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct NamedRule {
     pub name: String,
     #[serde(flatten)]
-    pub rule: AlertRule,
+    #[schema(value_type = AlertRule)]
+    pub rule: Open<AlertRule>,
     pub created_at: Timestamp,
     pub created_by: String,
     /// The number of alerts withheld since its last ones, over all subjects.
@@ -30,7 +36,8 @@ pub struct Rules {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct NumberedAlert {
     pub number: i64,
-    pub alert: Alert,
+    #[schema(value_type = Alert)]
+    pub alert: Open<Alert>,
 }
 
 /// A filter for alerts.

@@ -16,6 +16,7 @@ use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::{InForce, Problem as HostProblem, RouteStanding, Status};
 
 use crate::claims::Claim;
+use crate::open::Open;
 use crate::threat_status::AssetThreat;
 
 /// A managed host.
@@ -26,7 +27,7 @@ pub struct Asset {
     #[schema(value_type = String)]
     pub name: Name,
     #[schema(value_type = String)]
-    pub source: Source,
+    pub source: Open<Source>,
     #[schema(value_type = BTreeMap<String, String>)]
     pub tags: BTreeMap<TagKey, TagValue>,
     #[schema(value_type = Vec<String>)]
@@ -119,7 +120,8 @@ pub struct PastProblem {
 /// The state of the host's program, Spark or agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Spark {
-    pub activity: Activity,
+    #[schema(value_type = Activity)]
+    pub activity: Open<Activity>,
     /// Since when it is inactive or offline.
     pub inactive_since: Option<Timestamp>,
     /// Seconds within which a resident agent announced its next check-in.
@@ -136,7 +138,7 @@ pub struct Spark {
     pub version: String,
     /// The state that the host reports: `enforcing`, `no-policy`, `blocked` or `failed`.
     #[schema(value_type = Object)]
-    pub status: Status,
+    pub status: Open<Status>,
     /// The ruleset in the host's kernel.
     #[schema(value_type = Option<Object>)]
     pub in_force: Option<InForce>,
@@ -181,7 +183,8 @@ pub enum Activity {
 /// The protection of an asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Protection {
-    pub state: Protected,
+    #[schema(value_type = Protected)]
+    pub state: Open<Protected>,
     /// The same in words, with the reason.
     pub words: String,
     /// Why it is not protected.

@@ -1,11 +1,14 @@
 //! The differences between two policies: by document, and by line of their YAML.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::Value;
 use similar::TextDiff;
 use xshield_policy::document::Document;
 
+use crate::open::Open;
 use crate::policy::{Change, DocumentChange};
 
 /// The maximum number of lines for one document.
@@ -19,18 +22,20 @@ const AROUND: usize = 2;
 /// The time limit for comparing two documents; the result is then correct, but maybe not the shortest.
 const TIMEOUT: Duration = Duration::from_millis(200);
 
-fn sign(change: Change) -> char {
+fn sign(change: &Open<Change>) -> Cow<'static, str> {
     match change {
-        Change::Added => '+',
-        Change::Changed => '~',
-        Change::Removed => '-',
+        Open::Known(Change::Added) => "+".into(),
+        Open::Known(Change::Changed) => "~".into(),
+        Open::Known(Change::Removed) => "-".into(),
+        Open::Unknown(Value::String(word)) => word.clone().into(),
+        Open::Unknown(other) => other.to_string().into(),
     }
 }
 
 /// `~ segment web`.
 #[must_use]
 pub fn headline(change: &DocumentChange) -> String {
-    format!("{} {}", sign(change.change), change.document)
+    format!("{} {}", sign(&change.change), change.document)
 }
 
 /// A document can't be written as YAML.
@@ -105,6 +110,7 @@ fn compared(
     *room -= kept;
     let left_out = lines.len() - kept;
     lines.truncate(kept);
+    let change = change.into();
     Ok(DocumentChange { change, document: title.to_owned(), lines, left_out })
 }
 
@@ -115,7 +121,7 @@ pub fn text(changes: &[DocumentChange]) -> String {
     for change in changes {
         text.push_str(&headline(change));
         text.push('\n');
-        if change.change == Change::Changed {
+        if !matches!(change.change.known(), Some(Change::Added | Change::Removed)) {
             change.lines.iter().for_each(|line| text.push_str(&format!("    {line}\n")));
             if change.left_out > 0 {
                 text.push_str(&format!("    … {} more lines\n", change.left_out));
@@ -131,9 +137,9 @@ pub fn summary(changes: &[DocumentChange]) -> String {
     let mut parts = Vec::new();
     for change in changes {
         let lines = change.lines.iter().filter(|line| line.starts_with(['+', '-']));
-        let lines: Vec<&str> = match change.change {
-            Change::Changed => lines.map(String::as_str).collect(),
-            Change::Added | Change::Removed => Vec::new(),
+        let lines: Vec<&str> = match change.change.known() {
+            Some(Change::Added | Change::Removed) => Vec::new(),
+            Some(Change::Changed) | None => lines.map(String::as_str).collect(),
         };
         parts.push(match lines.is_empty() {
             true => headline(change),

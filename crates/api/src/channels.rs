@@ -4,15 +4,22 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use xshield_model::Timestamp;
 use xshield_model::alert_rule::RuleState;
-pub use xshield_model::channel::{ChannelSettings, Payload};
+pub use xshield_model::channel::{
+    ChannelSettings, MailSecurity, MailSettings, Payload, SyslogFormat, SyslogSettings,
+    SyslogTransport, WebhookFormat, WebhookSettings,
+};
 pub use xshield_model::delivery::{DeliveryKind, DeliveryState};
+
+use crate::open::Open;
 
 /// A channel, without its secret.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Channel {
     pub name: String,
-    pub settings: ChannelSettings,
-    pub state: RuleState,
+    #[schema(value_type = ChannelSettings)]
+    pub settings: Open<ChannelSettings>,
+    #[schema(value_type = RuleState)]
+    pub state: Open<RuleState>,
     pub has_secret: bool,
     pub created_at: Timestamp,
     pub created_by: String,
@@ -62,8 +69,10 @@ pub struct Delivery {
     /// The same for every attempt: first part of the Message-ID, `webhook-id`.
     pub id: String,
     pub channel: String,
-    pub kind: DeliveryKind,
-    pub state: DeliveryState,
+    #[schema(value_type = DeliveryKind)]
+    pub kind: Open<DeliveryKind>,
+    #[schema(value_type = DeliveryState)]
+    pub state: Open<DeliveryState>,
     /// The number of alerts in it.
     pub alerts: u64,
     pub attempts: u64,
@@ -73,7 +82,8 @@ pub struct Delivery {
     pub answer: String,
     /// What is sent; omitted in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub payload: Option<Payload>,
+    #[schema(value_type = Option<Payload>)]
+    pub payload: Option<Open<Payload>>,
 }
 
 /// A filter for deliveries.

@@ -7,6 +7,8 @@ pub use xshield_model::claim::{Reason, Standing};
 use xshield_policy::names::Name;
 use xshield_wire::fingerprint::IdentityFingerprint;
 
+use crate::open::Open;
+
 /// A claim of a host that the platform does not accept automatically.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Claim {
@@ -17,8 +19,10 @@ pub struct Claim {
     pub fact: String,
     /// What is claimed.
     pub value: String,
-    pub standing: Standing,
-    pub reason: Reason,
+    #[schema(value_type = Standing)]
+    pub standing: Open<Standing>,
+    #[schema(value_type = Reason)]
+    pub reason: Open<Reason>,
     pub since: Timestamp,
 }
 

@@ -9,6 +9,8 @@ use xshield_policy::criteria::Criteria;
 use xshield_policy::inventory::Source;
 use xshield_wire::message::CommandKind;
 
+use crate::open::Open;
+
 /// A new command.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -47,7 +49,7 @@ pub struct Command {
     /// The id that hosts receive.
     pub id: String,
     #[schema(value_type = String)]
-    pub kind: CommandKind,
+    pub kind: Open<CommandKind>,
     pub duration_seconds: Option<u32>,
     /// The selection.
     #[schema(value_type = Object)]
@@ -63,7 +65,8 @@ pub struct Command {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Outcome {
     pub asset: String,
-    pub state: TargetState,
+    #[schema(value_type = TargetState)]
+    pub state: Open<TargetState>,
     pub told_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
     /// When it ended, by the host's clock.

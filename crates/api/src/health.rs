@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use xshield_model::Timestamp;
 
+use crate::open::Open;
+
 /// The health of the platform itself.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Health {
@@ -36,7 +38,8 @@ pub struct Job {
     /// Its name.
     pub name: String,
     /// Whether it runs.
-    pub standing: Standing,
+    #[schema(value_type = Standing)]
+    pub standing: Open<Standing>,
     /// How often it failed and was restarted since the start.
     pub restarts: u64,
     /// When it last failed.

@@ -5,6 +5,8 @@ use utoipa::ToSchema;
 use xshield_model::Timestamp;
 use xshield_wire::control::{HostConfiguration, Switch};
 
+use crate::open::Open;
+
 /// Settings; `null` inherits from the wider scope, and finally from the host's own configuration.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -58,10 +60,11 @@ pub enum Scope {
 pub struct Configured {
     /// `platform`, `segment` or `asset`.
     #[schema(value_type = String)]
-    pub scope: Scope,
+    pub scope: Open<Scope>,
     /// The segment's name, or the asset's.
     pub name: Option<String>,
-    pub settings: HostSettings,
+    #[schema(value_type = HostSettings)]
+    pub settings: Open<HostSettings>,
     pub updated_at: Timestamp,
     pub updated_by: String,
 }
@@ -71,5 +74,6 @@ pub struct Configured {
 pub struct Effective {
     /// Grows whenever it changes; 0 when nothing was ever configured.
     pub version: u64,
-    pub settings: HostSettings,
+    #[schema(value_type = HostSettings)]
+    pub settings: Open<HostSettings>,
 }

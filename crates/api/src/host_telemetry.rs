@@ -8,6 +8,7 @@ use xshield_model::Timestamp;
 use xshield_policy::{Direction, Protocol};
 use xshield_wire::telemetry::{HostTelemetry, PathSource, SoftwarePackage};
 
+use crate::open::Open;
 use crate::query::port;
 
 /// Hardware and system of a host.
@@ -51,11 +52,11 @@ pub struct CommunicationPath {
     /// The asset's name.
     pub asset: String,
     #[schema(value_type = String)]
-    pub direction: Direction,
+    pub direction: Open<Direction>,
     pub source: String,
     pub destination: String,
     #[schema(value_type = String)]
-    pub protocol: Protocol,
+    pub protocol: Open<Protocol>,
     /// Destination port; the type for ICMP.
     pub port: u16,
     /// The local program.
@@ -71,7 +72,7 @@ pub struct CommunicationPath {
     pub last_seen: Timestamp,
     /// `conntrack`, or `recorder`: first packets only.
     #[schema(value_type = String)]
-    pub from: PathSource,
+    pub from: Open<PathSource>,
 }
 
 /// A filter for packages.

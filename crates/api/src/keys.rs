@@ -11,6 +11,8 @@ pub use xshield_model::key_kind::KeyKind;
 use xshield_policy::AssetId;
 use xshield_policy::names::{Name, TagKey, TagValue};
 
+use crate::open::Open;
+
 /// Whether hosts can register with a key. Registered hosts can use every key that is not revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -33,9 +35,11 @@ pub enum KeyState {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Key {
     pub id: String,
-    pub kind: KeyKind,
+    #[schema(value_type = KeyKind)]
+    pub kind: Open<KeyKind>,
     pub name: String,
-    pub state: KeyState,
+    #[schema(value_type = KeyState)]
+    pub state: Open<KeyState>,
     /// Tags for assets that register with it.
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub tags: BTreeMap<TagKey, TagValue>,

@@ -20,6 +20,8 @@ pub mod host_configuration;
 pub mod host_telemetry;
 pub mod impact;
 pub mod keys;
+pub mod names;
+pub mod open;
 pub mod page;
 pub mod policy;
 pub mod problem;

@@ -5,6 +5,7 @@ use utoipa::{IntoParams, ToSchema};
 use xshield_model::Timestamp;
 
 use crate::impact::{ExpectedImpact, ImpactSummary};
+use crate::open::Open;
 use crate::query::number;
 
 /// The policy that operators are editing.
@@ -138,7 +139,8 @@ pub enum Change {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DocumentChange {
     /// How.
-    pub change: Change,
+    #[schema(value_type = Change)]
+    pub change: Open<Change>,
     /// Kind and name: `segment web`.
     pub document: String,
     /// Its lines with a prefix of `+`, `-` or a space: changed ones and two lines of context. `…` separates
@@ -163,11 +165,11 @@ pub struct PolicyFile {
 #[serde(deny_unknown_fields)]
 pub struct PolicyInput {
     /// The documents themselves.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Object>>)]
     pub documents: Option<Vec<serde_json::Value>>,
     /// YAML texts.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Vec<PolicyFile>>,
 }
 

@@ -10,6 +10,7 @@ use xshield_wire::message::{
     EventKind, EventSource, InForce, ListeningPort, ProgrammedReport, RuleHits,
 };
 
+use crate::open::Open;
 use crate::query::port;
 
 /// The desired ruleset of an asset.
@@ -86,7 +87,7 @@ pub struct Listening {
     pub read_at: Timestamp,
     pub received_at: Timestamp,
     #[schema(value_type = Vec<Object>)]
-    pub ports: Vec<ListeningPort>,
+    pub ports: Vec<Open<ListeningPort>>,
 }
 
 /// A filter for flows.

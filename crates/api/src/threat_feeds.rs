@@ -5,9 +5,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use xshield_model::Timestamp;
-pub use xshield_model::feed::{Failure, FeedSettings, Held, ReadState, Sample, Source};
+pub use xshield_model::feed::{
+    Allow, Exchange, Failure, FeedSettings, Held, ReadState, Sample, Source, Switch, UrlSource,
+};
 use xshield_threat::feed::Format;
 use xshield_threat::{Confidence, FeedId, presets};
+
+use crate::open::Open;
 
 /// A threat feed.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -15,11 +19,12 @@ pub struct Feed {
     pub name: String,
     /// Its settings. The header's value is never shown.
     #[schema(value_type = Object)]
-    pub settings: FeedSettings,
+    pub settings: Open<FeedSettings>,
     /// Whether a header's value or a key is stored.
     pub has_secret: bool,
     /// Its state.
-    pub state: Standing,
+    #[schema(value_type = Standing)]
+    pub state: Open<Standing>,
     pub running: bool,
     pub created_at: Timestamp,
     pub created_by: String,

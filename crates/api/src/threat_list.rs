@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use xshield_model::Timestamp;
 
+use crate::open::Open;
 use crate::query::number;
 
 /// A revision of the list.
@@ -67,7 +68,8 @@ pub struct Exception {
     pub target: String,
     pub reason: String,
     /// Whether it is in force now.
-    pub state: Validity,
+    #[schema(value_type = Validity)]
+    pub state: Open<Validity>,
     pub created_at: Timestamp,
     pub created_by: String,
     pub expires_at: Option<Timestamp>,

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use xshield_model::threat_settings::PrivateRanges;
+pub use xshield_model::threat_settings::PrivateRanges;
 use xshield_threat::ThreatMode;
 
 use crate::impact::ExpectedImpact;
+use crate::open::Open;
 
 /// Where each mode is set.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -20,9 +21,9 @@ pub struct Modes {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ModePair {
     #[schema(value_type = Option<String>)]
-    pub inbound: Option<ThreatMode>,
+    pub inbound: Option<Open<ThreatMode>>,
     #[schema(value_type = Option<String>)]
-    pub outbound: Option<ThreatMode>,
+    pub outbound: Option<Open<ThreatMode>>,
 }
 
 /// The modes of a segment or an asset.
@@ -79,7 +80,8 @@ pub enum Way {
 #[schema(as = ThreatSettings)]
 pub struct Settings {
     /// Whether feeds may list private ranges (RFC 1918, 4193, 6598).
-    pub private_ranges: PrivateRanges,
+    #[schema(value_type = PrivateRanges)]
+    pub private_ranges: Open<PrivateRanges>,
     /// Seconds between two comparisons of a host's list with the ordered one, entry by entry; 0 for never.
     pub verify_every: u32,
 }

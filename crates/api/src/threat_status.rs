@@ -8,6 +8,8 @@ use xshield_model::Timestamp;
 use xshield_model::threat_settings::PrivateRanges;
 use xshield_threat::ThreatMode;
 
+use crate::open::Open;
+
 /// The state of the list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Status {
@@ -21,7 +23,8 @@ pub struct Status {
     pub restored: Option<u64>,
     /// Why the last compilation failed.
     pub trouble: Option<String>,
-    pub private_ranges: PrivateRanges,
+    #[schema(value_type = PrivateRanges)]
+    pub private_ranges: Open<PrivateRanges>,
     /// Addresses that hosts claim although they were on the list before: they stay on it until an operator
     /// makes an exception.
     pub listed_assets: Vec<ListedAsset>,
@@ -79,9 +82,9 @@ pub struct HostFailure {
 pub struct AssetThreat {
     /// The modes ordered.
     #[schema(value_type = Option<String>)]
-    pub inbound: Option<ThreatMode>,
+    pub inbound: Option<Open<ThreatMode>>,
     #[schema(value_type = Option<String>)]
-    pub outbound: Option<ThreatMode>,
+    pub outbound: Option<Open<ThreatMode>>,
     /// The desired list.
     pub wanted: Option<List>,
     /// The list in its kernel.

@@ -11,6 +11,7 @@ use xshield_api::Timestamp;
 use xshield_api::agents::{
     AgentEvent, AgentEventQuery, Diagnostics, DiagnosticsQuery, LiveQuery, LogPiece, LogQuery,
 };
+use xshield_api::open::Open;
 use xshield_api::words::counted;
 use xshield_wire::foreign::{self, tamed};
 use xshield_wire::telemetry::{AgentEventKind, LogEnd};
@@ -23,7 +24,7 @@ use crate::progress::Waiting;
 use crate::protocols::protocol;
 use crate::terminal::{Output, Table, bad, cell, good, note, number, print};
 use crate::times::{Since, of_day, relative};
-use crate::words::word;
+use crate::words::{count_field, field, word};
 
 /// The polling interval for log lines.
 const LOG_STEP: Duration = Duration::from_secs(2);
@@ -93,11 +94,13 @@ impl AgentEventsCommand {
             let now = Timestamp::now();
             let mut table = Table::new(&["WHEN", "ASSET", "EVENT", "WHAT"], "No such events.");
             for event in view::<Vec<AgentEvent>>(action, &answer["items"])? {
-                let kind = match event.kind {
-                    AgentEventKind::Tampered
-                    | AgentEventKind::PolicyReverted
-                    | AgentEventKind::ConfigurationRefused
-                    | AgentEventKind::SpoolDamaged => bad(word(&event.kind)),
+                let kind = match event.kind.known() {
+                    Some(
+                        AgentEventKind::Tampered
+                        | AgentEventKind::PolicyReverted
+                        | AgentEventKind::ConfigurationRefused
+                        | AgentEventKind::SpoolDamaged,
+                    ) => bad(word(&event.kind)),
                     _ => cell(word(&event.kind)),
                 };
                 table.row(vec![
@@ -161,9 +164,14 @@ fn show_piece(piece: &LogPiece) -> Result<(), CliError> {
     }
     let mut text = String::new();
     for line in &piece.lines {
-        let at = Timestamp(i64::try_from(line.at_ms / 1000).unwrap_or(i64::MAX));
-        let line =
-            format!("{}.{:03} {:9} {}", of_day(at), line.at_ms % 1000, word(&line.area), line.text);
+        let (at_ms, area, said) = match line {
+            Open::Known(line) => (line.at_ms, word(&line.area), line.text.clone()),
+            Open::Unknown(line) => {
+                (count_field(line, "at_ms"), field(line, "area"), field(line, "text"))
+            }
+        };
+        let at = Timestamp(i64::try_from(at_ms / 1000).unwrap_or(i64::MAX));
+        let line = format!("{}.{:03} {area:9} {said}", of_day(at), at_ms % 1000);
         text.push_str(&foreign::one_line(&line));
         text.push('\n');
     }
@@ -322,11 +330,7 @@ fn live_line(live: &LiveEvent, output: Output) -> String {
     if let Some(lost) = event["lost"].as_u64() {
         return format!("{day} {asset} lost: {} not shown", counted(lost, "packet"));
     }
-    let text = |field: &str| match &event[field] {
-        Value::String(text) => text.clone(),
-        Value::Null => "-".to_owned(),
-        other => other.to_string(),
-    };
+    let text = |name: &str| field(event, name);
     let protocol = protocol(&event["protocol"]);
     if event["remote"].is_string() {
         let (action, direction, process) = (text("action"), text("direction"), text("process"));

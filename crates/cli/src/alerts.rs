@@ -5,15 +5,27 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use xshield_api::Timestamp;
-use xshield_api::alerts::{AlertQuery, NamedRule, NumberedAlert, RuleState, Severity};
+use xshield_api::alerts::{
+    AlertQuery, AlertRule, Condition, Counted, Delivery, NamedRule, NumberedAlert, Per, RuleState,
+    Scope, Severity, ViaProxy,
+};
+use xshield_api::open::Open;
+use xshield_policy::Direction;
+use xshield_policy::criteria::Criteria;
+use xshield_threat::{Confidence, FeedId};
+use xshield_wire::threat::ThreatAction;
 
+use crate::choice::{confidence, direction, words_of};
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
 use crate::session::failed;
 use crate::terminal::{self, Output, Table, bad, cell, good, number, warning};
+use crate::threat_events::{action, via_proxy};
 use crate::times::{Since, Span, relative};
+use crate::words::{count_field, field, time_field};
 
 /// Alerts that were sent, and the rules that send them.
 #[derive(Debug, Args)]
@@ -92,32 +104,32 @@ struct Set {
     #[arg(long, value_name = "N", required_if_eq("when", "threshold"))]
     at_least: Option<u64>,
     /// With --when threshold: what is counted.
-    #[arg(long, default_value = "packets")]
+    #[arg(long, default_value = "packets", value_parser = words_of(counted))]
     count: Counted,
     /// With --when threshold: the time within which they are counted.
     #[arg(long, value_name = "SPAN", default_value = "1h")]
     within: Span,
     /// Only on assets that match, e.g. "business_value = 'high'".
     #[arg(long = "where", value_name = "CRITERIA")]
-    criteria: Option<String>,
+    criteria: Option<Criteria>,
     /// Only matches that were blocked, or only those that were recorded.
-    #[arg(long)]
-    action: Option<String>,
+    #[arg(long, value_parser = words_of(action))]
+    action: Option<ThreatAction>,
     /// Only inbound or outbound flows.
-    #[arg(long)]
-    direction: Option<String>,
+    #[arg(long, value_parser = words_of(direction))]
+    direction: Option<Direction>,
     /// Only when a feed lists the address with at least this confidence, in percent.
-    #[arg(long, value_name = "PERCENT")]
-    confidence: Option<u8>,
+    #[arg(long, value_name = "PERCENT", value_parser = confidence)]
+    confidence: Option<Confidence>,
     /// Only addresses that this feed lists; may be repeated.
     #[arg(long = "feed")]
-    feeds: Vec<String>,
+    feeds: Vec<FeedId>,
     /// Whether matches behind proxies count: only (no others) or never.
-    #[arg(long)]
-    via_proxy: Option<String>,
-    /// What alerts are throttled by: asset-and-address, asset, address or rule.
-    #[arg(long, default_value = "asset-and-address")]
-    per: String,
+    #[arg(long, value_parser = words_of(via_proxy))]
+    via_proxy: Option<ViaProxy>,
+    /// What alerts are throttled by.
+    #[arg(long, default_value = "asset-and-address", value_parser = words_of(per))]
+    per: Per,
     /// At most one alert in this time for the same asset, address or both (see --per).
     #[arg(long, value_name = "SPAN", default_value = "15min")]
     throttle: Span,
@@ -147,12 +159,22 @@ enum When {
     RecorderLosses,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Counted {
-    /// Packets; requests behind proxies.
-    Packets,
-    /// Matching flows.
-    Matches,
+/// What a threshold counts.
+fn counted(count: &Counted) -> Option<&'static str> {
+    Some(match count {
+        Counted::Packets => "Packets; requests behind proxies",
+        Counted::Matches => "Matching flows",
+    })
+}
+
+/// What alerts are throttled by.
+fn per(per: &Per) -> Option<&'static str> {
+    Some(match per {
+        Per::AssetAndAddress => "At most one for the same asset and address",
+        Per::Asset => "At most one for the same asset",
+        Per::Address => "At most one for the same address",
+        Per::Rule => "At most one for the whole rule",
+    })
 }
 
 const RULES: &str = "alert-rules";
@@ -189,6 +211,20 @@ fn alerts_table(alerts: Vec<NumberedAlert>, now: Timestamp) -> Table {
     let header = &["NUMBER", "WHEN", "SEVERITY", "RULE", "WITHHELD", "WHAT"];
     let mut table = Table::new(header, "No alerts.");
     for NumberedAlert { number: which, alert } in alerts {
+        let alert = match alert {
+            Open::Known(alert) => alert,
+            Open::Unknown(alert) => {
+                table.row(vec![
+                    cell(which.to_string()),
+                    cell(time_field(&alert, "at", now)),
+                    cell(field(&alert, "severity")),
+                    cell(field(&alert, "rule")),
+                    number(count_field(&alert, "withheld")),
+                    cell(field(&alert, "summary")),
+                ]);
+                continue;
+            }
+        };
         let severity = match alert.severity {
             Severity::High => bad("high"),
             Severity::Medium => warning("medium"),
@@ -214,14 +250,13 @@ impl RuleAction {
         match self {
             Self::Set(set) => {
                 let path = Path::of(&[RULES, &set.name]);
-                let answer = client.put("save the alert rule", &path, &set.document())?;
+                let answer = client.put("save the alert rule", &path, &set.rule()?)?;
                 written(&set.name, &answer)
             }
             Self::Put { name, file } => {
-                let document: Value = serde_json::from_str(&read(&file)?)
-                    .map_err(|error| CliError::input(format!("{}: {error}", file.display())))?;
+                let rule: AlertRule = read_json(&file)?;
                 let path = Path::of(&[RULES, &name]);
-                written(&name, &client.put("save the alert rule", &path, &document)?)
+                written(&name, &client.put("save the alert rule", &path, &rule)?)
             }
             Self::List => {
                 let action = "list alert rules";
@@ -252,52 +287,74 @@ pub(super) fn read(file: &std::path::Path) -> Result<String, CliError> {
     std::fs::read_to_string(file).map_err(failed("read", file))
 }
 
+/// Reads a JSON file.
+///
+/// # Errors
+/// Names the file, the line and column, the field, and what was expected.
+fn read_json<T: DeserializeOwned>(file: &std::path::Path) -> Result<T, CliError> {
+    let name = if file == std::path::Path::new("-") {
+        "<stdin>".to_owned()
+    } else {
+        file.display().to_string()
+    };
+    parse_json(&name, &read(file)?)
+}
+
+fn parse_json<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, CliError> {
+    let placed = |field: Option<String>, error: &serde_json::Error| {
+        let text = error.to_string();
+        // Line and column are at the beginning, where editors look for them.
+        let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
+        let field = field.map(|field| format!("{field}: ")).unwrap_or_default();
+        let (line, column) = (error.line(), error.column());
+        CliError::Documents(vec![format!("{name}:{line}:{column}: {field}{reason}")])
+    };
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let field =
+            Some(error.path().to_string()).filter(|path| !matches!(path.as_str(), "." | "?"));
+        placed(field, error.inner())
+    })?;
+    reader.end().map_err(|error| placed(None, &error))?;
+    Ok(value)
+}
+
 impl Set {
     /// The rule in the form of the API.
-    fn document(&self) -> Value {
-        let condition = match self.when {
-            When::AnyMatch => json!({"condition": "any-match"}),
-            When::FirstTimeForAsset => json!({"condition": "first-time", "scope": "asset"}),
-            When::FirstTimeForPlatform => json!({"condition": "first-time", "scope": "platform"}),
-            When::Threshold => json!({
-                "condition": "threshold",
-                "count": match self.count { Counted::Packets => "packets", Counted::Matches => "matches" },
-                "at_least": self.at_least,
-                "window_seconds": self.within.seconds(),
-            }),
-            When::FeedStale => json!({"condition": "feed-stale"}),
-            When::FeedHeld => json!({"condition": "feed-held"}),
-            When::RecorderLosses => json!({"condition": "recorder-losses"}),
-        };
-        let mut rule = Map::new();
-        rule.insert("when".to_owned(), condition);
-        rule.insert("channels".to_owned(), json!(self.channels));
-        rule.insert("per".to_owned(), json!(self.per));
-        rule.insert("throttle_seconds".to_owned(), json!(self.throttle.seconds()));
-        let state = if self.disabled { "disabled" } else { "enabled" };
-        rule.insert("state".to_owned(), json!(state));
-        rule.insert(
-            "delivery".to_owned(),
-            match self.digest {
-                Some(every) => json!({"mode": "digest", "every_seconds": every.seconds()}),
-                None => json!({"mode": "immediate"}),
+    fn rule(&self) -> Result<AlertRule, CliError> {
+        let when = match self.when {
+            When::AnyMatch => Condition::AnyMatch,
+            When::FirstTimeForAsset => Condition::FirstTime { scope: Scope::Asset },
+            When::FirstTimeForPlatform => Condition::FirstTime { scope: Scope::Platform },
+            When::Threshold => Condition::Threshold {
+                count: self.count,
+                at_least: self.at_least.ok_or_else(|| {
+                    CliError::Usage("--when threshold requires --at-least N".to_owned())
+                })?,
+                window_seconds: self.within.at_most_seconds(),
             },
-        );
-        for (name, value) in [
-            ("where", json!(self.criteria)),
-            ("action", json!(self.action)),
-            ("direction", json!(self.direction)),
-            ("least_confidence", json!(self.confidence)),
-            ("via_proxy", json!(self.via_proxy)),
-        ] {
-            if !value.is_null() {
-                rule.insert(name.to_owned(), value);
-            }
-        }
-        if !self.feeds.is_empty() {
-            rule.insert("feeds".to_owned(), json!(self.feeds));
-        }
-        Value::from(rule)
+            When::FeedStale => Condition::FeedStale,
+            When::FeedHeld => Condition::FeedHeld,
+            When::RecorderLosses => Condition::RecorderLosses,
+        };
+        let delivery = match self.digest {
+            Some(every) => Delivery::Digest { every_seconds: every.at_most_seconds() },
+            None => Delivery::Immediate,
+        };
+        Ok(AlertRule {
+            state: if self.disabled { RuleState::Disabled } else { RuleState::Enabled },
+            when,
+            criteria: self.criteria.clone(),
+            action: self.action,
+            direction: self.direction,
+            least_confidence: self.confidence.unwrap_or_default(),
+            feeds: self.feeds.clone(),
+            via_proxy: self.via_proxy,
+            channels: self.channels.clone(),
+            delivery,
+            per: self.per,
+            throttle_seconds: self.throttle.at_most_seconds(),
+        })
     }
 }
 
@@ -305,6 +362,23 @@ fn rules_table(rules: Vec<NamedRule>) -> Table {
     let header = &["NAME", "STATE", "WHEN", "WHERE", "CHANNELS", "DELIVERY", "WITHHELD"];
     let mut table = Table::new(header, "There are no alert rules, so no alerts are sent.");
     for NamedRule { name, rule, withheld, .. } in rules {
+        let rule = match rule {
+            Open::Known(rule) => rule,
+            Open::Unknown(rule) => {
+                let channels = rule["channels"].as_array().into_iter().flatten();
+                let channels: Vec<_> = channels.filter_map(Value::as_str).collect();
+                table.row(vec![
+                    cell(name),
+                    cell(field(&rule, "state")),
+                    cell(words(&rule["when"])),
+                    cell(field(&rule, "where")),
+                    cell(channels.join(" ")),
+                    cell(words(&rule["delivery"])),
+                    number(withheld),
+                ]);
+                continue;
+            }
+        };
         let state = match rule.state {
             RuleState::Enabled => good("enabled"),
             RuleState::Disabled => warning("disabled"),
@@ -331,4 +405,87 @@ fn words(tagged: &impl Serialize) -> String {
     let rest = tagged.iter().filter(|(name, _)| !tag(name));
     let rest = rest.map(|(name, value)| format!("{}={}", name.replace('_', "-"), plain(value)));
     first.chain(rest).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        set: Set,
+    }
+
+    fn rule(line: &str) -> Value {
+        let words = ["x", "r", "--channel", "ops"].into_iter().chain(line.split_whitespace());
+        json!(Line::try_parse_from(words).unwrap().set.rule().unwrap())
+    }
+
+    #[test]
+    fn options_become_the_rule_of_the_api() {
+        let usual = json!({"state": "enabled", "when": {"condition": "any-match"},
+            "channels": ["ops"], "delivery": {"mode": "immediate"}, "per": "asset-and-address",
+            "throttle_seconds": 900});
+        for (line, changes) in [
+            ("--when any-match", json!({})),
+            (
+                "--when feed-held --disabled",
+                json!({"when": {"condition": "feed-held"}, "state": "disabled"}),
+            ),
+            (
+                "--when first-time-for-platform --per rule --throttle 1h",
+                json!({"when": {"condition": "first-time", "scope": "platform"}, "per": "rule",
+                       "throttle_seconds": 3600}),
+            ),
+            (
+                "--when threshold --at-least 5 --count matches --within 10min --digest 2h",
+                json!({"when": {"condition": "threshold", "count": "matches", "at_least": 5,
+                                "window_seconds": 600},
+                       "delivery": {"mode": "digest", "every_seconds": 7200}}),
+            ),
+            (
+                "--when any-match --where role='db' --action blocked --direction inbound \
+                 --confidence 80 --feed a --feed b --via-proxy never",
+                json!({"where": "role='db'", "action": "blocked", "direction": "inbound",
+                       "least_confidence": 80, "feeds": ["a", "b"], "via_proxy": "never"}),
+            ),
+        ] {
+            let mut expected = usual.clone();
+            let changes = changes.as_object().unwrap().clone();
+            expected.as_object_mut().unwrap().extend(changes);
+            assert_eq!(rule(line), expected, "{line}");
+        }
+        for wrong in ["--confidence=101", "--feed=A", "--per=host", "--where=role", "--when=never"]
+        {
+            let words = ["x", "r", "--channel", "ops", "--when", "any-match", wrong];
+            assert!(Line::try_parse_from(words).is_err(), "{wrong}");
+        }
+        let longest = rule("--when any-match --throttle 200w");
+        assert_eq!(longest["throttle_seconds"], 120_960_000, "the platform names its longest");
+    }
+
+    #[test]
+    fn a_file_that_is_no_rule_is_refused_with_its_place() {
+        let good = r#"{"when": {"condition": "any-match"}, "channels": ["ops"]}"#;
+        assert!(parse_json::<AlertRule>("r.json", good).is_ok());
+        for (text, told) in [
+            ("{\n  \"channels\": [],\n  \"wen\": 1}", "r.json:3:7: wen: unknown field `wen`"),
+            ("{\"when\": {\"condition\": \"any-match\"}}", "missing field `channels`"),
+            (
+                "{\"when\": {\"condition\": \"never\"}}",
+                "r.json:1:30: when.condition: unknown variant `never`",
+            ),
+            ("{\"channels\": [\n7]}", "r.json:2:1: channels[0]: invalid type: integer `7`"),
+            ("{", "r.json:1:1: EOF"),
+            (&format!("{good} {good}"), "trailing characters"),
+        ] {
+            let refused = parse_json::<AlertRule>("r.json", text).unwrap_err().report();
+            assert!(refused.starts_with("r.json:"), "{refused}");
+            assert!(refused.contains(told), "{told:?} is not in {refused}");
+        }
+    }
 }

@@ -3,19 +3,24 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use url::Url;
 use xshield_api::Timestamp;
 use xshield_api::alerts::RuleState;
-use xshield_api::channels::{Channel, ChannelSettings, Delivery, DeliveryQuery, DeliveryState};
+use xshield_api::channels::{
+    Channel, ChannelInput, ChannelSettings, Delivery, DeliveryQuery, DeliveryState, MailSecurity,
+    MailSettings, SyslogFormat, SyslogSettings, SyslogTransport, WebhookFormat, WebhookSettings,
+    WrittenChannel,
+};
+use xshield_api::open::Open;
 use xshield_api::words::counted;
 
 use crate::alerts::read;
 use crate::choice::words_of;
-use crate::client::{Client, Path, view};
+use crate::client::{Client, NoBody, Path, view};
 use crate::error::CliError;
 use crate::terminal::{self, Output, Table, bad, cell, good, note, number, warning};
 use crate::times::{relative, relative_or_dash};
-use crate::words::word;
+use crate::words::{field, word};
 
 /// Channels: the mail addresses and servers to which alerts are sent.
 #[derive(Debug, Args)]
@@ -61,9 +66,9 @@ struct Mail {
     /// Its port; when left out 587 (starttls), 465 (tls) or 25 (plain).
     #[arg(long)]
     port: Option<u16>,
-    /// starttls, tls, or plain.
-    #[arg(long, default_value = "starttls")]
-    security: String,
+    /// How the connection is protected.
+    #[arg(long, default_value = "starttls", value_parser = words_of(security))]
+    security: MailSecurity,
     /// With --security plain: accept that mail can be read and changed in transit.
     #[arg(long)]
     allow_unencrypted: bool,
@@ -90,10 +95,10 @@ struct Webhook {
     name: String,
     /// The URL to post to.
     #[arg(long)]
-    url: String,
-    /// json or ocsf.
-    #[arg(long, default_value = "json")]
-    format: String,
+    url: Url,
+    /// The format of alerts.
+    #[arg(long, default_value = "json", value_parser = words_of(webhook_format))]
+    format: WebhookFormat,
     /// A file with the secret (whsec_…); - for standard input. When left out, a stored secret is kept;
     /// without one, a new one is made and shown only once.
     #[arg(long, value_name = "FILE")]
@@ -113,15 +118,15 @@ struct Syslog {
     /// Its port; 6514 for tls, 514 otherwise.
     #[arg(long)]
     port: Option<u16>,
-    /// tls, tcp or udp.
-    #[arg(long, default_value = "tls")]
-    transport: String,
+    /// How messages are transported.
+    #[arg(long, default_value = "tls", value_parser = words_of(transport))]
+    transport: SyslogTransport,
     /// With tcp and udp: accept that messages can be read and changed in transit.
     #[arg(long)]
     allow_unencrypted: bool,
-    /// cef or ocsf.
-    #[arg(long, default_value = "cef")]
-    format: String,
+    /// The format of alerts.
+    #[arg(long, default_value = "cef", value_parser = words_of(syslog_format))]
+    format: SyslogFormat,
     /// Facility, 0 to 23.
     #[arg(long, default_value_t = 16)]
     facility: u8,
@@ -140,6 +145,40 @@ struct Common {
     /// Keep the channel but send nothing; alerts are queued.
     #[arg(long)]
     disabled: bool,
+}
+
+/// How each mode of an SMTP connection protects it.
+fn security(security: &MailSecurity) -> Option<&'static str> {
+    Some(match security {
+        MailSecurity::Starttls => "TLS after STARTTLS; without it nothing is sent",
+        MailSecurity::Tls => "TLS from the first byte",
+        MailSecurity::Plain => "Not at all",
+    })
+}
+
+/// What is in each format of a webhook.
+fn webhook_format(format: &WebhookFormat) -> Option<&'static str> {
+    Some(match format {
+        WebhookFormat::Json => "Alerts as the API shows them",
+        WebhookFormat::Ocsf => "OCSF Detection Findings",
+    })
+}
+
+/// What each syslog transport is.
+fn transport(transport: &SyslogTransport) -> Option<&'static str> {
+    Some(match transport {
+        SyslogTransport::Tls => "TLS (RFC 5425)",
+        SyslogTransport::Tcp => "TCP (RFC 6587)",
+        SyslogTransport::Udp => "UDP (RFC 5426); messages may be lost unnoticed",
+    })
+}
+
+/// What each format of syslog messages is.
+fn syslog_format(format: &SyslogFormat) -> Option<&'static str> {
+    Some(match format {
+        SyslogFormat::Cef => "ArcSight Common Event Format",
+        SyslogFormat::Ocsf => "OCSF Detection Finding, as JSON",
+    })
 }
 
 /// What each state of a delivery means.
@@ -185,7 +224,7 @@ impl ChannelCommand {
 
 fn test(name: &str, client: &Client, output: Output) -> Result<(), CliError> {
     let action = "test the channel";
-    let answer = client.post(action, &Path::of(&[CHANNELS, name, "test"]), &json!({}))?;
+    let answer = client.post(action, &Path::of(&[CHANNELS, name, "test"]), &NoBody {})?;
     let tried: Delivery = view(action, &answer)?;
     output.show(&answer, |_| Ok(format!("{name}: {}", tried.answer)))?;
     if tried.state == DeliveryState::Delivered {
@@ -202,23 +241,24 @@ impl Common {
     fn write(
         &self,
         name: &str,
-        settings: &Value,
+        settings: ChannelSettings,
         secret: Option<String>,
         client: &Client,
         output: Output,
     ) -> Result<(), CliError> {
-        let state = if self.disabled { "disabled" } else { "enabled" };
-        let body = json!({"settings": settings, "state": state, "secret": secret});
-        let answer = client.put("save the channel", &Path::of(&[CHANNELS, name]), &body)?;
+        let action = "save the channel";
+        let state = if self.disabled { RuleState::Disabled } else { RuleState::Enabled };
+        let body = ChannelInput { settings, state, secret };
+        let answer = client.put(action, &Path::of(&[CHANNELS, name]), &body)?;
+        let mut created = None;
         output.show(&answer, |_| {
-            Ok(match answer["secret"].as_str() {
-                Some(secret) => secret.to_owned(),
-                None => {
-                    format!("Saved channel {name}. Test it with: xshield channel test {name}")
-                }
-            })
+            let WrittenChannel { secret, .. } = view(action, &answer)?;
+            created.clone_from(&secret);
+            Ok(secret.unwrap_or_else(|| {
+                format!("Saved channel {name}. Test it with: xshield channel test {name}")
+            }))
         })?;
-        if answer["secret"].is_string() && !output.is_json() {
+        if created.is_some() {
             note("This is the webhook's secret; the receiver needs it. It is not shown again.");
         }
         Ok(())
@@ -231,38 +271,49 @@ fn secret(file: Option<&PathBuf>) -> Result<Option<String>, CliError> {
 }
 
 impl Mail {
-    fn run(&self, client: &Client, output: Output) -> Result<(), CliError> {
-        let settings = json!({
-            "kind": "mail", "host": self.host, "port": self.port, "security": self.security,
-            "allow_unencrypted": self.allow_unencrypted, "username": self.username,
-            "from": self.from, "to": self.to,
-            "allow_private": self.common.allow_private, "ca": self.common.ca()?,
-        });
+    fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
         let secret = secret(self.password_file.as_ref())?;
-        self.common.write(&self.name, &settings, secret, client, output)
+        let settings = ChannelSettings::Mail(MailSettings {
+            host: self.host,
+            port: self.port,
+            security: self.security,
+            allow_unencrypted: self.allow_unencrypted,
+            allow_private: self.common.allow_private,
+            username: self.username,
+            from: self.from,
+            to: self.to,
+            ca: self.common.ca()?,
+        });
+        self.common.write(&self.name, settings, secret, client, output)
     }
 }
 
 impl Webhook {
-    fn run(&self, client: &Client, output: Output) -> Result<(), CliError> {
-        let settings = json!({
-            "kind": "webhook", "url": self.url, "format": self.format,
-            "allow_private": self.common.allow_private, "ca": self.common.ca()?,
-        });
+    fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
         let secret = secret(self.secret_file.as_ref())?;
-        self.common.write(&self.name, &settings, secret, client, output)
+        let settings = ChannelSettings::Webhook(WebhookSettings {
+            url: self.url,
+            format: self.format,
+            allow_private: self.common.allow_private,
+            ca: self.common.ca()?,
+        });
+        self.common.write(&self.name, settings, secret, client, output)
     }
 }
 
 impl Syslog {
-    fn run(&self, client: &Client, output: Output) -> Result<(), CliError> {
-        let settings = json!({
-            "kind": "syslog", "host": self.host, "port": self.port, "transport": self.transport,
-            "allow_unencrypted": self.allow_unencrypted, "format": self.format,
-            "facility": self.facility, "allow_private": self.common.allow_private,
-            "ca": self.common.ca()?,
+    fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
+        let settings = ChannelSettings::Syslog(SyslogSettings {
+            host: self.host,
+            port: self.port,
+            transport: self.transport,
+            allow_unencrypted: self.allow_unencrypted,
+            allow_private: self.common.allow_private,
+            format: self.format,
+            facility: self.facility,
+            ca: self.common.ca()?,
         });
-        self.common.write(&self.name, &settings, None, client, output)
+        self.common.write(&self.name, settings, None, client, output)
     }
 }
 
@@ -270,14 +321,15 @@ fn table(channels: Vec<Channel>, now: Timestamp) -> Table {
     let header = &["NAME", "KIND", "TO", "STATE", "WAITING", "LAST DELIVERY", "LAST ANSWER"];
     let mut table = Table::new(header, "There are no channels.");
     for channel in channels {
-        let state = match (channel.state, channel.failures) {
-            (RuleState::Enabled, 0) => good("works"),
-            (RuleState::Enabled, failures) => bad(format!(
+        let state = match (channel.state.known(), channel.failures) {
+            (Some(RuleState::Enabled), 0) => good("works"),
+            (Some(RuleState::Enabled), failures) => bad(format!(
                 "failed {}, next attempt {}",
                 counted(failures, "time"),
                 relative_or_dash(channel.next_attempt, now)
             )),
-            (RuleState::Disabled, _) => warning("disabled"),
+            (Some(RuleState::Disabled), _) => warning("disabled"),
+            (None, _) => cell(word(&channel.state)),
         };
         table.row(vec![
             cell(&channel.name),
@@ -292,19 +344,24 @@ fn table(channels: Vec<Channel>, now: Timestamp) -> Table {
     table
 }
 
-fn kind(settings: &ChannelSettings) -> &'static str {
+fn kind(settings: &Open<ChannelSettings>) -> String {
     match settings {
-        ChannelSettings::Mail(_) => "mail",
-        ChannelSettings::Webhook(_) => "webhook",
-        ChannelSettings::Syslog(_) => "syslog",
+        Open::Known(ChannelSettings::Mail(_)) => "mail".to_owned(),
+        Open::Known(ChannelSettings::Webhook(_)) => "webhook".to_owned(),
+        Open::Known(ChannelSettings::Syslog(_)) => "syslog".to_owned(),
+        Open::Unknown(settings) => field(settings, "kind"),
     }
 }
 
-fn receiver(settings: &ChannelSettings) -> String {
+fn receiver(settings: &Open<ChannelSettings>) -> String {
     match settings {
-        ChannelSettings::Mail(mail) => mail.to.join(", "),
-        ChannelSettings::Webhook(webhook) => webhook.url.to_string(),
-        ChannelSettings::Syslog(syslog) => syslog.host.clone(),
+        Open::Known(ChannelSettings::Mail(mail)) => mail.to.join(", "),
+        Open::Known(ChannelSettings::Webhook(webhook)) => webhook.url.to_string(),
+        Open::Known(ChannelSettings::Syslog(syslog)) => syslog.host.clone(),
+        Open::Unknown(settings) => {
+            let named = ["url", "host"].into_iter().find(|name| settings[name].is_string());
+            named.map_or_else(|| "-".to_owned(), |name| field(settings, name))
+        }
     }
 }
 
@@ -365,10 +422,11 @@ fn deliveries_table(deliveries: Vec<Delivery>, now: Timestamp) -> Table {
     let header = &["ID", "CREATED", "CHANNEL", "KIND", "ALERTS", "STATE", "ATTEMPTS", "ANSWER"];
     let mut table = Table::new(header, "No deliveries.");
     for delivery in deliveries {
-        let state = match delivery.state {
-            DeliveryState::Delivered => good("delivered"),
-            DeliveryState::Waiting => warning("waiting"),
-            DeliveryState::GivenUp => bad("given-up"),
+        let state = match delivery.state.known() {
+            Some(DeliveryState::Delivered) => good("delivered"),
+            Some(DeliveryState::Waiting) => warning("waiting"),
+            Some(DeliveryState::GivenUp) => bad("given-up"),
+            None => cell(word(&delivery.state)),
         };
         table.row(vec![
             cell(&delivery.id),

@@ -2,15 +2,16 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::de::value::{Error, StrDeserializer};
-use serde::de::{DeserializeOwned, Error as _, IntoDeserializer as _, Visitor};
-use serde::{Deserializer, forward_to_deserialize_any};
+use serde::de::{DeserializeOwned, IntoDeserializer as _};
+use xshield_api::names::variants;
+use xshield_threat::Confidence;
 
 /// Parses the values of an enum of the API. `help` describes each; a value without help is not offered.
 pub(crate) fn words_of<T>(help: fn(&T) -> Option<&'static str>) -> impl TypedValueParser<Value = T>
 where
     T: DeserializeOwned + Clone + Send + Sync + 'static,
 {
-    let offered = words::<T>().iter().filter_map(|word| {
+    let offered = variants::<T>().iter().filter_map(|word| {
         let value = read::<T>(word).ok()?;
         Some(PossibleValue::new(*word).help(help(&value)?))
     });
@@ -22,39 +23,6 @@ fn read<T: DeserializeOwned>(word: &str) -> Result<T, Error> {
     T::deserialize(reader)
 }
 
-/// The values of an enum, from its `Deserialize`.
-fn words<T: DeserializeOwned>() -> &'static [&'static str] {
-    struct Words<'a>(&'a mut &'static [&'static str]);
-
-    impl<'de> Deserializer<'de> for Words<'_> {
-        type Error = Error;
-
-        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
-            Err(Error::custom("only enums have words"))
-        }
-
-        fn deserialize_enum<V: Visitor<'de>>(
-            self,
-            _: &'static str,
-            variants: &'static [&'static str],
-            _: V,
-        ) -> Result<V::Value, Error> {
-            *self.0 = variants;
-            Err(Error::custom("the words are known"))
-        }
-
-        forward_to_deserialize_any! {
-            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit
-            unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
-        }
-    }
-
-    let mut found: &'static [&'static str] = &[];
-    // It always ends in an error; only the values found before matter.
-    drop(T::deserialize(Words(&mut found)));
-    found
-}
-
 /// Help for the directions of flows.
 pub(crate) fn direction(direction: &xshield_policy::Direction) -> Option<&'static str> {
     use xshield_policy::Direction;
@@ -62,6 +30,12 @@ pub(crate) fn direction(direction: &xshield_policy::Direction) -> Option<&'stati
         Direction::Inbound => "Opened by a peer",
         Direction::Outbound => "Opened by the asset",
     })
+}
+
+/// Parses a confidence in percent.
+pub(crate) fn confidence(text: &str) -> Result<Confidence, String> {
+    let percent = text.parse().ok().and_then(Confidence::new);
+    percent.ok_or_else(|| format!("{text:?} is not a confidence: expected 0 to 100 (percent)"))
 }
 
 #[cfg(test)]

@@ -26,6 +26,10 @@ const SILENT_FOR: Duration = Duration::from_secs(600);
 /// How long the platform may accept nothing of what is sent.
 const STUCK_FOR: Duration = Duration::from_secs(60);
 
+/// The body of a request whose path says everything.
+#[derive(Debug, Serialize)]
+pub(crate) struct NoBody {}
+
 /// A client for one platform with one token.
 #[derive(Debug)]
 pub(crate) struct Client {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 use xshield_api::Timestamp;
 use xshield_api::assets::Standing;
 use xshield_api::commands::{Command, NewCommand, Outcome, OutcomeQuery, Selection, TargetState};
@@ -14,7 +13,7 @@ use xshield_wire::message::CommandKind;
 
 use crate::assets::standing;
 use crate::choice::words_of;
-use crate::client::{Client, Path, view};
+use crate::client::{Client, NoBody, Path, view};
 use crate::error::CliError;
 use crate::progress::{AfterInterrupt, Shown, Waiting};
 use crate::terminal::{
@@ -155,10 +154,11 @@ impl CommandCommand {
             Action::Show { id, state } => show(&client, &id, state, output),
             Action::Cancel { id } => {
                 let path = Path::of(&["commands", &id, "cancel"]);
-                let answer = client.post("cancel the command", &path, &json!({}))?;
+                let action = "cancel the command";
+                let answer = client.post(action, &path, &NoBody {})?;
                 output.show(&answer, |_| {
-                    let told = answer["progress"]["told"].as_u64().unwrap_or_default();
-                    let hosts = counted(told, "host");
+                    let cancelled: Command = view(action, &answer)?;
+                    let hosts = counted(cancelled.progress.told, "host");
                     Ok(format!("Cancelled {id}; {hosts} had received it before."))
                 })
             }
@@ -189,11 +189,9 @@ impl CommandTargets {
                 "choose the hosts: --asset NAME, --where CRITERIA, --segment, --source, --status or --all",
             ));
         }
-        // The platform names the longest; what is longer than it can say is longer than that.
-        let seconds = |span: Span| u32::try_from(span.seconds()).unwrap_or(u32::MAX);
         let body = NewCommand {
             kind,
-            duration_seconds: duration.map(seconds),
+            duration_seconds: duration.map(Span::at_most_seconds),
             expires_in_seconds: Some(self.expires.seconds()),
             target,
         };
@@ -311,11 +309,12 @@ fn text(command: &Command, outcomes: Vec<Outcome>, now: Timestamp, screen: &Scre
     let header = &["ASSET", "STATE", "TOLD", "ENDED", "REASON"];
     let mut table = Table::new(header, "No asset matches.");
     for outcome in outcomes {
-        let state = match outcome.state {
-            TargetState::Done => good("done"),
-            state @ (TargetState::Waiting | TargetState::Told) => cell(word(&state)),
-            state @ (TargetState::Expired | TargetState::Cancelled) => warning(word(&state)),
-            state @ (TargetState::Failed | TargetState::Unknown) => bad(word(&state)),
+        let state = word(&outcome.state);
+        let state = match outcome.state.known() {
+            Some(TargetState::Done) => good(state),
+            Some(TargetState::Waiting | TargetState::Told) | None => cell(state),
+            Some(TargetState::Expired | TargetState::Cancelled) => warning(state),
+            Some(TargetState::Failed | TargetState::Unknown) => bad(state),
         };
         table.row(vec![
             cell(&outcome.asset),
@@ -330,6 +329,8 @@ fn text(command: &Command, outcomes: Vec<Outcome>, now: Timestamp, screen: &Scre
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -1,12 +1,16 @@
 //! `xshield host-config`: central settings of hosts.
 
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use xshield_api::Timestamp;
-use xshield_api::host_configuration::{Configured, Effective, HostSettings};
+use xshield_api::assets::Asset;
+use xshield_api::host_configuration::{Configured, Effective, HostSettings, Scope};
+use xshield_api::open::Open;
+use xshield_wire::control::Switch;
 
 use crate::client::{Client, Path, parsed, view};
 use crate::error::CliError;
+use crate::kept;
 use crate::terminal::{KeyValueList, Output, Table, cell};
 use crate::times::relative;
 use crate::words::word;
@@ -63,11 +67,16 @@ const NAMES: [&str; 7] = [
     "memory-budget",
 ];
 
-/// A change of a setting.
-#[derive(Debug, Clone)]
-struct Setting {
-    name: String,
-    value: Value,
+/// A setting with its new value; `None` removes it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Setting {
+    Heartbeat(Option<u32>),
+    Telemetry(Option<u32>),
+    Inventory(Option<u32>),
+    CloudMetadata(Option<Switch>),
+    LiveEvents(Option<Switch>),
+    CpuBudgetPercent(Option<f64>),
+    MemoryBudget(Option<u32>),
 }
 
 impl std::str::FromStr for Setting {
@@ -75,21 +84,63 @@ impl std::str::FromStr for Setting {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, value) = match (text.split_once('='), text.strip_suffix('-')) {
-            (Some((name, value)), _) => {
-                let whole = value.parse::<u32>().map(Value::from).ok();
-                let number = || value.parse::<f64>().ok().filter(|it| it.is_finite());
-                let number = whole.or_else(|| number().map(Value::from));
-                (name, number.unwrap_or_else(|| Value::from(value)))
-            }
-            (None, Some(name)) => (name, Value::Null),
+            (Some((name, value)), _) => (name, Some(value)),
+            (None, Some(name)) => (name, None),
             (None, None) => {
                 return Err(format!("{text:?} is neither NAME=VALUE nor NAME-, e.g. heartbeat=60"));
             }
         };
-        if !NAMES.contains(&name) {
-            return Err(format!("unknown setting {name:?}; expected one of {}", NAMES.join(", ")));
+        Ok(match name {
+            "heartbeat" => Self::Heartbeat(whole(name, value)?),
+            "telemetry" => Self::Telemetry(whole(name, value)?),
+            "inventory" => Self::Inventory(whole(name, value)?),
+            "cloud-metadata" => Self::CloudMetadata(switch(name, value)?),
+            "live-events" => Self::LiveEvents(switch(name, value)?),
+            "cpu-budget-percent" => Self::CpuBudgetPercent(percent(name, value)?),
+            "memory-budget" => Self::MemoryBudget(whole(name, value)?),
+            _ => {
+                let names = NAMES.join(", ");
+                return Err(format!("unknown setting {name:?}; expected one of {names}"));
+            }
+        })
+    }
+}
+
+fn whole(name: &str, value: Option<&str>) -> Result<Option<u32>, String> {
+    let parse = |text: &str| {
+        text.parse().map_err(|_| format!("{name}: {text:?} is not a whole number, e.g. {name}=60"))
+    };
+    value.map(parse).transpose()
+}
+
+fn percent(name: &str, value: Option<&str>) -> Result<Option<f64>, String> {
+    let parse = |text: &str| {
+        let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+        number.ok_or_else(|| format!("{name}: {text:?} is not a number, e.g. {name}=2.5"))
+    };
+    value.map(parse).transpose()
+}
+
+fn switch(name: &str, value: Option<&str>) -> Result<Option<Switch>, String> {
+    let parse = |text: &str| match text {
+        "on" => Ok(Switch::On),
+        "off" => Ok(Switch::Off),
+        _ => Err(format!("{name}: {text:?} is neither on nor off")),
+    };
+    value.map(parse).transpose()
+}
+
+impl Setting {
+    fn apply(self, settings: &mut HostSettings) {
+        match self {
+            Self::Heartbeat(value) => settings.heartbeat = value,
+            Self::Telemetry(value) => settings.telemetry = value,
+            Self::Inventory(value) => settings.inventory = value,
+            Self::CloudMetadata(value) => settings.cloud_metadata = value,
+            Self::LiveEvents(value) => settings.live_events = value,
+            Self::CpuBudgetPercent(value) => settings.cpu_budget_percent = value,
+            Self::MemoryBudget(value) => settings.memory_budget = value,
         }
-        Ok(Self { name: name.replace('-', "_"), value })
     }
 }
 
@@ -152,46 +203,38 @@ fn set(
     settings: Vec<Setting>,
     output: Output,
 ) -> Result<(), CliError> {
+    let action = "configure hosts";
     let (path, scope, name) = match (asset, segment) {
         (Some(asset), _) => {
-            let answer = client.get("find the asset", &Path::of_asset(asset, &[]))?;
-            let name = answer["name"].as_str().map(str::to_owned);
-            (Path::of_asset(asset, &["host-configuration"]), "asset", name)
+            let action = "find the asset";
+            let answer = client.get(action, &Path::of_asset(asset, &[]))?;
+            let name = view::<Asset>(action, &answer)?.name.to_string();
+            (Path::of_asset(asset, &["host-configuration"]), Scope::Asset, Some(name))
         }
         (None, Some(segment)) => (
             Path::of(&["host-configuration", "segments", segment]),
-            "segment",
+            Scope::Segment,
             Some(segment.to_owned()),
         ),
-        (None, None) => (Path::of(&["host-configuration"]), "platform", None),
+        (None, None) => (Path::of(&["host-configuration"]), Scope::Platform, None),
     };
-    // As returned by the platform: settings unknown to this version stay as they are.
-    let all: Vec<Value> = parsed(SHOW, &configured(client)?)?;
-    let is_of = |one: &Value| one["scope"] == scope && one["name"] == json!(name);
-    let before = all.into_iter().find(is_of).map(|mut one| one["settings"].take());
-    let mut after = match before {
-        Some(Value::Object(settings)) => settings,
-        _ => Map::new(),
+    let all: Vec<Configured> = parsed(SHOW, &configured(client)?)?;
+    let before = all.iter().find(|one| one.scope == scope && one.name == name);
+    let (mut wanted, unknown) = match before {
+        Some(before) => kept::read::<HostSettings>(action, &json!(before.settings))?,
+        None => Default::default(),
     };
-    for setting in settings {
-        after.insert(setting.name, setting.value);
-    }
-    let answer = client.put("configure hosts", &path, &json!(after))?;
+    settings.into_iter().for_each(|setting| setting.apply(&mut wanted));
+    let answer = client.put(action, &path, &unknown.with(action, &wanted, &[])?)?;
     output.show(&answer, |_| {
-        let settings = words(&answer.as_object().cloned().unwrap_or_default());
-        let whose = name.map_or_else(|| scope.to_owned(), |name| format!("{scope} {name}"));
+        let settings = settings_text(&view(action, &answer)?);
+        let whose = name.map_or_else(|| word(&scope), |name| format!("{} {name}", word(&scope)));
         Ok(format!("{whose}: {settings}"))
     })
 }
 
-fn settings_text(settings: &HostSettings) -> String {
-    match json!(settings) {
-        Value::Object(settings) => words(&settings),
-        _ => String::new(),
-    }
-}
-
-fn words(settings: &Map<String, Value>) -> String {
+fn settings_text(settings: &Open<HostSettings>) -> String {
+    let Value::Object(settings) = json!(settings) else { return String::new() };
     let set = settings.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         format!("{}={value}", name.replace('_', "-"))
@@ -206,17 +249,55 @@ mod tests {
 
     #[test]
     fn settings_are_parsed() {
-        for (text, name, value) in [
-            ("heartbeat=60", "heartbeat", json!(60)),
-            ("cloud-metadata=off", "cloud_metadata", json!("off")),
-            ("cpu-budget-percent=2.5", "cpu_budget_percent", json!(2.5)),
-            ("cpu-budget-percent-", "cpu_budget_percent", Value::Null),
+        let before = HostSettings {
+            heartbeat: Some(300),
+            cpu_budget_percent: Some(5.0),
+            ..HostSettings::default()
+        };
+        let changed = |change: fn(&mut HostSettings)| {
+            let mut settings = before.clone();
+            change(&mut settings);
+            settings
+        };
+        for (text, expected) in [
+            ("heartbeat=60", changed(|it| it.heartbeat = Some(60))),
+            ("heartbeat-", changed(|it| it.heartbeat = None)),
+            ("telemetry=30", changed(|it| it.telemetry = Some(30))),
+            ("inventory=3600", changed(|it| it.inventory = Some(3600))),
+            ("cloud-metadata=off", changed(|it| it.cloud_metadata = Some(Switch::Off))),
+            ("live-events=on", changed(|it| it.live_events = Some(Switch::On))),
+            ("cpu-budget-percent=2.5", changed(|it| it.cpu_budget_percent = Some(2.5))),
+            ("cpu-budget-percent-", changed(|it| it.cpu_budget_percent = None)),
+            ("memory-budget=64", changed(|it| it.memory_budget = Some(64))),
         ] {
-            let setting: Setting = text.parse().unwrap();
-            assert_eq!((setting.name.as_str(), setting.value), (name, value), "{text}");
+            let mut settings = before.clone();
+            text.parse::<Setting>().unwrap().apply(&mut settings);
+            assert_eq!(settings, expected, "{text}");
         }
-        for text in ["heartbeat", "hartbeat=60", "", "-", "=1"] {
+        for text in [
+            "heartbeat",
+            "hartbeat=60",
+            "",
+            "-",
+            "=1",
+            "heartbeat=2.5",
+            "heartbeat=-1",
+            "live-events=60",
+            "live-events=ON",
+            "cpu-budget-percent=inf",
+            "memory-budget=64MiB",
+        ] {
             assert!(text.parse::<Setting>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_setting_of_the_api_can_be_typed() {
+        let typed: Vec<String> = NAMES.iter().map(|name| name.replace('-', "_")).collect();
+        assert_eq!(typed, xshield_api::names::fields::<HostSettings>());
+        for name in NAMES {
+            assert!(format!("{name}-").parse::<Setting>().is_ok(), "{name}");
+            assert!(SETTINGS.contains(name), "{name} is not in the help");
         }
     }
 }

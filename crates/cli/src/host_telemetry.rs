@@ -150,7 +150,7 @@ fn table(paths: Vec<CommunicationPath>, now: Timestamp) -> Table {
         table.row(vec![
             cell(relative(path.last_seen, now)),
             cell(&path.asset),
-            cell(path.direction.to_string()),
+            cell(word(&path.direction)),
             cell(ends(&path)),
             or_dash(&path.process),
             or_dash(&path.user),

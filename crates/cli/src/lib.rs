@@ -18,6 +18,7 @@ mod files;
 mod health;
 mod host_config;
 mod host_telemetry;
+mod kept;
 mod keys;
 mod login;
 mod policy;

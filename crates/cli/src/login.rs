@@ -4,11 +4,10 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path as FilePath, PathBuf};
 
-use serde_json::json;
 use xshield_api::Timestamp;
 use xshield_api::access::{self as api, Me, SignedIn};
 
-use crate::client::{Client, Path, parsed, view};
+use crate::client::{Client, NoBody, Path, parsed, view};
 use crate::error::CliError;
 use crate::keys::warn_of_expiring_keys;
 use crate::questions;
@@ -139,7 +138,7 @@ impl Logout {
     pub(crate) fn run(self) -> Result<(), CliError> {
         let told = match Session::stored() {
             Ok(Some(Stored { url, ca, token: Some(token) })) => Client::new(&url, &ca, Some(token))
-                .and_then(|client| client.post("sign out", &Path::of(&["logout"]), &json!({}))),
+                .and_then(|client| client.post("sign out", &Path::of(&["logout"]), &NoBody {})),
             Ok(_) => {
                 note("Not signed in.");
                 return Ok(());

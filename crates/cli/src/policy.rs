@@ -8,8 +8,8 @@ use xshield_api::Timestamp;
 use xshield_api::changes::{self, changes};
 use xshield_api::impact::ExpectedImpact;
 use xshield_api::policy::{
-    CandidatePolicy, CommitProspect, DiffQuery, DocumentChange, ImpactQuery, PolicyRevision,
-    PutQuery, Restore, Restored, Synchronize, Synchronized, Validated,
+    CandidatePolicy, CommitProspect, DiffQuery, DocumentChange, ImpactQuery, PolicyInput,
+    PolicyRevision, PutQuery, Restore, Restored, Synchronize, Synchronized, Validated,
 };
 use xshield_api::words::counted;
 use xshield_policy::document::Document;
@@ -168,7 +168,7 @@ impl Apply {
         let client = Client::of_this_call()?;
         let action = "apply the policy";
         let before: CandidatePolicy = parsed(action, &client.get(action, &candidate_path())?)?;
-        let body = json!({ "documents": files.documents });
+        let body = input(action, &files.documents)?;
         let validated = client
             .try_out(action, &Path::of(&["policy", "validate"]), &body)
             .map_err(|error| files.name_sources(error))?;
@@ -209,6 +209,14 @@ impl Apply {
             ))
         })
     }
+}
+
+/// Documents as the API takes them.
+fn input(action: &str, documents: &[Document]) -> Result<PolicyInput, CliError> {
+    let documents = documents.iter().map(serde_json::to_value).collect::<Result<_, _>>();
+    let documents =
+        documents.map_err(|source| CliError::Answer { action: action.to_owned(), source })?;
+    Ok(PolicyInput { documents: Some(documents), files: None })
 }
 
 fn would_change(changes: &str) -> String {
@@ -264,11 +272,13 @@ fn validate(paths: &[PathBuf], output: Output) -> Result<(), CliError> {
     let path = Path::of(&["policy", "validate"]);
     let answer = if paths.is_empty() {
         let client = Client::of_this_call()?;
-        let candidate = client.get(action, &candidate_path())?;
-        client.try_out(action, &path, &json!({ "documents": candidate["documents"] }))?
+        let candidate: CandidatePolicy = parsed(action, &client.get(action, &candidate_path())?)?;
+        // As stored: documents of a newer platform are its own to judge.
+        let documents = parsed(action, &candidate.documents)?;
+        client.try_out(action, &path, &PolicyInput { documents: Some(documents), files: None })?
     } else {
         let files = PolicyFiles::read(paths)?;
-        let body = json!({ "documents": files.documents });
+        let body = input(action, &files.documents)?;
         let answer = Client::of_this_call()?.try_out(action, &path, &body);
         answer.map_err(|error| files.name_sources(error))?
     };

@@ -4,15 +4,17 @@
 use clap::Args;
 use serde_json::Value;
 use xshield_api::Timestamp;
+use xshield_api::open::Open;
 use xshield_api::telemetry::{Compiled, Hits, Listening, Programmed};
 use xshield_policy::{DirectionRules, Mode, Peer, Peers, Rule, Ruleset, StanceRules, Subject};
 use xshield_wire::foreign;
-use xshield_wire::message::DirectionState;
+use xshield_wire::message::{DirectionState, ListeningPort};
 
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
 use crate::terminal::{KeyValueList, Output, Screen, Table, cell, good, number, warning};
 use crate::times::relative;
+use crate::words::field;
 
 /// Compiled rulesets.
 #[derive(Debug, Args)]
@@ -219,10 +221,21 @@ impl PortsCommand {
 
 fn ports_text(action: &str, answer: &Value, screen: &Screen) -> Result<String, CliError> {
     let Listening { mut ports, .. } = view(action, answer)?;
-    ports.sort_by_key(|port| (port.protocol, port.port, port.address));
+    let order = |port: &Open<ListeningPort>| {
+        port.known().map(|port| (port.protocol, port.port, port.address))
+    };
+    ports.sort_by_key(order);
     let header = &["PROTOCOL", "ADDRESS", "PORT", "PROCESS", "PATH", "UID"];
     let mut table = Table::new(header, "No program listens, except on the loopback interface.");
     for port in ports {
+        let port = match port {
+            Open::Known(port) => port,
+            Open::Unknown(port) => {
+                let columns = ["protocol", "address", "port", "process", "path", "uid"];
+                table.row(columns.iter().map(|name| cell(field(&port, name))).collect());
+                continue;
+            }
+        };
         let or_dash = |text: Option<String>| cell(text.as_deref().unwrap_or("-"));
         let process = match (port.process, port.service) {
             (Some(process), Some(service)) => Some(format!("{process} ({service})")),

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use clap::Args;
-use serde_json::json;
+use comfy_table::Cell;
+use serde_json::{Value, json};
 use xshield_api::Timestamp;
+use xshield_api::open::Open;
 use xshield_api::threat_events::{
     AddressView, AssetContact, EventView, ListedBy, Losses, ThreatEventQuery, ViaProxy,
 };
@@ -19,6 +21,7 @@ use crate::error::CliError;
 use crate::protocols::protocol;
 use crate::terminal::{KeyValueList, Output, Table, bad, cell, note, number, warning};
 use crate::times::{Since, relative, relative_or_dash};
+use crate::words::{count_field, field, time_field};
 
 /// Show traffic with listed addresses ("Malicious IP Match"), the last seen first.
 #[derive(Debug, Args)]
@@ -62,7 +65,7 @@ pub(crate) struct EventsCommand {
 }
 
 /// The help text of each action.
-fn action(action: &ThreatAction) -> Option<&'static str> {
+pub(crate) fn action(action: &ThreatAction) -> Option<&'static str> {
     Some(match action {
         ThreatAction::Blocked => "Dropped",
         ThreatAction::Recorded => "Only recorded; the policy decided",
@@ -70,7 +73,7 @@ fn action(action: &ThreatAction) -> Option<&'static str> {
 }
 
 /// The help text of each choice about proxies.
-fn via_proxy(via: &ViaProxy) -> Option<&'static str> {
+pub(crate) fn via_proxy(via: &ViaProxy) -> Option<&'static str> {
     Some(match via {
         ViaProxy::Only => "Only matches behind proxies",
         ViaProxy::Never => "No matches behind proxies",
@@ -122,11 +125,18 @@ fn tell_losses(client: &Client) -> Result<(), CliError> {
     Ok(())
 }
 
-fn table(events: Vec<EventView>, now: Timestamp) -> Table {
+fn table(events: Vec<Open<EventView>>, now: Timestamp) -> Table {
     let header =
         &["SEEN", "ASSET", "ACTION", "DIRECTION", "PEER", "HERE", "PROCESS", "FEEDS", "PACKETS"];
     let mut table = Table::new(header, "No traffic with listed addresses was reported.");
     for event in events {
+        let event = match event {
+            Open::Known(event) => event,
+            Open::Unknown(event) => {
+                table.row(unknown_row(&event, now));
+                continue;
+            }
+        };
         let action = match event.action {
             ThreatAction::Blocked => bad("blocked"),
             ThreatAction::Recorded if event.blockable_at_host => warning("recorded"),
@@ -145,6 +155,28 @@ fn table(events: Vec<EventView>, now: Timestamp) -> Table {
         ]);
     }
     table
+}
+
+/// An event of a newer platform, in the same columns.
+fn unknown_row(event: &Value, now: Timestamp) -> Vec<Cell> {
+    let remote = field(event, "remote");
+    let peer = match event["via"].as_str() {
+        Some(via) => format!("{remote} via proxy {via}"),
+        None => remote,
+    };
+    let names = event["feeds"].as_array().into_iter().flatten();
+    let names: Vec<&str> = names.filter_map(|feed| feed["feed"].as_str()).collect();
+    vec![
+        cell(time_field(event, "last_seen", now)),
+        cell(field(event, "asset")),
+        cell(field(event, "action")),
+        cell(field(event, "direction")),
+        cell(peer),
+        cell(format!("{} to port {}", protocol(&event["protocol"]), field(event, "port"))),
+        cell(field(event, "process")),
+        cell(names.join(" ")),
+        number(count_field(event, "packets")),
+    ]
 }
 
 fn peer(event: &EventView) -> String {
@@ -254,7 +286,7 @@ mod tests {
         proxied["via"] = json!("10.0.0.1");
         proxied["request"] = json!("GET /login");
         proxied["feeds"] = json!([]);
-        let events: Vec<EventView> = serde_json::from_value(json!([event, proxied])).unwrap();
+        let events: Vec<Open<EventView>> = serde_json::from_value(json!([event, proxied])).unwrap();
         let text = table(events, Timestamp(1_800_000_000)).render(&Screen::plain());
         insta::assert_snapshot!(text, @r"
         SEEN       ASSET  ACTION                     DIRECTION  PEER                             HERE                PROCESS                FEEDS                       PACKETS

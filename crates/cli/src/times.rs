@@ -35,6 +35,12 @@ impl Span {
         self.0
     }
 
+    /// The duration as an API takes it; the platform names the longest, and a longer one than can be expressed
+    /// is longer than that.
+    pub(crate) fn at_most_seconds(self) -> u32 {
+        u32::try_from(self.0).unwrap_or(u32::MAX)
+    }
+
     /// The time this long after `now`.
     pub(crate) fn after(self, now: Timestamp) -> Timestamp {
         now.plus(self.0)

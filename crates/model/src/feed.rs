@@ -149,6 +149,27 @@ fn half() -> u64 {
 const KEY_IN_URL: [&str; 2] = ["{key}", "%7Bkey%7D"];
 
 impl FeedSettings {
+    /// The settings of a feed for which only source and format are chosen.
+    #[must_use]
+    pub fn new(source: Source, format: Format) -> Self {
+        Self {
+            source,
+            format,
+            exchange: Exchange::default(),
+            state: Switch::default(),
+            every: a_day(),
+            confidence: half_sure(),
+            least_confidence: Confidence::default(),
+            max_bytes: wire_bytes(),
+            max_unpacked: unpacked_bytes(),
+            max_entries: entries(),
+            within: within(),
+            growth_percent: half(),
+            shrink_percent: half(),
+            empty: Empty::default(),
+        }
+    }
+
     /// The limits of its parser.
     #[must_use]
     pub fn limits(&self) -> Limits {
@@ -173,6 +194,12 @@ impl FeedSettings {
 }
 
 impl UrlSource {
+    /// A server without further conditions.
+    #[must_use]
+    pub fn new(url: Url) -> Self {
+        Self { url, header: None, ca: None, proxy: None, allow: Vec::new() }
+    }
+
     /// Whether the key is in the URL, in place of `{key}`.
     #[must_use]
     pub fn key_in_url(&self) -> bool {

@@ -20,7 +20,7 @@ fn agent_event(stored: StoredAgentEvent) -> AgentEvent {
         asset: stored.asset,
         at: Timestamp::from_unix(stored.event.at),
         received_at: stored.received_at,
-        kind: stored.event.kind,
+        kind: stored.event.kind.into(),
         text: stored.event.text,
         revision: stored.event.revision.map(|revision| revision.0),
         seconds: stored.event.seconds,
@@ -79,9 +79,9 @@ pub async fn debug_log(
         command: stored.command,
         first: stored.first,
         dropped: stored.dropped,
-        end: stored.end,
+        end: stored.end.into(),
         received_at: stored.received_at,
-        lines: stored.lines,
+        lines: stored.lines.into_iter().map(Into::into).collect(),
     });
     Ok(shown.collect())
 }

@@ -18,7 +18,7 @@ const MOST_RULES: usize = 200;
 
 fn shown(stored: StoredRule, withheld: u64) -> NamedRule {
     let StoredRule { name, rule, created_at, created_by } = stored;
-    NamedRule { name, rule, created_at, created_by, withheld }
+    NamedRule { name, rule: rule.into(), created_at, created_by, withheld }
 }
 
 fn missing(name: &str) -> OperationError {
@@ -135,7 +135,7 @@ pub async fn alerts(
     paging: Paging<i64>,
 ) -> Result<Page<NumberedAlert>> {
     let found = stored::list(conn, filter, paging.after, paging.to_read()).await?;
-    let numbered = |StoredAlert { id, alert }| NumberedAlert { number: id, alert };
+    let numbered = |StoredAlert { id, alert }| NumberedAlert { number: id, alert: alert.into() };
     Ok(paged(found, paging.limit, |alert| alert.id, numbered))
 }
 

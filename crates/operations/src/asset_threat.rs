@@ -21,8 +21,8 @@ pub fn asset_threat(stored: &StoredThreat) -> Option<AssetThreat> {
     let (standing, told_at) = stored.standing.as_ref()?;
     let order = stored.order.as_ref();
     Some(AssetThreat {
-        inbound: order.map(|signed| signed.order.inbound),
-        outbound: order.map(|signed| signed.order.outbound),
+        inbound: order.map(|signed| signed.order.inbound.into()),
+        outbound: order.map(|signed| signed.order.outbound.into()),
         wanted: order.and_then(|signed| signed.order.list.as_ref()).map(list),
         in_force: standing.list.as_ref().map(list),
         up_to_date: order.is_none_or(|signed| standing.order == Some(signed.wanted()))

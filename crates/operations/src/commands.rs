@@ -174,7 +174,7 @@ async fn shown(conn: &mut Conn, job: Job, now: Timestamp) -> Result<Command> {
     let progress = progress(conn, &job.id, now).await?;
     Ok(Command {
         id: job.id,
-        kind: job.kind,
+        kind: job.kind.into(),
         duration_seconds: job.duration,
         target: serde_json::from_str(&job.target).unwrap_or_default(),
         created_at: job.created_at,
@@ -241,7 +241,7 @@ pub async fn at_asset(
 fn outcome(target: Target) -> Outcome {
     Outcome {
         asset: target.asset,
-        state: target.state,
+        state: target.state.into(),
         told_at: target.told_at,
         ended_at: target.ended_at,
         host_at: target.host_at,

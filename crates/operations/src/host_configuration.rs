@@ -81,9 +81,9 @@ async fn shown(conn: &mut Conn, stored: StoredConfiguration) -> Result<Configure
         }
     };
     Ok(Configured {
-        scope,
+        scope: scope.into(),
         name,
-        settings: stored.settings.into(),
+        settings: HostSettings::from(stored.settings).into(),
         updated_at: stored.updated_at,
         updated_by: stored.updated_by,
     })
@@ -108,7 +108,8 @@ pub async fn list(conn: &mut Conn) -> Result<Vec<Configured>> {
 pub async fn effective(conn: &mut Conn, named: &str) -> Result<Effective> {
     let asset = lookup::asset(conn, named).await?;
     let effective = stored::of(conn, &asset.id).await?.unwrap_or_default();
-    Ok(Effective { version: effective.version, settings: effective.into() })
+    let version = effective.version;
+    Ok(Effective { version, settings: HostSettings::from(effective).into() })
 }
 
 /// Configures all hosts; each host decides on settings that are omitted.

@@ -84,10 +84,10 @@ fn communication_path(stored: StoredPath) -> CommunicationPath {
     let ActivePath { direction, protocol, port, process, user, service, .. } = stored.path;
     CommunicationPath {
         asset: stored.asset,
-        direction,
+        direction: direction.into(),
         source: stored.path.source.to_string(),
         destination: stored.path.destination.to_string(),
-        protocol,
+        protocol: protocol.into(),
         port,
         process,
         user,
@@ -97,7 +97,7 @@ fn communication_path(stored: StoredPath) -> CommunicationPath {
         bytes_back: stored.path.bytes_back,
         first_seen: Timestamp::from_unix(stored.path.first_seen),
         last_seen: Timestamp::from_unix(stored.path.last_seen),
-        from: stored.from,
+        from: stored.from.into(),
     }
 }
 

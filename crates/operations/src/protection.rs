@@ -16,7 +16,7 @@ pub fn of(standing: Option<&PolicyStanding>, spark: &Spark) -> Protection {
     let (state, reason) = judged(standing, spark);
     let segments = standing.map(|standing| &standing.segments);
     Protection {
-        state,
+        state: state.into(),
         words: in_words(state, reason.as_deref()),
         reason,
         segments: segments.into_iter().flatten().map(ToString::to_string).collect(),
@@ -52,11 +52,12 @@ fn judged(standing: Option<&PolicyStanding>, spark: &Spark) -> (Protected, Optio
         }
         Bite::Nothing => no("its levels are unsecured"),
         Bite::Test => (Protected::TestOnly, Some("everything is in mode test".to_owned())),
-        Bite::Enforce => match (spark.activity, &spark.status, &spark.refused) {
-            (Activity::Offline | Activity::Inactive | Activity::Never, ..) | (.., Some(_)) => {
-                (Protected::LastKnown, None)
+        Bite::Enforce => match (spark.activity.known(), spark.status.known(), &spark.refused) {
+            (Some(Activity::Offline | Activity::Inactive | Activity::Never), ..)
+            | (.., Some(_)) => (Protected::LastKnown, None),
+            (_, Some(Status::Failed { reason }), None) => {
+                (Protected::LastKnown, Some(reason.clone()))
             }
-            (_, Status::Failed { reason }, None) => (Protected::LastKnown, Some(reason.clone())),
             _ => (Protected::Enforced, None),
         },
     }
@@ -99,7 +100,7 @@ mod tests {
 
     fn spark(activity: Activity, nothing_enforced: Option<&str>) -> Spark {
         Spark {
-            activity,
+            activity: activity.into(),
             inactive_since: None,
             interval: None,
             missed: None,
@@ -107,7 +108,7 @@ mod tests {
             usage: None,
             last_check_in: None,
             version: String::new(),
-            status: Status::Enforcing,
+            status: Status::Enforcing.into(),
             in_force: None,
             wanted: None,
             up_to_date: true,

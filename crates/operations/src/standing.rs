@@ -11,7 +11,7 @@ pub fn spark_of(asset: &StoredAsset, compile_failure: Option<String>, now: Times
     let missed = missed_of(asset, now);
     let (activity, inactive_since) = activity(asset, missed, now);
     Spark {
-        activity,
+        activity: activity.into(),
         inactive_since,
         interval: asset.interval,
         missed: missed.and_then(|missed| u64::try_from(missed).ok()),
@@ -19,7 +19,7 @@ pub fn spark_of(asset: &StoredAsset, compile_failure: Option<String>, now: Times
         usage: asset.usage,
         last_check_in: asset.last_check_in,
         version: asset.program_version.clone(),
-        status: asset.status.clone(),
+        status: asset.status.clone().into(),
         in_force: asset.in_force,
         wanted: asset.wanted,
         up_to_date: asset.wanted == asset.in_force,
@@ -36,9 +36,9 @@ pub fn trouble(spark: &Spark) -> Option<String> {
     if let Some(refusal) = &spark.refused {
         return Some(refusal.detail.clone());
     }
-    let reported = match &spark.status {
-        Status::Failed { reason } | Status::Blocked { by: reason } => Some(reason.clone()),
-        Status::Enforcing | Status::NoPolicy => None,
+    let reported = match spark.status.known() {
+        Some(Status::Failed { reason } | Status::Blocked { by: reason }) => Some(reason.clone()),
+        Some(Status::Enforcing | Status::NoPolicy) | None => None,
     };
     reported.or_else(|| spark.nothing_enforced.clone()).or_else(|| spark.compile_failure.clone())
 }
@@ -144,7 +144,8 @@ mod tests {
             (Some(9000), Activity::Inactive, Some(NOW.plus(-8700))),
         ] {
             let spark = spark_of(&asset(ago, Status::Enforcing, held(1), held(1)), None, NOW);
-            assert_eq!((spark.activity, spark.inactive_since), (activity, since), "{ago:?}");
+            assert_eq!(spark.activity, activity, "{ago:?}");
+            assert_eq!(spark.inactive_since, since, "{ago:?}");
         }
     }
 
@@ -164,7 +165,8 @@ mod tests {
             let mut agent = asset(Some(ago), Status::Enforcing, held(1), held(1));
             agent.interval = Some(120);
             let stands = spark_of(&agent, None, NOW);
-            assert_eq!((stands.missed, stands.activity), (Some(missed), activity), "{ago} s ago");
+            assert_eq!(stands.missed, Some(missed), "{ago} s ago");
+            assert_eq!(stands.activity, activity, "{ago} s ago");
             agent.decommissioned_at = Some(NOW);
             assert_eq!(spark_of(&agent, None, NOW).activity, Activity::Decommissioned);
         }

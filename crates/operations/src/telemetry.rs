@@ -113,7 +113,7 @@ pub async fn ports(conn: &mut Conn, named: &str) -> Result<Listening> {
     Ok(Listening {
         read_at: reported.created,
         received_at: reported.received_at,
-        ports: reported.value,
+        ports: reported.value.into_iter().map(Into::into).collect(),
     })
 }
 

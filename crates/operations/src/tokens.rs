@@ -96,7 +96,7 @@ fn shown(token: ApiToken) -> Token {
         id: token.id,
         user: token.account,
         name: token.name,
-        role: token.role,
+        role: token.role.into(),
         created_at: token.created_at,
         expires_at: token.expires_at,
         last_used_at: token.last_used_at,

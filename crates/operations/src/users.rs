@@ -15,7 +15,7 @@ use crate::paging::{Paging, paged};
 use crate::passwords::{HashPasswords, hashed};
 
 fn shown(account: Account) -> User {
-    User { name: account.name, role: account.role, created_at: account.created_at }
+    User { name: account.name, role: account.role.into(), created_at: account.created_at }
 }
 
 /// Users, by name.
@@ -147,7 +147,8 @@ mod tests {
         let by = by::<Admin>();
         account(&store, "ann", Role::Admin).await;
         let made = create(&store, &Plain, &by, new("bob", Role::Viewer), NOW).await.unwrap();
-        assert_eq!((made.name.as_str(), made.role), ("bob", Role::Viewer));
+        assert_eq!(made.name, "bob");
+        assert_eq!(made.role, Role::Viewer);
         let again = create(&store, &Plain, &by, new("bob", Role::Viewer), NOW).await.unwrap_err();
         assert!(matches!(again, OperationError::Conflict { code: "user-exists", .. }), "{again}");
         let stored = accounts::get(&mut store.read().await.unwrap(), "bob").await.unwrap();

@@ -157,7 +157,7 @@ fn feeds_are_added_held_and_approved() {
         ("feed add g --preset nothing", 1, "unknown preset \"nothing\""),
         ("feed add g --url http://lists.invalid/x", 1, "plain HTTP"),
         ("feed add g --url https://lists.invalid/x --file LIST", 2, "--file"),
-        ("feed add G! --file LIST", 1, "field: /name"),
+        ("feed add G! --file LIST", 2, "is not a feed name"),
         (
             "feed add n --file /nowhere.txt",
             1,

@@ -3,10 +3,9 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use serde::de::value::Error as NoValue;
-use serde::de::{DeserializeOwned, Error as _, Visitor};
-use serde::{Deserializer, forward_to_deserialize_any};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use xshield_api::names::fields;
 
 use crate::problem::{Answer, Problem};
 
@@ -19,7 +18,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let values = values(parts)?;
-        only(&values, &[names::<T>()])?;
+        only(&values, &[fields::<T>()])?;
         read(values).map(Self)
     }
 }
@@ -38,7 +37,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let values = values(parts)?;
-        only(&values, &[names::<A>(), names::<B>()])?;
+        only(&values, &[fields::<A>(), fields::<B>()])?;
         Ok(Self(read(values.clone())?, read(values)?))
     }
 }
@@ -74,39 +73,6 @@ fn read<T: DeserializeOwned>(values: Map<String, Value>) -> Answer<T> {
     })
 }
 
-/// The names of a struct's fields, from its `Deserialize`.
-fn names<T: DeserializeOwned>() -> &'static [&'static str] {
-    struct Names<'a>(&'a mut &'static [&'static str]);
-
-    impl<'de> Deserializer<'de> for Names<'_> {
-        type Error = NoValue;
-
-        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, NoValue> {
-            Err(NoValue::custom("only structs have names"))
-        }
-
-        fn deserialize_struct<V: Visitor<'de>>(
-            self,
-            _: &'static str,
-            fields: &'static [&'static str],
-            _: V,
-        ) -> Result<V::Value, NoValue> {
-            *self.0 = fields;
-            Err(NoValue::custom("the names are known"))
-        }
-
-        forward_to_deserialize_any! {
-            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit
-            unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
-        }
-    }
-
-    let mut found: &'static [&'static str] = &[];
-    // It always ends in an error; only the names found before matter.
-    drop(T::deserialize(Names(&mut found)));
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
@@ -126,7 +92,7 @@ mod tests {
         let uri = format!("/x?{query}");
         let (parts, ()) = axum::http::Request::get(uri).body(()).unwrap().into_parts();
         let values = values(&parts)?;
-        only(&values, &[names::<Filter>()])?;
+        only(&values, &[fields::<Filter>()])?;
         read(values)
     }
 

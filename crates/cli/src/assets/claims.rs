@@ -1,15 +1,17 @@
 //! What hosts report about themselves and operators decide on.
 
 use clap::Args;
-use serde_json::json;
 use xshield_api::Timestamp;
-use xshield_api::claims::{self as api, Claim, Reason, Standing};
-use xshield_wire::foreign::one_line;
+use xshield_api::assets::Asset;
+use xshield_api::claims::{self as api, Claim, Named, Reason, Standing};
+use xshield_api::open::Open;
+use xshield_policy::names::Name;
 
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
 use crate::terminal::{Output, Table, cell};
 use crate::times::relative;
+use crate::words::word;
 
 /// The claim of an asset.
 #[derive(Debug, Args)]
@@ -44,7 +46,7 @@ impl About {
         let body = api::About { what: what.clone() };
         let answer = client.post(action, &Path::of_asset(asset, &["claims", word]), &body)?;
         output.show(&answer, |_| {
-            let name = one_line(answer["name"].as_str().unwrap_or(asset));
+            let Asset { name, .. } = view(action, &answer)?;
             Ok(match (decision, what.as_str()) {
                 (Decision::Accept, "name") => format!("The asset is now called {name}."),
                 (Decision::Accept, _) => format!("{name}: accepted {what}."),
@@ -59,11 +61,12 @@ pub(super) fn rename(
     client: &Client,
     output: Output,
     asset: &str,
-    name: &str,
+    name: Name,
 ) -> Result<(), CliError> {
     let path = Path::of_asset(asset, &["rename"]);
-    let answer = client.post("rename the asset", &path, &json!({ "name": name }))?;
-    output.show(&answer, |_| Ok(format!("{asset} is now called {name}.")))
+    let body = Named { name };
+    let answer = client.post("rename the asset", &path, &body)?;
+    output.show(&answer, |_| Ok(format!("{asset} is now called {}.", body.name)))
 }
 
 /// Lists pending claims.
@@ -81,7 +84,7 @@ fn table(claims: Vec<Claim>, now: Timestamp) -> Table {
         table.row(vec![
             cell(claim.asset.as_str()),
             cell(says(&claim)),
-            cell(reason(claim.reason)),
+            cell(reason(&claim.reason)),
             cell(relative(claim.since, now)),
         ]);
     }
@@ -91,12 +94,11 @@ fn table(claims: Vec<Claim>, now: Timestamp) -> Table {
 /// A claim in a line of its asset's sheet.
 pub(super) fn claim_text(claim: &Claim, now: Timestamp) -> String {
     let since = relative(claim.since, now);
-    match claim.standing {
-        Standing::Waiting => {
-            format!("{}; reported {since}, waiting: {}", says(claim), reason(claim.reason))
+    match claim.standing.known() {
+        Some(Standing::Waiting) => {
+            format!("{}; reported {since}, waiting: {}", says(claim), reason(&claim.reason))
         }
-        Standing::Accepted => format!("{}; accepted", says(claim)),
-        Standing::Refused => format!("{}; refused", says(claim)),
+        _ => format!("{}; {}", says(claim), word(&claim.standing)),
     }
 }
 
@@ -107,8 +109,9 @@ fn says(claim: &Claim) -> String {
     }
 }
 
-fn reason(reason: Reason) -> &'static str {
-    match reason {
+fn reason(reason: &Open<Reason>) -> String {
+    let Some(known) = reason.known() else { return word(reason) };
+    let text = match known {
         Reason::Renamed => "the asset has another name",
         Reason::NameInPolicy => "the policy names an asset of that name",
         Reason::NameTaken => "another asset has that name",
@@ -118,16 +121,19 @@ fn reason(reason: Reason) -> &'static str {
         Reason::OtherAsset => "another asset has that address",
         Reason::Shared => "other hosts report it too, and none was seen using it",
         Reason::Segments => "the asset would be in other segments",
-    }
+    };
+    text.to_owned()
 }
 
 /// Whether an operator should look at a claim.
 pub(super) fn is_trouble(claim: &Claim) -> bool {
-    claim.standing == Standing::Waiting && claim.reason != Reason::Shared
+    claim.standing == Standing::Waiting && claim.reason.known() != Some(&Reason::Shared)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::terminal::Screen;
 

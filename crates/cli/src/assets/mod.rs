@@ -6,17 +6,17 @@ mod show;
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::Value;
 use xshield_api::Timestamp;
 use xshield_api::assets::{Asset, AssetChange, AssetQuery, Standing};
 use xshield_api::claims::{Approval, Rejection, Running};
 use xshield_api::commands::NewAssetCommand;
-use xshield_policy::names::{TagKey, TagValue};
+use xshield_policy::names::{Name, TagKey, TagValue};
 use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::CommandKind;
 
 use crate::choice::words_of;
-use crate::client::{Client, Path, view};
+use crate::client::{Client, NoBody, Path, view};
 use crate::error::CliError;
 use crate::keys::warn_of_expiring_keys;
 use crate::tags::{TagChange, tags_text};
@@ -65,7 +65,7 @@ enum Action {
         /// Name or id.
         asset: String,
         /// The new name.
-        name: String,
+        name: Name,
     },
     /// Accept an identity key for an asset, e.g. after its host was reinstalled.
     ApproveIdentity(ApproveIdentity),
@@ -184,7 +184,7 @@ impl AssetCommand {
             Action::Claims => claims::list(&client, output),
             Action::Accept(about) => about.decide(&client, output, claims::Decision::Accept),
             Action::Refuse(about) => about.decide(&client, output, claims::Decision::Refuse),
-            Action::Rename { asset, name } => claims::rename(&client, output, &asset, &name),
+            Action::Rename { asset, name } => claims::rename(&client, output, &asset, name),
             Action::ApproveIdentity(approve) => approve.run(&client, output),
             Action::RejectIdentity { asset, fingerprint } => {
                 let path = Path::of_asset(&asset, &["identity", "reject"]);
@@ -196,7 +196,7 @@ impl AssetCommand {
             }
             Action::Decommission { asset } => {
                 let path = Path::of_asset(&asset, &["decommission"]);
-                let answer = client.post("decommission the asset", &path, &json!({}))?;
+                let answer = client.post("decommission the asset", &path, &NoBody {})?;
                 output.show(&answer, |_| {
                     Ok(format!(
                         "{asset} is decommissioned. To reinstate it: xshield asset reinstate \
@@ -206,7 +206,7 @@ impl AssetCommand {
             }
             Action::Reinstate { asset } => {
                 let path = Path::of_asset(&asset, &["reinstate"]);
-                let answer = client.post("reinstate the asset", &path, &json!({}))?;
+                let answer = client.post("reinstate the asset", &path, &NoBody {})?;
                 output.show(&answer, |_| Ok(format!("{asset} is in service again.")))
             }
             Action::Problems { asset } => {
@@ -287,6 +287,8 @@ fn show(action: &str, answer: &Value, output: Output) -> Result<(), CliError> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

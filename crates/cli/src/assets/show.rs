@@ -3,6 +3,7 @@
 use comfy_table::Cell;
 use xshield_api::Timestamp;
 use xshield_api::assets::{Activity, Asset, PastProblem, Protected, Protection, Spark};
+use xshield_api::open::Open;
 use xshield_api::threat_status::{AssetThreat, List};
 use xshield_api::words::counted;
 use xshield_wire::message::{InForce, Status};
@@ -11,7 +12,7 @@ use super::claims::{claim_text, is_trouble};
 use crate::tags::tags_text;
 use crate::terminal::{KeyValueList, Table, bad, cell, good, number, warning};
 use crate::times::{relative, relative_or_dash};
-use crate::words::word;
+use crate::words::{field, word};
 
 /// Assets, one per line.
 pub(super) fn table(assets: Vec<Asset>, now: Timestamp) -> Table {
@@ -67,10 +68,10 @@ fn in_short(texts: &[impl ToString], most: usize, between: &str) -> String {
 
 fn activity(spark: &Spark) -> Cell {
     let text = word(&spark.activity);
-    match spark.activity {
-        Activity::Active | Activity::Online => good(text),
-        Activity::Offline | Activity::Decommissioned => bad(text),
-        Activity::Late | Activity::Inactive | Activity::Never => warning(text),
+    match spark.activity.known() {
+        Some(Activity::Active | Activity::Online) => good(text),
+        Some(Activity::Offline | Activity::Decommissioned) => bad(text),
+        Some(Activity::Late | Activity::Inactive | Activity::Never) | None => warning(text),
     }
 }
 
@@ -100,7 +101,7 @@ fn status(asset: &Asset) -> Cell {
         (0, problems) => format!("{text}, {}", counted(problems, "problem")),
         (waiting, _) => format!("{text}, {waiting} waiting"),
     };
-    match asset.protection.as_ref().map(|protection| protection.state) {
+    match asset.protection.as_ref().and_then(|protection| protection.state.known()) {
         Some(Protected::Enforced) if waiting == 0 && asset.spark.problems.is_empty() => good(text),
         Some(Protected::Enforced | Protected::LastKnown | Protected::TestOnly) => warning(text),
         Some(Protected::No) | None => bad(text),
@@ -115,12 +116,23 @@ fn protection_text(Asset { protection, spark, .. }: &Asset) -> String {
     }
 }
 
-fn status_text(status: &Status) -> String {
+fn status_text(status: &Open<Status>) -> String {
     match status {
-        Status::Enforcing => "enforcing".to_owned(),
-        Status::NoPolicy => "no-policy".to_owned(),
-        Status::Blocked { by } => format!("blocked: {by}"),
-        Status::Failed { reason } => format!("failed: {reason}"),
+        Open::Known(Status::Enforcing) => "enforcing".to_owned(),
+        Open::Known(Status::NoPolicy) => "no-policy".to_owned(),
+        Open::Known(Status::Blocked { by }) => format!("blocked: {by}"),
+        Open::Known(Status::Failed { reason }) => format!("failed: {reason}"),
+        Open::Unknown(status) => {
+            let fields = status.as_object().into_iter().flatten();
+            let reasons = fields.filter(|(name, _)| *name != "state");
+            let reasons = reasons.map(|(name, value)| {
+                format!(
+                    " {name}={}",
+                    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+                )
+            });
+            format!("{}{}", field(status, "state"), reasons.collect::<String>())
+        }
     }
 }
 
@@ -288,8 +300,8 @@ fn threat_lines(sheet: &mut KeyValueList, threat: &AssetThreat, now: Timestamp) 
     if !threat.up_to_date {
         sheet.line("threat wanted", list(&threat.wanted));
     }
-    if let (Some(inbound), Some(outbound)) = (threat.inbound, threat.outbound) {
-        let (inbound, outbound) = (inbound.as_str(), outbound.as_str());
+    if let (Some(inbound), Some(outbound)) = (&threat.inbound, &threat.outbound) {
+        let (inbound, outbound) = (word(inbound), word(outbound));
         sheet.line("threat mode", format!("inbound {inbound}, outbound {outbound}"));
     }
     if let Some(bytes) = threat.budget {

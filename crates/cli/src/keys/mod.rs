@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::Value;
 use xshield_api::Timestamp;
 use xshield_api::access::PlatformInfo;
-use xshield_api::keys::{CreatedKey, ExpiringKey, Host, Key, Rotation};
+use xshield_api::keys::{CreatedKey, ExpiringKey, Host, Key, KeyKind, NewKey, Rotation};
 use xshield_policy::names::{Name, TagKey, TagValue};
 
-use crate::client::{Client, Path, parsed, view};
+use crate::client::{Client, NoBody, Path, parsed, view};
 use crate::error::CliError;
 use crate::tags::Tag;
 use crate::terminal::{self, Output, note};
@@ -139,7 +139,7 @@ impl KeyCommand {
             }
             Action::Revoke { id } => {
                 let path = Path::of(&[KEYS, &id, "revoke"]);
-                let answer = client.post("revoke the enforcement key", &path, &json!({}))?;
+                let answer = client.post("revoke the enforcement key", &path, &NoBody {})?;
                 self.output.show(&answer, |_| {
                     Ok(format!(
                         "Revoked key {id}. Hosts that use it are refused until they are \
@@ -193,15 +193,16 @@ impl Token {
     fn run(mut self, client: &Client, output: Output) -> Result<(), CliError> {
         let action = "create a registration token";
         let file = self.host_config.map(NewFile::reserve).transpose()?;
-        let host = self.host.as_ref().map(|host| host.to_string());
-        let body = json!({
-            "kind": "token",
-            "name": self.name.or_else(|| host.clone()).unwrap_or_default(),
-            "bound_name": host,
-            "expires_at": self.expires.after(Timestamp::now()),
-            "tags": self.hosts.tags(),
-            "allowed_networks": self.hosts.networks(),
-        });
+        let host = self.host.as_ref().map(ToString::to_string);
+        let body = NewKey {
+            kind: KeyKind::Token,
+            name: self.name.or(host).unwrap_or_default(),
+            expires_at: Some(self.expires.after(Timestamp::now())),
+            tags: self.hosts.tags(),
+            bound_name: self.host,
+            max_registrations: None,
+            allowed_networks: self.hosts.networks(),
+        };
         let answer = client.post(action, &Path::of(&[KEYS]), &body)?;
         show_created(action, "Token", &answer, file, output)
     }
@@ -212,13 +213,15 @@ impl Create {
         let action = "create an enforcement key";
         let file = self.host_config.map(NewFile::reserve).transpose()?;
         let now = Timestamp::now();
-        let body = json!({
-            "name": self.name,
-            "expires_at": self.expires.map(|span| span.after(now)),
-            "max_registrations": self.max_hosts,
-            "tags": self.hosts.tags(),
-            "allowed_networks": self.hosts.networks(),
-        });
+        let body = NewKey {
+            kind: KeyKind::Key,
+            name: self.name,
+            expires_at: self.expires.map(|span| span.after(now)),
+            tags: self.hosts.tags(),
+            bound_name: None,
+            max_registrations: self.max_hosts,
+            allowed_networks: self.hosts.networks(),
+        };
         let answer = client.post(action, &Path::of(&[KEYS]), &body)?;
         show_created(action, "Key", &answer, file, output)
     }

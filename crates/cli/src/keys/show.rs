@@ -10,12 +10,13 @@ use crate::times::{relative, relative_or_dash};
 use crate::words::word;
 
 fn state(key: &Key) -> Cell {
-    match (key.state, key.kind) {
-        (KeyState::Active, _) => good("active"),
+    match (key.state.known(), key.kind.known()) {
+        (Some(KeyState::Active), _) => good("active"),
         // That is its purpose.
-        (KeyState::UsedUp, KeyKind::Token) => cell("used"),
-        (KeyState::Revoked, _) => bad("revoked"),
-        (other, _) => warning(word(&other).replace('-', " ")),
+        (Some(KeyState::UsedUp), Some(KeyKind::Token)) => cell("used"),
+        (Some(KeyState::Revoked), _) => bad("revoked"),
+        (Some(other), _) => warning(word(other).replace('-', " ")),
+        (None, _) => warning(word(&key.state)),
     }
 }
 

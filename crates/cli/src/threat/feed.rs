@@ -1,23 +1,27 @@
 //! `xshield threat feed`: where malicious addresses are learned from.
 
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use xshield_api::Timestamp;
+use xshield_api::open::Open;
 use xshield_api::threat_feeds::{
-    Feed, Preset, PresetKey, PresetSource, ReadState, Sample, Source, Standing,
+    Feed, FeedChange, FeedSettings, NewFeed, Preset, PresetKey, PresetSource, ReadState, Sample,
+    Source, Standing,
 };
 use xshield_api::words::counted;
+use xshield_threat::FeedId;
 use xshield_threat::guard::Empty;
 
-use super::feed_options::FeedOptions;
-use crate::client::{Client, Path, view};
+use super::feed_options::{Base, FeedOptions};
+use crate::client::{Client, NoBody, Path, view};
 use crate::error::CliError;
+use crate::kept;
 use crate::progress::{AfterInterrupt, Shown, Waiting};
 use crate::terminal::{
     KeyValueList, Output, Screen, Table, bad, cell, good, note, number, warning,
 };
 use crate::times::{relative, relative_or_dash};
-use crate::words::word;
+use crate::words::{field, word};
 
 /// Feeds: where lists of malicious addresses come from.
 #[derive(Debug, Args)]
@@ -31,7 +35,7 @@ enum Action {
     /// Add a feed; it is read at once.
     Add {
         /// Its name: 1 to 64 of a-z 0-9 - _ .
-        name: String,
+        name: FeedId,
         /// A well-known feed, see: xshield threat feed presets.
         #[arg(long, conflicts_with_all = ["file", "format"])]
         preset: Option<String>,
@@ -80,7 +84,7 @@ impl FeedCommand {
     /// Runs the command.
     pub(super) fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
         match self.action {
-            Action::Add { name, preset, options } => add(client, &name, preset, *options, output),
+            Action::Add { name, preset, options } => add(client, name, preset, *options, output),
             Action::Set { name, options } => set(client, &name, *options, output),
             Action::List => {
                 let action = "list threat feeds";
@@ -141,7 +145,7 @@ fn run(client: &Client, name: &str) -> Result<Value, CliError> {
     let _waiting = Waiting::begin(action, left, Shown::WhenLong);
     // The platform answers after a minute at the latest; a run may take longer.
     loop {
-        let answer = client.post(action, &path(&[name, "run"]), &json!({}))?;
+        let answer = client.post(action, &path(&[name, "run"]), &NoBody {})?;
         if !view::<Feed>(action, &answer)?.running {
             return Ok(answer);
         }
@@ -150,38 +154,31 @@ fn run(client: &Client, name: &str) -> Result<Value, CliError> {
 
 fn decide(client: &Client, action: &str, name: &str, how: &str) -> Result<Value, CliError> {
     let see = format!("xshield threat feed show {name}");
-    client.post_long(action, &path(&[name, how]), &json!({}), &see)
+    client.post_long(action, &path(&[name, how]), &NoBody {}, &see)
 }
 
 fn add(
     client: &Client,
-    name: &str,
+    name: FeedId,
     preset: Option<String>,
     options: FeedOptions,
     output: Output,
 ) -> Result<(), CliError> {
-    let before = match preset {
-        None => Value::Null,
+    let base = match preset {
+        None => Base::Nothing,
         Some(wanted) => {
             let action = "look up the preset";
             let all = client.get(action, &Path::of(&["threat", "presets"]))?;
-            let mut all = view::<Vec<Preset>>(action, &all)?.into_iter();
-            let preset = all.find(|preset| preset.id == wanted).ok_or_else(|| {
-                CliError::input(format!(
-                    "unknown preset {wanted:?}; see: xshield threat feed presets"
-                ))
-            })?;
+            let preset = chosen(view(action, &all)?, &wanted)?;
             note(&format!("Terms of {}: {} {}", preset.title, preset.terms, preset.terms_url));
-            settings_of(&preset)
+            Base::Preset(Box::new(preset))
         }
     };
     let action = "add the threat feed";
-    let body = json!({
-        "name": name,
-        "secret": options.secret()?,
-        "settings": options.over(before)?,
-    });
+    let secret = options.secret()?;
+    let body = NewFeed { name, settings: options.over(base)?, secret };
     client.post(action, &path(&[]), &body)?;
+    let name = body.name.as_str();
     finished(action, &run(client, name)?, output).map_err(|error| match error {
         CliError::Input(reason) => CliError::input(format!(
             "{reason}. The feed was added nevertheless: change it with xshield threat feed set \
@@ -191,36 +188,29 @@ fn add(
     })
 }
 
-/// A preset as a feed's settings; presets of self-hosted servers lack the URL.
-fn settings_of(preset: &Preset) -> Value {
-    let mut source = Map::new();
-    if let PresetSource::Url(url) = &preset.source {
-        source.insert("url".to_owned(), url.as_str().into());
+fn chosen(presets: Vec<Open<Preset>>, wanted: &str) -> Result<Preset, CliError> {
+    for preset in presets {
+        match preset {
+            Open::Known(preset) if preset.id == wanted => return Ok(preset),
+            Open::Unknown(preset) if preset["id"] == wanted => {
+                return Err(CliError::input(format!(
+                    "the preset {wanted} is of a newer platform, and this version of xshield can't \
+                     use it; use the platform's version"
+                )));
+            }
+            _ => {}
+        }
     }
-    if let PresetKey::Header(name) = &preset.key {
-        source.insert("header".to_owned(), name.as_str().into());
-    }
-    let exchange = match preset.id.as_str() {
-        "taxii" => "taxii",
-        "crowdsec" => "crowdsec",
-        "misp-feed" => "misp",
-        _ => "whole",
-    };
-    json!({
-        "source": { "url": source },
-        "format": preset.format,
-        "exchange": exchange,
-        "confidence": preset.confidence,
-    })
+    Err(CliError::input(format!("unknown preset {wanted:?}; see: xshield threat feed presets")))
 }
 
 fn set(client: &Client, name: &str, options: FeedOptions, output: Output) -> Result<(), CliError> {
     let action = "change the threat feed";
     let before = client.get(action, &path(&[name]))?;
-    let body = json!({
-        "secret": options.secret()?,
-        "settings": options.over(before["settings"].clone())?,
-    });
+    let (current, unknown) = kept::read::<FeedSettings>(action, &before["settings"])?;
+    let secret = options.secret()?;
+    let body = FeedChange { settings: options.over(Base::Current(Box::new(current)))?, secret };
+    let body = unknown.with(action, &body, &["settings"])?;
     let answer = client.put(action, &path(&[name]), &body)?;
     output.show(&answer, |_| Ok(format!("Changed feed {name}; it is read now.")))
 }
@@ -280,9 +270,9 @@ fn table(feeds: Vec<Feed>, now: Timestamp) -> Table {
         &["NAME", "STATE", "ENTRIES", "ADDED", "REMOVED", "REJECTED", "LAST SUCCESS", "NEXT RUN"];
     let mut table = Table::new(header, "There are no threat feeds.");
     for feed in feeds {
-        let state = match feed.state {
-            Standing::Good => good("good"),
-            Standing::Stale | Standing::Held => bad(word(&feed.state)),
+        let state = match feed.state.known() {
+            Some(Standing::Good) => good("good"),
+            Some(Standing::Stale | Standing::Held) => bad(word(&feed.state)),
             _ => warning(word(&feed.state)),
         };
         table.row(vec![
@@ -305,32 +295,12 @@ fn show(action: &str, answer: &Value, output: Output) -> Result<(), CliError> {
 
 fn sheet(feed: &Feed, now: Timestamp) -> KeyValueList {
     let mut sheet = KeyValueList::new();
-    let settings = &feed.settings;
     sheet.line("name", &feed.name);
     sheet.line("state", word(&feed.state));
-    match &settings.source {
-        Source::File(path) => sheet.line("source", path.display().to_string()),
-        Source::Url(source) => sheet.line("source", source.url.as_str()),
+    match &feed.settings {
+        Open::Known(settings) => settings_lines(&mut sheet, settings, feed.has_secret),
+        Open::Unknown(settings) => sheet.line("settings", settings.to_string()),
     }
-    if let Source::Url(source) = &settings.source
-        && let Some(header) = &source.header
-    {
-        let value = if feed.has_secret { "its value is stored" } else { "without a value" };
-        sheet.line("header", format!("{header}, {value}"));
-    }
-    sheet.line("format", json!(settings.format).to_string());
-    sheet.line("every", format!("{} s", settings.every));
-    if settings.empty == Empty::Allowed {
-        sheet.line("empty", "allowed");
-    }
-    sheet.line(
-        "confidence",
-        format!(
-            "{} % where the feed gives none; entries below {} % are omitted",
-            settings.confidence.percent(),
-            settings.least_confidence.percent()
-        ),
-    );
     sheet.line("added", format!("{} by {}", relative(feed.created_at, now), feed.created_by));
     sheet.line("last run", relative_or_dash(feed.last_run, now));
     sheet.line("last success", relative_or_dash(feed.last_success, now));
@@ -381,9 +351,50 @@ fn sheet(feed: &Feed, now: Timestamp) -> KeyValueList {
     sheet
 }
 
-fn preset_text(presets: Vec<Preset>) -> String {
-    let one = |preset: Preset| {
+fn settings_lines(sheet: &mut KeyValueList, settings: &FeedSettings, has_secret: bool) {
+    match &settings.source {
+        Source::File(path) => sheet.line("source", path.display().to_string()),
+        Source::Url(source) => sheet.line("source", source.url.as_str()),
+    }
+    if let Source::Url(source) = &settings.source
+        && let Some(header) = &source.header
+    {
+        let value = if has_secret { "its value is stored" } else { "without a value" };
+        sheet.line("header", format!("{header}, {value}"));
+    }
+    sheet.line("format", json!(settings.format).to_string());
+    sheet.line("every", format!("{} s", settings.every));
+    if settings.empty == Empty::Allowed {
+        sheet.line("empty", "allowed");
+    }
+    sheet.line(
+        "confidence",
+        format!(
+            "{} % where the feed gives none; entries below {} % are omitted",
+            settings.confidence.percent(),
+            settings.least_confidence.percent()
+        ),
+    );
+}
+
+fn preset_text(presets: Vec<Open<Preset>>) -> String {
+    let one = |preset: Open<Preset>| {
         let mut sheet = KeyValueList::new();
+        let preset = match preset {
+            Open::Known(preset) => preset,
+            Open::Unknown(preset) => {
+                let (id, title) = (field(&preset, "id"), field(&preset, "title"));
+                sheet.line("preset", format!("{id} ({title})"));
+                sheet.line("about", field(&preset, "about"));
+                sheet.line("source", field(&preset, "source"));
+                sheet.line("format", field(&preset, "format"));
+                sheet.line(
+                    "terms",
+                    format!("{} {}", field(&preset, "terms"), field(&preset, "terms_url")),
+                );
+                return sheet.render();
+            }
+        };
         sheet.line("preset", format!("{} ({})", preset.id, preset.title));
         sheet.line("about", &preset.about);
         let (PresetSource::Url(place) | PresetSource::Own(place)) = &preset.source;

@@ -3,8 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use serde_json::{Map, Value, json};
+use url::Url;
+use xshield_api::threat_feeds::{
+    Allow, Exchange, FeedSettings, Preset, PresetKey, PresetSource, Source, Switch, UrlSource,
+};
+use xshield_threat::Confidence;
+use xshield_threat::feed::{Fields, Format, Levels, Port};
+use xshield_threat::guard::Empty;
 
+use crate::choice::{confidence, words_of};
 use crate::error::CliError;
 use crate::session::failed;
 use crate::times::Span;
@@ -14,7 +21,7 @@ use crate::times::Span;
 pub(super) struct FeedOptions {
     /// Its URL, e.g. https://lists.example/bad.txt; {key} stands for the secret.
     #[arg(long, conflicts_with = "file")]
-    url: Option<String>,
+    url: Option<Url>,
     /// A file or directory on the platform's own machine.
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
@@ -35,8 +42,8 @@ pub(super) struct FeedOptions {
     #[arg(long, value_name = "CHARACTER", default_value = ",", value_parser = separator)]
     separator: char,
     /// What may follow an address in csv.
-    #[arg(long, default_value = "refused")]
-    port: PortName,
+    #[arg(long, default_value = "refused", value_parser = words_of(port))]
+    port: Port,
     /// The keys that lead to the list in a JSON document, e.g. data.items (json-array).
     #[arg(long, value_name = "KEYS")]
     path: Option<String>,
@@ -54,19 +61,19 @@ pub(super) struct FeedOptions {
     ca: Option<PathBuf>,
     /// An HTTP proxy, e.g. http://proxy.example:3128.
     #[arg(long, value_name = "URL")]
-    proxy: Option<String>,
+    proxy: Option<Url>,
     /// What is otherwise refused; may be repeated.
-    #[arg(long, value_name = "WHAT")]
-    allow: Vec<AllowName>,
+    #[arg(long, value_name = "WHAT", value_parser = words_of(allow))]
+    allow: Vec<Allow>,
     /// How often it is read.
     #[arg(long, value_name = "SPAN")]
     every: Option<Span>,
     /// The confidence of entries without one, in percent.
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
-    confidence: Option<u8>,
+    #[arg(long, value_name = "PERCENT", value_parser = confidence)]
+    confidence: Option<Confidence>,
     /// Entries below this confidence are omitted, in percent.
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
-    least_confidence: Option<u8>,
+    #[arg(long, value_name = "PERCENT", value_parser = confidence)]
+    least_confidence: Option<Confidence>,
     /// How long a run may take.
     #[arg(long, value_name = "SPAN")]
     within: Option<Span>,
@@ -86,11 +93,11 @@ pub(super) struct FeedOptions {
     #[arg(long, value_name = "PERCENT")]
     shrink_limit: Option<u64>,
     /// Whether it may list nothing; otherwise the previous entries stay when it does.
-    #[arg(long)]
-    empty: Option<EmptyName>,
+    #[arg(long, value_parser = words_of(empty))]
+    empty: Option<Empty>,
     /// Whether it is read and takes effect.
-    #[arg(long)]
-    state: Option<SwitchName>,
+    #[arg(long, value_parser = words_of(switch))]
+    state: Option<Switch>,
 }
 
 /// The format of a feed's entries.
@@ -116,42 +123,48 @@ enum FormatName {
     Crowdsec,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum PortName {
-    /// Nothing.
-    Refused,
-    /// A port, which is ignored.
-    LeftOut,
-    /// The address is the host of a URL.
-    InUrl,
+/// What each choice about ports allows in csv.
+fn port(port: &Port) -> Option<&'static str> {
+    Some(match port {
+        Port::Refused => "Nothing",
+        Port::LeftOut => "A port, which is ignored",
+        Port::InUrl => "The address is the host of a URL",
+    })
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum AllowName {
-    /// Plain HTTP.
-    Http,
-    /// Private and loopback addresses.
-    Private,
+/// What each exception allows.
+fn allow(allow: &Allow) -> Option<&'static str> {
+    Some(match allow {
+        Allow::Http => "Plain HTTP",
+        Allow::Private => "Private and loopback addresses",
+    })
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum EmptyName {
-    /// Not allowed.
-    Refused,
-    /// Allowed.
-    Allowed,
+/// What each choice about an empty list means.
+fn empty(empty: &Empty) -> Option<&'static str> {
+    Some(match empty {
+        Empty::Refused => "Not allowed",
+        Empty::Allowed => "Allowed",
+    })
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum SwitchName {
-    /// On.
-    On,
-    /// Off.
-    Off,
+/// What each state of a feed means.
+fn switch(state: &Switch) -> Option<&'static str> {
+    Some(match state {
+        Switch::On => "It is read, and its entries take effect",
+        Switch::Off => "It is not read, and its entries have no effect",
+    })
 }
 
-fn word(value: impl ValueEnum) -> Value {
-    value.to_possible_value().map_or(Value::Null, |value| value.get_name().into())
+/// What the options are applied to.
+#[derive(Debug)]
+pub(super) enum Base {
+    /// The defaults.
+    Nothing,
+    /// A well-known feed.
+    Preset(Box<Preset>),
+    /// The current settings of the feed.
+    Current(Box<FeedSettings>),
 }
 
 impl FeedOptions {
@@ -167,122 +180,162 @@ impl FeedOptions {
         }
     }
 
-    /// `settings` with these options applied.
-    pub(super) fn over(self, settings: Value) -> Result<Value, CliError> {
-        let mut settings: Map<String, Value> = match settings {
-            Value::Object(settings) => settings,
-            _ => Map::new(),
+    /// The settings with these options applied.
+    pub(super) fn over(self, base: Base) -> Result<FeedSettings, CliError> {
+        let source = self.source(&base)?;
+        let mut settings = match base {
+            Base::Nothing => FeedSettings::new(source, Format::Plain { levels: self.levels()? }),
+            Base::Preset(preset) => FeedSettings {
+                exchange: exchange(&preset),
+                confidence: preset.confidence,
+                ..FeedSettings::new(source, preset.format)
+            },
+            Base::Current(current) => FeedSettings { source, ..*current },
         };
-        let source = self.source(settings.get("source"))?;
-        settings.insert("source".to_owned(), source);
         if let Some(name) = self.format {
-            settings.insert("format".to_owned(), self.format(name)?);
-            let exchange = match name {
-                FormatName::Taxii => "taxii",
-                FormatName::Crowdsec if self.file.is_none() => "crowdsec",
-                FormatName::MispFeed if self.file.is_none() => "misp",
-                _ => "whole",
+            settings.format = self.format(name)?;
+            settings.exchange = match name {
+                FormatName::Taxii => Exchange::Taxii,
+                FormatName::Crowdsec if self.file.is_none() => Exchange::Crowdsec,
+                FormatName::MispFeed if self.file.is_none() => Exchange::Misp,
+                _ => Exchange::Whole,
             };
-            settings.insert("exchange".to_owned(), exchange.into());
         }
-        let given = [
-            ("every", self.every.map(|span| span.seconds().into())),
-            ("within", self.within.map(|span| span.seconds().into())),
-            ("confidence", self.confidence.map(Value::from)),
-            ("least_confidence", self.least_confidence.map(Value::from)),
-            ("max_bytes", self.max_bytes.map(Value::from)),
-            ("max_unpacked", self.max_unpacked.map(Value::from)),
-            ("max_entries", self.max_entries.map(Value::from)),
-            ("growth_percent", self.growth_limit.map(Value::from)),
-            ("shrink_percent", self.shrink_limit.map(Value::from)),
-            ("empty", self.empty.map(word)),
-            ("state", self.state.map(word)),
-        ];
-        for (name, value) in given {
-            if let Some(value) = value {
-                settings.insert(name.to_owned(), value);
-            }
-        }
-        if !settings.contains_key("format") {
-            settings.insert("format".to_owned(), json!({ "plain": { "levels": self.steps()? } }));
-        }
-        Ok(settings.into())
+        set(&mut settings.every, self.every.map(Span::at_most_seconds));
+        set(&mut settings.within, self.within.map(Span::at_most_seconds));
+        set(&mut settings.confidence, self.confidence);
+        set(&mut settings.least_confidence, self.least_confidence);
+        set(&mut settings.max_bytes, self.max_bytes);
+        set(&mut settings.max_unpacked, self.max_unpacked);
+        set(&mut settings.max_entries, self.max_entries);
+        set(&mut settings.growth_percent, self.growth_limit);
+        set(&mut settings.shrink_percent, self.shrink_limit);
+        set(&mut settings.empty, self.empty);
+        set(&mut settings.state, self.state);
+        Ok(settings)
     }
 
-    fn source(&self, before: Option<&Value>) -> Result<Value, CliError> {
+    fn source(&self, base: &Base) -> Result<Source, CliError> {
         if let Some(path) = &self.file {
-            return Ok(json!({ "file": path }));
+            return Ok(Source::File(path.clone()));
         }
-        let before = before.cloned().unwrap_or_else(|| json!({}));
-        let mut source = match (&self.url, before.get("url")) {
-            (Some(url), Some(Value::Object(known))) => {
-                let mut known = known.clone();
-                known.insert("url".to_owned(), url.as_str().into());
-                known
+        let mut source = match (self.url.clone(), base) {
+            (given, Base::Preset(preset)) => from_preset(preset, given)?,
+            (Some(url), Base::Current(current)) => match &current.source {
+                Source::Url(known) => UrlSource { url, ..(**known).clone() },
+                Source::File(_) => UrlSource::new(url),
+            },
+            (Some(url), Base::Nothing) => UrlSource::new(url),
+            (None, Base::Current(current)) => match &current.source {
+                Source::Url(known) => (**known).clone(),
+                file @ Source::File(_) => return Ok(file.clone()),
+            },
+            (None, Base::Nothing) => {
+                return Err(CliError::input("give --url, --file or --preset"));
             }
-            (Some(url), _) => Map::from_iter([("url".to_owned(), url.as_str().into())]),
-            (None, Some(Value::Object(known))) => known.clone(),
-            (None, _) if before.get("file").is_some() => return Ok(before),
-            (None, _) => return Err(CliError::input("give --url, --file or --preset")),
         };
         if let Some(header) = &self.header {
-            source.insert("header".to_owned(), header.as_str().into());
+            source.header = Some(header.clone());
         }
         if let Some(path) = &self.ca {
             let pem = std::fs::read_to_string(path).map_err(failed("read", path))?;
-            source.insert("ca".to_owned(), pem.into());
+            source.ca = Some(pem);
         }
         if let Some(proxy) = &self.proxy {
-            source.insert("proxy".to_owned(), proxy.as_str().into());
+            source.proxy = Some(proxy.clone());
         }
         if !self.allow.is_empty() {
-            let allow: Vec<Value> = self.allow.iter().copied().map(word).collect();
-            source.insert("allow".to_owned(), allow.into());
+            source.allow.clone_from(&self.allow);
         }
-        Ok(json!({ "url": source }))
+        Ok(Source::Url(Box::new(source)))
     }
 
-    fn format(&self, name: FormatName) -> Result<Value, CliError> {
-        let fields = || {
-            let field = self.field.as_ref().ok_or_else(|| {
-                CliError::input("give --field: the column or field with the address")
-            })?;
-            Ok::<_, CliError>(json!({
-                "address": field,
-                "confidence": self.confidence_field,
-                "valid_until": self.until_field,
-            }))
-        };
+    fn fields(&self) -> Result<Fields, CliError> {
+        let address = self
+            .field
+            .clone()
+            .ok_or_else(|| CliError::input("give --field: the column or field with the address"))?;
+        let (confidence, valid_until) = (self.confidence_field.clone(), self.until_field.clone());
+        Ok(Fields { address, confidence, valid_until })
+    }
+
+    fn format(&self, name: FormatName) -> Result<Format, CliError> {
         Ok(match name {
-            FormatName::Plain => json!({ "plain": { "levels": self.steps()? } }),
-            FormatName::Csv => json!({ "csv": {
-                "separator": self.separator, "fields": fields()?, "port": word(self.port) } }),
-            FormatName::JsonLines => json!({ "json-lines": { "fields": fields()? } }),
-            FormatName::JsonArray => {
-                let path: Vec<&str> = self.path.iter().flat_map(|path| path.split('.')).collect();
-                let fields = match &self.field {
-                    Some(_) => fields()?,
-                    // A list of texts has no fields.
-                    None => json!({ "address": "", "confidence": null, "valid_until": null }),
-                };
-                json!({ "json-array": { "path": path, "fields": fields } })
+            FormatName::Plain => Format::Plain { levels: self.levels()? },
+            FormatName::Csv => {
+                Format::Csv { separator: self.separator, fields: self.fields()?, port: self.port }
             }
-            FormatName::Stix | FormatName::Taxii => "stix".into(),
-            FormatName::Misp | FormatName::MispFeed => "misp".into(),
-            FormatName::Crowdsec => "crowd-sec".into(),
+            FormatName::JsonLines => Format::JsonLines { fields: self.fields()? },
+            FormatName::JsonArray => Format::JsonArray {
+                path: self
+                    .path
+                    .iter()
+                    .flat_map(|path| path.split('.'))
+                    .map(str::to_owned)
+                    .collect(),
+                fields: match &self.field {
+                    Some(_) => self.fields()?,
+                    // A list of texts has no fields.
+                    None => Fields { address: String::new(), confidence: None, valid_until: None },
+                },
+            },
+            FormatName::Stix | FormatName::Taxii => Format::Stix,
+            FormatName::Misp | FormatName::MispFeed => Format::Misp,
+            FormatName::Crowdsec => Format::CrowdSec,
         })
     }
 
-    fn steps(&self) -> Result<Option<Vec<(u32, u8)>>, CliError> {
+    fn levels(&self) -> Result<Option<Levels>, CliError> {
         let Some(text) = &self.levels else { return Ok(None) };
         let step = |step: &str| {
             let (count, percent) = step.split_once('=')?;
-            Some((count.trim().parse().ok()?, percent.trim().parse().ok()?))
+            Some((count.trim().parse().ok()?, Confidence::new(percent.trim().parse().ok()?)?))
         };
         let steps: Option<Vec<_>> = text.split(',').map(step).collect();
-        let refuse =
-            || CliError::input(format!("{text:?}: expected steps such as 1=30,3=60,8=100"));
-        steps.map(Some).ok_or_else(refuse)
+        let refuse = || {
+            CliError::input(format!(
+                "--levels {text:?}: expected steps of count=percent, e.g. 1=30,3=60,8=100"
+            ))
+        };
+        steps.map(|steps| Some(Levels(steps))).ok_or_else(refuse)
+    }
+}
+
+/// The source of a well-known feed; one's own server is at the given URL.
+fn from_preset(preset: &Preset, given: Option<Url>) -> Result<UrlSource, CliError> {
+    let url = match (given, &preset.source) {
+        (Some(url), _) => url,
+        (None, PresetSource::Url(url)) => url.parse().map_err(|error| {
+            CliError::input(format!("the URL of the preset {}, {url}: {error}", preset.id))
+        })?,
+        (None, PresetSource::Own(like)) => {
+            return Err(CliError::input(format!(
+                "give --url: the preset {} is for a server of your own, e.g. {like}",
+                preset.id
+            )));
+        }
+    };
+    let header = match &preset.key {
+        PresetKey::Header(name) => Some(name.clone()),
+        PresetKey::None | PresetKey::InUrl => None,
+    };
+    Ok(UrlSource { header, ..UrlSource::new(url) })
+}
+
+/// Changes a setting, if it is given.
+fn set<T>(setting: &mut T, given: Option<T>) {
+    if let Some(value) = given {
+        *setting = value;
+    }
+}
+
+/// The protocol of a well-known feed.
+fn exchange(preset: &Preset) -> Exchange {
+    match preset.id.as_str() {
+        "taxii" => Exchange::Taxii,
+        "crowdsec" => Exchange::Crowdsec,
+        "misp-feed" => Exchange::Misp,
+        _ => Exchange::Whole,
     }
 }
 
@@ -299,6 +352,7 @@ fn separator(text: &str) -> Result<char, String> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use serde_json::json;
 
     use super::*;
 
@@ -308,31 +362,30 @@ mod tests {
         options: FeedOptions,
     }
 
-    fn settings(line: &str, before: Value) -> Result<Value, CliError> {
+    fn settings(line: &str, base: Base) -> Result<FeedSettings, CliError> {
         let words = std::iter::once("x").chain(line.split_whitespace());
-        Line::try_parse_from(words).unwrap().options.over(before)
+        Line::try_parse_from(words).unwrap().options.over(base)
     }
 
     #[test]
     fn options_become_settings() {
         let none = json!({ "address": "ip", "confidence": null, "valid_until": null });
-        for (line, expected) in [
+        for (line, changes) in [
             ("--file /a", json!({"source": {"file": "/a"}, "format": {"plain": {"levels": null}}})),
             (
                 "--url https://a/ --format taxii --every 1h",
-                json!({"source": {"url": {"url": "https://a/"}}, "format": "stix",
-                       "exchange": "taxii", "every": 3600}),
+                json!({"source": url("https://a/"), "format": "stix", "exchange": "taxii",
+                       "every": 3600}),
             ),
             (
                 "--url https://a/ --format json-array --path data.x --field ip --allow http",
-                json!({"source": {"url": {"url": "https://a/", "allow": ["http"]}},
-                       "exchange": "whole",
+                json!({"source": {"url": {"url": "https://a/", "header": null, "ca": null,
+                                          "proxy": null, "allow": ["http"]}},
                        "format": {"json-array": {"path": ["data", "x"], "fields": none}}}),
             ),
             (
                 "--url https://a/ --format misp-feed",
-                json!({"source": {"url": {"url": "https://a/"}}, "format": "misp",
-                       "exchange": "misp"}),
+                json!({"source": url("https://a/"), "format": "misp", "exchange": "misp"}),
             ),
             (
                 "--file /a --format misp-feed",
@@ -343,32 +396,95 @@ mod tests {
                 json!({"source": {"file": "/a"},
                        "format": {"plain": {"levels": [[1, 30], [3, 60]]}}}),
             ),
+            // A separator that shells don't turn into a tab, and columns without names.
+            (
+                r"--file /a --format csv --separator \t --field @2 --confidence-field @3 --empty allowed",
+                json!({
+                    "source": {"file": "/a"}, "empty": "allowed",
+                    "format": {"csv": {"separator": "\t", "port": "refused", "fields":
+                        {"address": "@2", "confidence": "@3", "valid_until": null}}},
+                }),
+            ),
         ] {
-            assert_eq!(settings(line, Value::Null).unwrap(), expected, "{line}");
+            // What the platform takes when a setting is left out.
+            let mut expected: FeedSettings = serde_json::from_value(changes).unwrap();
+            assert_eq!(settings(line, Base::Nothing).unwrap(), expected, "{line}");
+            expected.every = 60;
+            let again = settings(line, Base::Current(Box::new(expected.clone()))).unwrap();
+            let every = if line.contains("--every") { 3600 } else { 60 };
+            assert_eq!(again.every, every, "{line}");
+            assert_eq!(again.source, expected.source, "{line}");
         }
-        // A separator that shells don't turn into a tab, and columns without names.
-        let tabs = settings(
-            r"--file /a --format csv --separator \t --field @2 --confidence-field @3 --empty allowed",
-            Value::Null,
-        );
-        assert_eq!(
-            tabs.unwrap(),
-            json!({
-                "source": {"file": "/a"}, "exchange": "whole", "empty": "allowed",
-                "format": {"csv": {"separator": "\t", "port": "refused", "fields":
-                    {"address": "@2", "confidence": "@3", "valid_until": null}}},
-            })
-        );
-        for wrong in ["--separator=ab", "--separator=", r"--separator=\n", "--separator=\\t\\t"] {
+        for wrong in [
+            "--separator=ab",
+            "--separator=",
+            r"--separator=\n",
+            "--separator=\\t\\t",
+            "--url=a",
+            "--proxy=b",
+            "--confidence=101",
+            "--port=some",
+            "--allow=ftp",
+        ] {
             assert!(Line::try_parse_from(["x", wrong]).is_err(), "{wrong}");
         }
-        let before = json!({"source": {"url": {"url": "https://a/", "header": "Key"}},
-                            "format": "misp", "every": 60});
-        let after = settings("--every 2h --state off", before).unwrap();
-        assert_eq!(after["source"]["url"]["header"], "Key");
-        assert_eq!((&after["every"], &after["state"]), (&json!(7200), &json!("off")));
-        for line in ["--every 1h", "--url https://a/ --format csv", "--file /a --levels 1"] {
-            assert!(settings(line, Value::Null).is_err(), "{line}");
+        for line in [
+            "--every 1h",
+            "--url https://a/ --format csv",
+            "--file /a --levels 1",
+            "--file /a --levels 1=101",
+        ] {
+            assert!(settings(line, Base::Nothing).is_err(), "{line}");
+        }
+    }
+
+    fn url(url: &str) -> serde_json::Value {
+        json!({"url": {"url": url, "header": null, "ca": null, "proxy": null, "allow": []}})
+    }
+
+    #[test]
+    fn options_change_current_settings() {
+        let current = |source| {
+            let current = json!({"source": source, "format": "misp", "every": 60});
+            Base::Current(Box::new(serde_json::from_value(current).unwrap()))
+        };
+        let own = || json!({"url": {"url": "https://a/", "header": "Key"}});
+        let header = |settings: &FeedSettings| match &settings.source {
+            Source::Url(source) => source.header.clone(),
+            Source::File(_) => None,
+        };
+        let after = settings("--every 2h --state off", current(own())).unwrap();
+        assert_eq!(header(&after).as_deref(), Some("Key"));
+        assert_eq!((after.every, after.state, after.format), (7200, Switch::Off, Format::Misp));
+        let moved = settings("--url https://b/", current(own())).unwrap();
+        assert_eq!(header(&moved).as_deref(), Some("Key"));
+        let file = settings("--every 2h", current(json!({"file": "/a"}))).unwrap();
+        assert_eq!(file.source, Source::File("/a".into()));
+        let served = settings("--url https://b/", current(json!({"file": "/a"}))).unwrap();
+        assert_eq!(
+            served.source,
+            Source::Url(Box::new(UrlSource::new("https://b/".parse().unwrap())))
+        );
+    }
+
+    #[test]
+    fn every_preset_becomes_settings() {
+        for preset in xshield_threat::presets::presets().into_iter().map(Preset::from) {
+            let (id, own) = (preset.id.clone(), matches!(preset.source, PresetSource::Own(_)));
+            let of = |line| settings(line, Base::Preset(Box::new(preset.clone())));
+            let placed = of("--url https://own.example/x").unwrap();
+            assert_eq!(
+                (&placed.format, placed.confidence),
+                (&preset.format, preset.confidence),
+                "{id}"
+            );
+            match of("") {
+                Ok(settings) => assert_eq!(settings.format, preset.format, "{id}"),
+                Err(error) => {
+                    assert!(own, "{id}: {}", error.report());
+                    assert!(error.report().contains("server of your own"), "{}", error.report());
+                }
+            }
         }
     }
 }

@@ -1,18 +1,18 @@
 //! `xshield threat revisions|diff|restore|resume|exception`: the list itself.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 use xshield_api::Timestamp;
 use xshield_api::threat_list::{
     DiffQuery, Difference, Done, Exception, ListQuery, NewException, Revision, Validity,
 };
 use xshield_api::words::counted;
 
-use crate::client::{Client, Path, view};
+use crate::client::{Client, NoBody, Path, view};
 use crate::error::CliError;
 use crate::files::{self, Before};
 use crate::terminal::{Output, Table, cell, good, note, number, warning};
 use crate::times::{Span, relative};
+use crate::words::word;
 
 pub(super) fn revisions(client: &Client, output: Output) -> Result<(), CliError> {
     let action = "list the revisions of the threat list";
@@ -108,7 +108,7 @@ pub(super) fn resume(client: &Client, output: Output) -> Result<(), CliError> {
 }
 
 fn done(action: &str, path: &Path, client: &Client, output: Output) -> Result<(), CliError> {
-    let answer = client.post_long(action, path, &json!({}), "xshield threat revisions")?;
+    let answer = client.post_long(action, path, &NoBody {}, "xshield threat revisions")?;
     let done: Done = view(action, &answer)?;
     if let Some(trouble) = &done.trouble {
         note(&format!("The list could not be compiled: {trouble}"));
@@ -190,10 +190,11 @@ fn exceptions(all: Vec<Exception>, now: Timestamp) -> Table {
     let header = &["ID", "TARGET", "STATE", "REASON", "ADDED", "BY", "EXPIRES"];
     let mut table = Table::new(header, "There are no exceptions.");
     for one in all {
-        let state = match one.state {
-            Validity::Active => good("active"),
-            Validity::Expired => warning("expired"),
-            Validity::NoNetwork => warning("no network"),
+        let state = match one.state.known() {
+            Some(Validity::Active) => good("active"),
+            Some(Validity::Expired) => warning("expired"),
+            Some(Validity::NoNetwork) => warning("no network"),
+            None => warning(word(&one.state)),
         };
         table.row(vec![
             cell(&one.id),

@@ -2,18 +2,22 @@
 
 use std::str::FromStr;
 
-use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Map, Value, json};
-use xshield_wire::foreign::one_line;
-
+use clap::{Args, Subcommand};
 use xshield_api::impact::ExpectedImpact;
-use xshield_api::threat_modes::{Budget, ModePair, Modes, PrivateRangesImpact};
+use xshield_api::open::Open;
+use xshield_api::threat_modes::{
+    Budget, ChangedSettings, ModeChange, ModePair, Modes, PrivateRanges, PrivateRangesImpact,
+    Settings, WantedMode, Way,
+};
 use xshield_api::threat_status::{Feeds, Hosts, ListedAsset, Status};
 use xshield_api::words::counted;
 use xshield_threat::ThreatMode;
+use xshield_wire::foreign::one_line;
 
-use crate::client::{Client, Path, parsed, view};
+use crate::choice::words_of;
+use crate::client::{Client, Path, view};
 use crate::error::CliError;
+use crate::kept;
 use crate::questions::{confirm, somebody_is_there};
 use crate::terminal::{KeyValueList, Output, Table, cell, note};
 use crate::times::Span;
@@ -37,7 +41,8 @@ enum ModeAction {
 #[derive(Debug, Args)]
 struct SetMode {
     /// The new mode.
-    mode: Mode,
+    #[arg(value_parser = words_of(mode))]
+    mode: WantedMode,
     /// Only for flows that peers open; both directions when neither is given.
     #[arg(long, conflicts_with = "outbound")]
     inbound: bool,
@@ -52,16 +57,14 @@ struct SetMode {
     segment: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Mode {
-    /// Drop and record.
-    Block,
-    /// Record only.
-    EventOnly,
-    /// Don't check.
-    Off,
-    /// As set for the next wider scope.
-    Inherit,
+/// What each mode does.
+fn mode(mode: &WantedMode) -> Option<&'static str> {
+    Some(match mode {
+        WantedMode::Block => "Drop and record",
+        WantedMode::EventOnly => "Record only",
+        WantedMode::Off => "Don't check",
+        WantedMode::Inherit => "As set for the next wider scope",
+    })
 }
 
 impl ModeCommand {
@@ -71,18 +74,13 @@ impl ModeCommand {
         let (action, answer) = match self.action {
             ModeAction::Show => ("show the modes", client.get("show the modes", &path)?),
             ModeAction::Set(set) => {
-                let mode = set.mode.to_possible_value();
                 let direction = match (set.inbound, set.outbound) {
-                    (true, _) => Some("inbound"),
-                    (_, true) => Some("outbound"),
+                    (true, _) => Some(Way::Inbound),
+                    (_, true) => Some(Way::Outbound),
                     _ => None,
                 };
-                let body = json!({
-                    "mode": mode.map(|mode| mode.get_name().to_owned()),
-                    "direction": direction,
-                    "asset": set.asset,
-                    "segment": set.segment,
-                });
+                let SetMode { mode, asset, segment, .. } = set;
+                let body = ModeChange { segment, asset, mode, direction };
                 ("set the mode", client.put("set the mode", &path, &body)?)
             }
         };
@@ -93,7 +91,9 @@ impl ModeCommand {
 fn modes(modes: Modes) -> Table {
     let mut table = Table::new(&["FOR", "INBOUND", "OUTBOUND"], "");
     let mut row = |name: String, pair: ModePair| {
-        let shown = |mode: Option<ThreatMode>| cell(mode.map_or("inherit", ThreatMode::as_str));
+        let shown = |mode: Option<Open<ThreatMode>>| {
+            cell(mode.map_or_else(|| "inherit".to_owned(), |mode| word(&mode)))
+        };
         table.row(vec![cell(name), shown(pair.inbound), shown(pair.outbound)]);
     };
     row("platform".to_owned(), modes.platform);
@@ -152,7 +152,7 @@ pub(super) fn budget(
 #[derive(Debug, Args)]
 pub(crate) struct SettingsCommand {
     /// Whether feeds may list private ranges (RFC 1918, 4193, 6598).
-    #[arg(long)]
+    #[arg(long, value_parser = words_of(private_ranges))]
     private_ranges: Option<PrivateRanges>,
     /// How often a host compares the list in its kernel entry by entry; 0s for never.
     #[arg(long, value_name = "SPAN")]
@@ -206,12 +206,12 @@ fn ask_about_private_ranges(client: &Client) -> Result<ExpectedImpact, CliError>
     }
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum PrivateRanges {
-    /// They are never blocked.
-    Protected,
-    /// They can be listed like any other.
-    Listed,
+/// What each choice about private ranges means.
+fn private_ranges(ranges: &PrivateRanges) -> Option<&'static str> {
+    Some(match ranges {
+        PrivateRanges::Protected => "They are never blocked",
+        PrivateRanges::Listed => "They can be listed like any other",
+    })
 }
 
 impl SettingsCommand {
@@ -219,31 +219,34 @@ impl SettingsCommand {
     pub(super) fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
         let (action, path) = ("read the settings", Path::of(&["threat", "settings"]));
         let mut answer = client.get(action, &path)?;
-        let private = self.private_ranges.and_then(|ranges| ranges.to_possible_value());
-        let verify = self.verify_every.map(|span| Value::from(span.seconds()));
-        if private.is_some() || verify.is_some() {
-            let mut settings: Map<String, Value> = parsed(action, &answer)?;
-            let opens = matches!(self.private_ranges, Some(PrivateRanges::Listed));
-            if opens && settings.get("private_ranges") != Some(&json!("listed")) {
-                let expected = match self.yes {
-                    true => ExpectedImpact::Any,
-                    false => ask_about_private_ranges(client)?,
-                };
-                settings.insert("expected_impact".to_owned(), json!(expected));
-            }
-            if let Some(ranges) = private {
-                settings.insert("private_ranges".to_owned(), ranges.get_name().into());
-            }
-            if let Some(seconds) = verify {
-                settings.insert("verify_every".to_owned(), seconds);
-            }
-            answer = client.put("change the settings", &path, &settings)?;
+        if self.private_ranges.is_some() || self.verify_every.is_some() {
+            let (before, unknown) = kept::read::<Settings>(action, &answer)?;
+            let known = self.private_ranges.or_else(|| before.private_ranges.known().copied());
+            let private_ranges = known.ok_or_else(|| {
+                CliError::input(format!(
+                    "the platform is newer than this version of xshield, which does not know its \
+                     setting private-ranges={}; use the platform's version, or give \
+                     --private-ranges, too",
+                    one_line(&word(&before.private_ranges))
+                ))
+            })?;
+            let opens = private_ranges == PrivateRanges::Listed
+                && before.private_ranges.known() != Some(&PrivateRanges::Listed);
+            let expected_impact = match (opens, self.yes) {
+                (false, _) => ExpectedImpact::default(),
+                (true, true) => ExpectedImpact::Any,
+                (true, false) => ask_about_private_ranges(client)?,
+            };
+            let verify_every = self.verify_every.map_or(before.verify_every, Span::at_most_seconds);
+            let body = ChangedSettings { private_ranges, verify_every, expected_impact };
+            answer =
+                client.put("change the settings", &path, &unknown.with(action, &body, &[])?)?;
         }
         output.show(&answer, |_| {
+            let settings: Settings = view(action, &answer)?;
             let mut sheet = KeyValueList::new();
-            sheet
-                .line("private ranges", one_line(answer["private_ranges"].as_str().unwrap_or("-")));
-            sheet.line("verify every", format!("{} s", answer["verify_every"]));
+            sheet.line("private ranges", word(&settings.private_ranges));
+            sheet.line("verify every", format!("{} s", settings.verify_every));
             Ok(sheet.render())
         })
     }
@@ -307,6 +310,8 @@ fn sheet(status: &Status) -> KeyValueList {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -145,7 +145,7 @@ pub(super) fn shown(
         claims: claims.iter().map(|claim| shown_claim(&asset.name, claim)).collect(),
         id: asset.id,
         name: asset.name,
-        source: asset.source,
+        source: asset.source.into(),
         tags,
         addresses: asset.addresses,
         os: asset.os,

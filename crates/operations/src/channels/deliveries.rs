@@ -30,14 +30,14 @@ pub(super) fn shown(
     Delivery {
         id: stored.id,
         channel: stored.channel,
-        kind: stored.kind,
-        state: stored.state,
+        kind: stored.kind.into(),
+        state: stored.state.into(),
         alerts: stored.alerts,
         attempts: stored.attempts,
         created_at: stored.created_at,
         last_attempt: stored.last_attempt,
         answer: visible(caller, allows_private, stored.answer),
-        payload: stored.payload.filter(|_| payload == Payload::Shown),
+        payload: stored.payload.filter(|_| payload == Payload::Shown).map(Into::into),
     }
 }
 

@@ -29,8 +29,8 @@ pub(super) fn shown(caller: &Caller, channel: StoredChannel, waiting: Waiting) -
     let allows_private = channel.settings.allows_private();
     Channel {
         name: channel.name,
-        settings: channel.settings,
-        state: channel.state,
+        settings: channel.settings.into(),
+        state: channel.state.into(),
         has_secret: channel.sealed_secret.is_some(),
         created_at: channel.created_at,
         created_by: channel.created_by,

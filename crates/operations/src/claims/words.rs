@@ -18,8 +18,8 @@ pub fn shown(asset: &Name, claim: &Claim) -> ShownClaim {
         asset: asset.clone(),
         fact: claim.fact.kind().to_owned(),
         value: claim.fact.value(),
-        standing: claim.standing,
-        reason: claim.reason,
+        standing: claim.standing.into(),
+        reason: claim.reason.into(),
         since: claim.since,
     }
 }

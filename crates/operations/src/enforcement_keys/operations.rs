@@ -219,7 +219,8 @@ mod tests {
             "{again}"
         );
         let old = get(&mut store.read().await.unwrap(), id, WARNING, later).await.unwrap();
-        assert_eq!((old.state, old.expires_at), (KeyState::Rotated, Some(later.plus(OVERLAP))));
+        assert_eq!(old.state, KeyState::Rotated);
+        assert_eq!(old.expires_at, Some(later.plus(OVERLAP)));
         let revoked = revoke(&store, &by, &next.id, WARNING, later).await.unwrap();
         assert_eq!(revoked.state, KeyState::Revoked);
         let actions: Vec<_> = audited(&store)

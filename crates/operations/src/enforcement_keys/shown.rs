@@ -26,9 +26,9 @@ fn state(key: &StoredKey, warning: i64, now: Timestamp) -> KeyState {
 /// A key as shown by the API.
 pub(super) fn shown(key: StoredKey, hosts: u64, warning: i64, now: Timestamp) -> Key {
     Key {
-        state: state(&key, warning, now),
+        state: state(&key, warning, now).into(),
         id: key.id,
-        kind: key.kind,
+        kind: key.kind.into(),
         name: key.name,
         tags: key.tags,
         bound_name: key.admits.name,

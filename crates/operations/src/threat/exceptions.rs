@@ -39,7 +39,7 @@ fn shown(stored: StoredException, networks: &[String], now: Timestamp) -> Except
         id: stored.id,
         target: stored.target,
         reason: stored.reason,
-        state,
+        state: state.into(),
         created_at: stored.created_at,
         created_by: stored.created_by,
         expires_at: stored.expires_at,

@@ -49,9 +49,9 @@ pub(super) fn shown(engine: &impl ThreatEngine, feed: StoredFeed, now: Timestamp
     Feed {
         running: engine.is_running(&feed.id),
         name: feed.id.into(),
-        settings: feed.settings,
+        settings: feed.settings.into(),
         has_secret: feed.secret.is_some(),
-        state,
+        state: state.into(),
         created_at: feed.created_at,
         created_by: feed.created_by,
         next_run: feed.next_run,

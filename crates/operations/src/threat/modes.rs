@@ -15,7 +15,7 @@ use crate::error::{OperationError, Result};
 use crate::lookup;
 
 fn pair(wanted: ScopeModes) -> ModePair {
-    ModePair { inbound: wanted.inbound, outbound: wanted.outbound }
+    ModePair { inbound: wanted.inbound.map(Into::into), outbound: wanted.outbound.map(Into::into) }
 }
 
 /// Where each mode is set.
@@ -28,7 +28,10 @@ pub async fn get(conn: &mut Conn) -> Result<Modes> {
     let assets = threat_assets::all(conn).await?.into_iter();
     let assets = assets.map(|(name, stored)| (name, stored.modes));
     Ok(Modes {
-        platform: ModePair { inbound: Some(settings.inbound), outbound: Some(settings.outbound) },
+        platform: pair(ScopeModes {
+            inbound: Some(settings.inbound),
+            outbound: Some(settings.outbound),
+        }),
         segments: threat_assets::segments(conn).await?.into_iter().map(named).collect(),
         assets: assets.filter(|(_, wanted)| *wanted != ScopeModes::default()).map(named).collect(),
     })
@@ -183,7 +186,7 @@ mod tests {
             serde_json::json!({"mode": "event-only", "asset": "web", "direction": "inbound"}),
         );
         let modes = set(&store, &compiler, &engine, &by, &inbound, NOW).await.unwrap();
-        assert_eq!(modes.assets[0].modes.inbound, Some(ThreatMode::EventOnly));
+        assert_eq!(modes.assets[0].modes.inbound, Some(ThreatMode::EventOnly.into()));
         assert_eq!(modes.assets[0].modes.outbound, None);
         let budget = Budget { bytes: Some(1 << 20) };
         set_budget(&store, &engine, &by, "web", &budget, NOW).await.unwrap();

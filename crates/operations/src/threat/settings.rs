@@ -20,7 +20,7 @@ use crate::error::{OperationError, Result};
 pub async fn get(conn: &mut Conn) -> Result<Settings> {
     let stored = threat_assets::settings(conn).await?;
     let (private_ranges, verify_every) = (stored.private_ranges, stored.verify_every);
-    Ok(Settings { private_ranges, verify_every })
+    Ok(Settings { private_ranges: private_ranges.into(), verify_every })
 }
 
 /// Changes the settings of the threat list.
@@ -68,7 +68,7 @@ async fn change_with(
     let entry = AuditEntry { action: "threat.settings", target: "platform", before, after };
     change.commit(entry).await?;
     engine.compile().await;
-    Ok(Settings { private_ranges, verify_every })
+    Ok(Settings { private_ranges: private_ranges.into(), verify_every })
 }
 
 /// Refuses when something else is expected. `any` and this digest are accepted; "nothing is lost" can't be

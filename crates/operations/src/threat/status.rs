@@ -45,7 +45,7 @@ pub async fn status(store: &Store, lists: &impl ThreatLists, now: Timestamp) -> 
         kernel_bytes,
         restored: settings.pinned,
         trouble: lists.trouble(),
-        private_ranges: settings.private_ranges,
+        private_ranges: settings.private_ranges.into(),
         listed_assets,
         feeds,
         hosts,

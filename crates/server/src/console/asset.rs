@@ -181,10 +181,10 @@ async fn show(
     let threat = asset.threat;
     let told = told.into_iter().map(|told| problem(told, now));
     let (current, past) = told.partition(|told: &Told| told.current);
-    let (section, table) = match asset.source {
-        Source::Agent => (Section::Agents, ("/sensors/agents", "Agents")),
-        Source::Spark => (Section::Spark, ("/sensors/spark", "Spark")),
-        Source::Edr => (Section::Elsewhere, ("/sensors/agents", "Agents")),
+    let (section, table) = match asset.source.known() {
+        Some(Source::Agent) => (Section::Agents, ("/sensors/agents", "Agents")),
+        Some(Source::Spark) => (Section::Spark, ("/sensors/spark", "Spark")),
+        Some(Source::Edr) | None => (Section::Elsewhere, ("/sensors/agents", "Agents")),
     };
     let page = AssetPage {
         frame: Frame::new(asset.name.as_str(), section, allowed.caller()),
@@ -273,11 +273,13 @@ fn problem(told: PastProblem, now: Timestamp) -> Told {
 }
 
 fn happened(event: AgentEvent, now: Timestamp) -> Answer<Event> {
-    let tone = match event.kind {
-        AgentEventKind::Tampered
-        | AgentEventKind::PolicyReverted
-        | AgentEventKind::ConfigurationRefused
-        | AgentEventKind::SpoolDamaged => Tone::Bad,
+    let tone = match event.kind.known() {
+        Some(
+            AgentEventKind::Tampered
+            | AgentEventKind::PolicyReverted
+            | AgentEventKind::ConfigurationRefused
+            | AgentEventKind::SpoolDamaged,
+        ) => Tone::Bad,
         _ => Tone::Quiet,
     };
     Ok(Event {

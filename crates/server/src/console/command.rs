@@ -109,7 +109,7 @@ async fn show(
             _ => path.clone(),
         }
     };
-    let label = label(job.kind)?;
+    let label = label(&job.kind.into())?;
     let page = CommandPage {
         frame: Frame::new(label.clone(), Section::Commands, allowed.caller()),
         label,
@@ -139,7 +139,7 @@ fn counts(progress: &Progress) -> Answer<Vec<(u64, String)>> {
 
 fn shown(of: TargetOutcome, archive: Option<Archive>, now: Timestamp) -> Answer<Outcome> {
     Ok(Outcome {
-        state: outcome(of.state)?,
+        state: outcome(&of.state)?,
         told: of.told_at.map(|at| When::of(at, now)),
         ended: of.ended_at.map(|at| When::of(at, now)),
         reason: of.reason.unwrap_or_default(),

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use xshield_api::commands::{Command, NewCommand, Selection};
+use xshield_api::open::Open;
 use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_model::command::{Progress, TargetState};
@@ -70,8 +71,8 @@ pub(super) const KINDS: [Kind; 5] = [
 ];
 
 /// The label of a kind.
-pub(super) fn label(kind: CommandKind) -> Answer<String> {
-    let word = word(&kind)?;
+pub(super) fn label(kind: &Open<CommandKind>) -> Answer<String> {
+    let word = word(kind)?;
     let known = KINDS.iter().find(|known| known.word == word);
     Ok(known.map_or(word, |known| known.label.to_owned()))
 }
@@ -236,19 +237,19 @@ pub(super) struct Given {
 /// A command at one asset.
 pub(super) fn at_asset(command: AtAsset, now: Timestamp) -> Answer<Given> {
     let AtAsset { id, kind, created_at, created_by, state, reason } = command;
-    let given = listed(id, kind, created_at, &created_by, now)?;
-    Ok(Given { state: outcome(state)?, reason, ..given })
+    let given = listed(id, kind.into(), created_at, &created_by, now)?;
+    Ok(Given { state: outcome(&state.into())?, reason, ..given })
 }
 
 fn listed(
     id: String,
-    kind: CommandKind,
+    kind: Open<CommandKind>,
     created_at: Timestamp,
     created_by: &str,
     now: Timestamp,
 ) -> Answer<Given> {
     Ok(Given {
-        label: label(kind)?,
+        label: label(&kind)?,
         given: When::of(created_at, now),
         by: by(created_by),
         state: State::new("", Tone::Quiet),
@@ -258,14 +259,16 @@ fn listed(
 }
 
 /// The state of a command at a host.
-pub(super) fn outcome(state: TargetState) -> Answer<State> {
-    let tone = match state {
-        TargetState::Done => Tone::Good,
-        TargetState::Failed | TargetState::Unknown => Tone::Bad,
-        TargetState::Expired => Tone::Warning,
-        TargetState::Waiting | TargetState::Told | TargetState::Cancelled => Tone::Quiet,
+pub(super) fn outcome(state: &Open<TargetState>) -> Answer<State> {
+    let tone = match state.known() {
+        Some(TargetState::Done) => Tone::Good,
+        Some(TargetState::Failed | TargetState::Unknown) => Tone::Bad,
+        Some(TargetState::Expired) => Tone::Warning,
+        Some(TargetState::Waiting | TargetState::Told | TargetState::Cancelled) | None => {
+            Tone::Quiet
+        }
     };
-    Ok(State::new(word(&state)?, tone))
+    Ok(State::new(word(state)?, tone))
 }
 
 #[derive(Template)]

@@ -64,29 +64,34 @@ impl State {
 
     /// Whether the host's program runs.
     pub(super) fn activity(spark: &Spark) -> Self {
-        let (word, tone) = match spark.activity {
-            Activity::Online => ("online", Tone::Good),
-            Activity::Late => ("late", Tone::Warning),
-            Activity::Offline => ("offline", Tone::Bad),
-            Activity::Active => ("active", Tone::Good),
-            Activity::Inactive => ("inactive", Tone::Warning),
-            Activity::Never => ("never checked in", Tone::Warning),
-            Activity::Decommissioned => ("decommissioned", Tone::Quiet),
+        let (word, tone) = match spark.activity.known() {
+            Some(Activity::Online) => ("online", Tone::Good),
+            Some(Activity::Late) => ("late", Tone::Warning),
+            Some(Activity::Offline) => ("offline", Tone::Bad),
+            Some(Activity::Active) => ("active", Tone::Good),
+            Some(Activity::Inactive) => ("inactive", Tone::Warning),
+            Some(Activity::Never) => ("never checked in", Tone::Warning),
+            Some(Activity::Decommissioned) => ("decommissioned", Tone::Quiet),
+            None => ("unknown", Tone::Quiet),
         };
         Self::new(word, tone)
     }
 
     /// Whether the host is protected; unknown for a host that is refused.
     pub(super) fn protection(protection: &Protection, spark: &Spark) -> Self {
-        let (word, tone) = match (&spark.status, protection.state, &spark.refused) {
-            (.., Some(_)) => ("check-in refused", Tone::Bad),
-            (Status::Blocked { .. }, ..) => ("blocked, not protected", Tone::Bad),
-            (Status::Failed { .. }, Protected::No, _) => ("failed, not protected", Tone::Bad),
-            (Status::Failed { .. }, ..) => ("failed", Tone::Bad),
-            (_, Protected::Enforced, _) => ("enforcing", Tone::Good),
-            (_, Protected::LastKnown, _) => ("enforcing when last seen", Tone::Warning),
-            (_, Protected::TestOnly, _) => ("not protected", Tone::Warning),
-            (_, Protected::No, _) => ("not protected", Tone::Bad),
+        if spark.refused.is_some() {
+            return Self::new("check-in refused", Tone::Bad);
+        }
+        let (word, tone) = match (spark.status.known(), protection.state.known()) {
+            (Some(Status::Blocked { .. }), _) => ("blocked, not protected", Tone::Bad),
+            (Some(Status::Failed { .. }), Some(Protected::No)) => {
+                ("failed, not protected", Tone::Bad)
+            }
+            (Some(Status::Failed { .. }), _) => ("failed", Tone::Bad),
+            (_, Some(Protected::Enforced)) => ("enforcing", Tone::Good),
+            (_, Some(Protected::LastKnown)) => ("enforcing when last seen", Tone::Warning),
+            (_, Some(Protected::TestOnly)) => ("not protected", Tone::Warning),
+            (_, Some(Protected::No) | None) => ("not protected", Tone::Bad),
         };
         Self::new(word, tone)
     }

@@ -88,7 +88,7 @@ impl Now {
 }
 
 fn is_alive(spark: &Spark) -> bool {
-    matches!(spark.activity, Activity::Online | Activity::Late | Activity::Active)
+    matches!(spark.activity.known(), Some(Activity::Online | Activity::Late | Activity::Active))
 }
 
 /// `10.10.6.4:3128` or `direct`.

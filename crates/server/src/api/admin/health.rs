@@ -24,7 +24,7 @@ fn rotation(told: &Told) -> Rotation {
 fn job((name, state): (&'static str, JobState)) -> Job {
     let (failed_at, reason) = state.last_failure.unzip();
     let name = name.to_owned();
-    Job { name, standing: state.standing, restarts: state.restarts, failed_at, reason }
+    Job { name, standing: state.standing.into(), restarts: state.restarts, failed_at, reason }
 }
 
 /// The health of the platform: whether it can write, its jobs, unreadable records

@@ -45,7 +45,7 @@ async fn login(
         token: text,
         id: token.id,
         user: token.account,
-        role: token.role,
+        role: token.role.into(),
         expires_at,
     }))
 }
@@ -61,7 +61,7 @@ async fn logout(State(app): State<App>, allowed: Allowed<Viewer>) -> Answer<Stat
 #[utoipa::path(get, path = "/api/v1/me", tag = "access", responses((status = 200, body = Me)))]
 async fn me(allowed: Allowed<Viewer>) -> Json<Me> {
     let Caller { account, role, token } = allowed.caller().clone();
-    Json(Me { user: account, role, token })
+    Json(Me { user: account, role: role.into(), token })
 }
 
 /// Change one's own password; ends all other sign-ins and tokens of the account

@@ -1,4 +1,4 @@
-//! The admin API: who may, what is refused, what is kept.
+//! The admin API: permissions, refusals, and what is stored.
 
 mod support;
 
@@ -48,7 +48,7 @@ fn roles_open_what_they_should_and_nothing_else() {
     ] {
         let roles = [("viewer", &viewer), ("operator", &operator), ("admin", &admin)];
         let mut may = false;
-        // The admin goes first where a change has to be there for the others.
+        // The admin goes first, since later requests depend on its changes.
         for (role, token) in roles {
             may |= role == least;
             let body = (!body.is_null()).then(|| body.clone());
@@ -94,7 +94,7 @@ fn every_described_operation_refuses_strangers() {
     assert!(operations >= 30, "{operations} operations are described");
 }
 
-/// Of two types of one schema name, only one is described.
+/// Two types with one schema name would share one description.
 #[test]
 fn types_of_the_same_name_are_described_apart() {
     let platform = TestPlatform::start();
@@ -359,7 +359,7 @@ fn a_commit_that_takes_protection_away_is_one_that_expects_to() {
         assert_eq!(platform.get("/api/v1/policy")["committed_revision"], 1, "{wish}");
     }
 
-    // What a dry run of the same documents says is what a commit of them expects.
+    // A commit expects the impact that a dry run of the same documents prints.
     let documents = platform.get("/api/v1/policy")["documents"].clone();
     let validated = platform.post("/api/v1/policy/validate", json!({"documents": documents}));
     assert_eq!(validated["impact"], prospect["impact"]);
@@ -369,7 +369,7 @@ fn a_commit_that_takes_protection_away_is_one_that_expects_to() {
     let audit = platform.get("/api/v1/audit?action=policy.synchronize")["items"][0].to_string();
     assert!(audit.contains("1 lose protection inbound, 1 leave all segments"), "{audit}");
 
-    // A gain needs no word; the way back by a revision is asked in the same way.
+    // A gain in protection needs no confirmation; reverting to a revision asks in the same way.
     let restore = |revision: u64, wish: serde_json::Value| {
         let path = format!("/api/v1/policy/revisions/{revision}/restore");
         platform.call("POST", &path, Some(&platform.admin), Some(wish))
@@ -541,7 +541,7 @@ fn the_audit_log_tells_deeds_and_no_secrets() {
     }
     let key = key.to_text().to_string();
     let token = token["token"].as_str().unwrap();
-    // Both are `kind_id_secret`; the secret is base64url and may hold more `_`.
+    // Both have the form `kind_id_secret`; the secret is base64url and may contain more `_`.
     let key_secret = key.splitn(3, '_').nth(2).unwrap();
     let token_secret = token.splitn(3, '_').nth(2).unwrap();
     let secrets = [PASSWORD, key_secret, token_secret];
@@ -596,7 +596,7 @@ fn a_request_in_flight_is_finished_at_the_end() {
     )
     .unwrap();
     tls.flush().unwrap();
-    // The answer 100 says that the request has reached its handler.
+    // Status 100 shows that the request has reached its handler.
     let mut first = [0; 25];
     tls.read_exact(&mut first).unwrap();
     assert!(first.starts_with(b"HTTP/1.1 100"), "{}", String::from_utf8_lossy(&first));

@@ -1,4 +1,4 @@
-//! Alerts, from a host's report to those who are told: mail, webhook, syslog.
+//! Alerts from a host's report to the receivers: mail, webhook, syslog.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
@@ -21,7 +21,7 @@ use xshield_wire::message::*;
 use xshield_wire::telemetry::LiveReport;
 use xshield_wire::threat::{ThreatMatch, ThreatReport};
 
-/// Longer than between two looks at the platform's own state.
+/// Longer than the interval at which the platform checks its own state.
 const WITHIN: Duration = Duration::from_secs(45);
 
 fn platform() -> TestPlatform {
@@ -73,7 +73,7 @@ fn judged(platform: &TestPlatform) {
     });
 }
 
-/// A look at, or a blow to, the database beside the platform.
+/// Reads or damages the database while the platform runs.
 fn query(database: &std::path::Path, sql: &'static str) -> i64 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -134,7 +134,7 @@ fn a_mail_goes_out_over_starttls_with_a_login_and_names_everything() {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
 
-    // Known by now: nobody is told again.
+    // Known by now: no further alert.
     tell(&platform, &web, vec![found("198.51.100.7", 3)]);
     judged(&platform);
     assert_eq!(alerts(&platform, "").len(), 1);
@@ -383,7 +383,7 @@ fn no_channel_leads_into_the_platforms_own_network_by_an_operators_word() {
     }});
     assert_eq!(platform.call("PUT", path, Some(&operator), Some(webhook)).0, 403);
 
-    // An admin leads there; what is said there is for admins.
+    // An admin may set such a receiver; only admins see its answers.
     inside.set_nonblocking(false).unwrap();
     let banner = std::thread::spawn(move || {
         let (mut stream, _) = inside.accept().unwrap();
@@ -391,7 +391,7 @@ fn no_channel_leads_into_the_platforms_own_network_by_an_operators_word() {
             .unwrap();
     });
     put(&platform, path, mail("127.0.0.1", true));
-    // An operator may change other things of it, and try it.
+    // An operator may change its other settings and test it.
     let mut changed = mail("127.0.0.1", true);
     changed["settings"]["to"] = json!(["two@example.com"]);
     assert_eq!(platform.call("PUT", path, Some(&operator), Some(changed)).0, 200);
@@ -491,7 +491,7 @@ fn rules_narrow_throttle_count_and_gather() {
         ("critical", 1),
         ("recorded", 0),
         ("outbound", 0),
-        // Nobody knows how sure anybody was.
+        // Matches without a confidence.
         ("sure", 2),
         ("fed", 0),
         ("proxied", 0),
@@ -620,7 +620,7 @@ fn damaged_rows_hold_nothing_up() {
     assert_eq!(given_up["items"].as_array().unwrap().len(), 1);
 }
 
-/// An agent tells a match as it happens, and counts it at its next heartbeat: one event, one alert.
+/// An agent reports a match live, and counts it at its next heartbeat: one event, one alert.
 #[test]
 fn what_was_told_as_it_happened_is_alerted_once_and_counted_once() {
     let platform = platform();

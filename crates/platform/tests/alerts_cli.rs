@@ -210,7 +210,7 @@ fn repeated_scans_of_a_log_count_each_line_once() {
     operator.good(&report);
     assert_eq!(requests(), 3_u64);
 
-    // Killed after the platform had counted the batch, before the state said so.
+    // Killed after the platform had counted the batch, before the state was saved.
     let before = fs::read_to_string(&state).unwrap();
     let mut pending: Value = serde_json::from_str(&before).unwrap();
     append(&bad);
@@ -221,7 +221,7 @@ fn repeated_scans_of_a_log_count_each_line_once() {
         operator.good(&report);
         assert_eq!(requests(), 4_u64);
     }
-    // Rotated: another file under the name.
+    // Rotated: another file with the same name.
     fs::write(&log, line("203.0.113.10").repeat(5)).unwrap();
     operator.good(&report);
     assert_eq!(requests(), 9_u64);

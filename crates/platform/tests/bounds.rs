@@ -1,5 +1,5 @@
-//! Hosts that have much to say: what there is room for is taken, the rest is cut and told, and a
-//! check-in that is refused all the same is shown to operators.
+//! Hosts with much data: what exceeds a limit is cut and reported, and a check-in that is refused
+//! nevertheless is shown to operators.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
@@ -65,7 +65,7 @@ fn a_host_with_thousands_of_addresses_is_served_like_any_other() {
         ruleset().contains("10.1.19.135").then_some(())
     });
 
-    // Most of them go and others come.
+    // Most of them are removed and others are added.
     many.addresses = addresses([10, 1, 16, 0], 5_000);
     many.check_in(&platform);
     assert_eq!(count(&asset(&platform, "many")["addresses"]), 5_000);
@@ -152,7 +152,7 @@ fn a_report_with_too_many_items_is_cut_and_the_rest_counts_as_lost() {
         "bytes": 1, "first_seen": 1, "last_seen": 2, "from": "recorder", "process": null,
     }))
     .unwrap();
-    // No two alike, or they would pack better than anything real.
+    // All different, or they would compress better than real data.
     let varied = |at: u64| xshield_wire::message::FirewallEvent {
         bytes: at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40,
         ..event.clone()
@@ -227,7 +227,7 @@ fn a_host_that_is_refused_a_session_is_shown_and_others_cannot_cause_it() {
     let mut host = TestHost::new("h", &key);
     host.sign_in(&platform);
     host.check_in(&platform);
-    // Whoever holds the enforcement key knows the public identity at most.
+    // Anyone with the enforcement key knows the public identity at most.
     let mut forged: SessionRequest =
         serde_json::from_slice(&host.session_request(now() - 3600)).unwrap();
     forged.signature.0[0] ^= 1;

@@ -1,4 +1,4 @@
-//! What hosts say of themselves: what is held, what waits, and that nobody else is touched by it.
+//! Claims of hosts: what is accepted, what waits, and that no other host is affected.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
@@ -32,7 +32,7 @@ fn addresses(platform: &TestPlatform, asset: &str) -> Value {
     platform.get(&format!("/api/v1/assets/{asset}"))["addresses"].clone()
 }
 
-/// `fact value reason` of what waits on an asset.
+/// `fact value reason` of each pending claim of an asset.
 fn waiting(platform: &TestPlatform, asset: &str) -> Vec<String> {
     let shown = platform.get(&format!("/api/v1/assets/{asset}"));
     let claims = shown["claims"].as_array().unwrap();
@@ -137,7 +137,7 @@ fn a_name_used_in_policy_is_not_given_to_a_host_that_claims_it() {
     eventually("the override counts", || {
         (inbound(&platform, "db-1")["subject"] == "everything").then_some(())
     });
-    // A name of which nobody speaks is taken at once.
+    // A name that no policy uses is accepted at once.
     host(&platform, "other-1", &[]);
     assert_eq!(waiting(&platform, "other-1"), Vec::<String>::new());
 }
@@ -217,7 +217,7 @@ fn a_dhcp_lease_moves_between_hosts_without_approval() {
     let platform = TestPlatform::start();
     let mut one = host(&platform, "one", &["10.0.0.5"]);
     let mut two = host(&platform, "two", &["10.0.0.6"]);
-    // A new lease for one, and its old one for two, which is the first to say so.
+    // Host one has a new lease; host two has the old one, and reports it first.
     says(&mut two, &platform, &["10.0.0.5"]);
     assert_eq!(addresses(&platform, "one"), json!(["10.0.0.5"]));
     assert_eq!(addresses(&platform, "two"), json!([]), "what it gave up is not held");
@@ -297,7 +297,7 @@ fn two_machines_with_one_identity_are_distinguished() {
     let copied = answered;
     assert_eq!(check_in(&mut first, 10, answered, "10.0.0.1").status, 200);
     answered = 10;
-    // The copy has the identity, the session and the state of an earlier moment.
+    // The copy has the identity, the session and an earlier state.
     assert_eq!(check_in(&mut first, 11, copied, "10.0.0.2").status, 200, "it may have been killed");
     assert_eq!(addresses(&platform, "h"), json!(["10.0.0.1"]), "and does not flip the asset");
     for sequence in [20, 30, 40] {

@@ -39,7 +39,7 @@ struct Operator {
     url: String,
 }
 
-/// What a command left behind.
+/// The result of a command.
 #[derive(Debug)]
 struct Ran {
     code: Option<i32>,
@@ -143,7 +143,7 @@ fn a_sign_in_is_stored_and_signing_out_ends_it_at_the_platform() {
     let (status, _) = platform.call("GET", "/api/v1/me", Some(&token), None);
     assert_eq!(status, 401, "the token has ended at the platform, too");
     operator.run(&["whoami"]).refused(3, "xshield login");
-    // The platform is known still: by its CA certificate, which is not asked for again.
+    // The platform is still known by its CA certificate; its fingerprint is not asked for again.
     let again = operator.login(&[]);
     again.good();
     operator.run(&["whoami"]).good();
@@ -370,7 +370,7 @@ fn applying_the_wrong_directory_removes_nothing_without_consent() {
     let managed = "\n---\nsettings: { management: [{ from: [10.0.0.1], services: [tcp/22] }] }\n";
     let right = operator.write("right.yaml", &format!("{WEB}{managed}"));
     let wrong = operator.write("wrong.yaml", "network: { name: n, cidrs: [10.0.0.0/8] }\n");
-    // More protection is committed without a word also where nobody can be asked.
+    // More protection is committed without confirmation even if nobody can be asked.
     operator.run(&["policy", "apply", "-f", &right, "--synchronize"]).good();
     let before = platform.get("/api/v1/policy");
 
@@ -390,14 +390,14 @@ fn applying_the_wrong_directory_removes_nothing_without_consent() {
         .refused(1, "--yes and --expect-impact go with --synchronize");
     assert_eq!(platform.get("/api/v1/policy"), before, "the candidate stays, too");
 
-    // The digest that the dry run prints commits exactly that.
+    // With the digest printed by the dry run, exactly that is committed.
     let dry = operator.run(&["policy", "apply", "-f", &wrong, "--dry-run"]).good();
     let digest = dry.split_whitespace().last().unwrap();
     assert!(dry.contains("! 2 assets in no segment any more: web-1, web-2"), "{dry}");
     let done = with(&["--expect-impact", digest]).good();
     assert!(done.contains("Committed revision 2"), "{done}");
 
-    // It was the digest of that commit: now nothing is lost any more.
+    // The digest belonged to that commit: now nothing is lost any more.
     with(&["--expect-impact", digest]).refused(1, "the impact is not the expected one");
     operator.run(&["policy", "restore", "1", "--synchronize"]).good();
     let back = ["policy", "restore", "2", "--synchronize"];

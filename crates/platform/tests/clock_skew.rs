@@ -1,4 +1,4 @@
-//! A host whose clock is off is seen by operators, also while it is refused for it.
+//! Clock skew of a host is shown to operators, even while the host is refused because of it.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
@@ -23,7 +23,7 @@ fn clock_skew_is_shown_even_while_the_host_is_refused() {
     host.check_in(&platform);
     assert_eq!(shown(&platform, "db-1"), [""; 0], "a clock that is right");
 
-    // Off, but near enough to be heard.
+    // Skewed, but within the tolerance.
     let path = "/host/v1/check-in";
     let body = serde_json::to_vec(&host.check_in_message()).unwrap();
     let headers = host.headers("POST", path, &body, now() - 130);
@@ -33,7 +33,7 @@ fn clock_skew_is_shown_even_while_the_host_is_refused() {
     let asset = platform.get("/api/v1/assets/db-1").to_string();
     assert!(asset.contains("clock-skew"), "among what holds now: {asset}");
 
-    // Too far off for a session; a host that nobody knows leaves nothing.
+    // Too far off for a session; an unknown host leaves no record.
     let refused = host.session_at(&platform, now() + 3600);
     assert_eq!((refused.status, refused.problem().as_str()), (401, "clock-skew"));
     let texts = shown(&platform, "db-1");
@@ -50,7 +50,7 @@ fn clock_skew_is_shown_even_while_the_host_is_refused() {
     assert_eq!(platform.raw("POST", "/host/v1/reports", &headers, &altered).status, 401);
     assert_eq!(shown(&platform, "db-1"), before);
 
-    // Right again: it is history.
+    // Correct again: the problem is in the past.
     host.check_in(&platform);
     let asset = platform.get("/api/v1/assets/db-1");
     assert!(!asset["problems"].to_string().contains("clock-skew"), "{asset}");

@@ -1,4 +1,4 @@
-//! Which ruleset each host should have, and what it costs that hosts change.
+//! Which ruleset each host should have, and the cost of changes by hosts.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
@@ -10,7 +10,7 @@ use xshield_policy::{Revision, Ruleset};
 use xshield_wire::message::InForce;
 use xshield_wire::{RulesetVersion, Verified, envelope};
 
-/// One segment that allows itself, and another that is not concerned.
+/// One segment that allows itself, and another that is not affected.
 const PEERS: &str = "
 segment:
   name: web
@@ -46,7 +46,7 @@ struct Fleet {
 fn constant_changes_of_one_host_are_throttled_and_do_not_delay_others() {
     let platform = TestPlatform::start_with(|settings| settings.host_changes = 3);
     let mut fleet = Fleet::on(platform, &["web", "web"]);
-    // Its first check-in was one.
+    // Its first check-in was one change.
     for round in 1..=5u8 {
         fleet.hosts[0].addresses = vec![[10, 7, 5, round].into()];
         fleet.wanted(0);
@@ -62,7 +62,7 @@ fn constant_changes_of_one_host_are_throttled_and_do_not_delay_others() {
     let shown = fleet.platform.get("/api/v1/assets/h1");
     assert_eq!(shown["addresses"], json!(["10.7.6.1"]), "others are not concerned");
 
-    // Back at what is held of it, nothing is wrong.
+    // With the addresses known to the platform again, nothing is wrong.
     fleet.hosts[0].addresses = vec!["10.7.5.2".parse().unwrap()];
     fleet.wanted(0);
     let problems = fleet.platform.get("/api/v1/assets/h0")["spark"]["problems"].clone();
@@ -153,7 +153,7 @@ fn compilation_numbers_always_increase() {
     assert_eq!(version.revision, Revision(2));
     assert!(version.compilation > newest.compilation, "{version} after {newest}");
 
-    // The label is of what it came with.
+    // The label belongs to the ruleset that it came with.
     let (label, asset) = (fleet.fetched(1), fleet.hosts[1].session.as_ref().unwrap().asset.clone());
     let pinned = [fleet.platform.policy_key()];
     let shown = envelope::open_label(label.label().unwrap(), &pinned, &asset).unwrap();

@@ -1,4 +1,4 @@
-//! Crowds, and clients that send or read as they should not, leave the platform to others.
+//! Many clients, and clients that send or read incorrectly, do not block the platform for others.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
@@ -40,7 +40,7 @@ fn unauthenticated_bodies_use_little_memory_and_delay_nobody() {
                     _ => "/sign-in",
                 };
                 let mut stranger = Plain::open(address, &data, TIMEOUT).ok()?;
-                // All but the last byte: whoever waits for the whole keeps what there is.
+                // All but the last byte: a server that waits for the rest keeps the memory.
                 let sent = stranger.send(&head("POST", path, &[], LARGE));
                 let body = vec![b' '; 256 << 10];
                 let whole = (0..31).try_for_each(|_| stranger.send(&body));
@@ -90,7 +90,7 @@ fn an_unread_response_is_aborted() {
         .map(|_| Plain::open(platform.address, &platform.data_dir(), TIMEOUT).unwrap())
         .collect();
     for client in &mut clients {
-        // So much that the answers fit into no buffer of the kernel's.
+        // So many that the answers fit into no kernel buffer.
         let _ = client.send(&ask.repeat(300));
     }
     eventually("the platform ends all of them", || {
@@ -103,7 +103,7 @@ fn requests_per_connection_are_limited_only_before_authentication() {
     let platform = TestPlatform::start();
     let ask = head("GET", "/host/v1/trust", &[], 0);
     let mut stranger = Plain::open(platform.address, &platform.data_dir(), TIMEOUT).unwrap();
-    // The end may come while the rest is sent.
+    // The connection may end while the rest is sent.
     let _ = stranger.send(&ask.repeat(200));
     let answers = stranger.until_the_end();
     assert_eq!(answers.matches("HTTP/1.1 ").count(), 64, "{answers}");

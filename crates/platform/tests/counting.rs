@@ -1,4 +1,4 @@
-//! Whatever the order and number in which batches arrive, each counts once.
+//! Each batch counts once, in whatever order and however often batches arrive.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 

@@ -1,4 +1,4 @@
-//! Who may register, with which key, and what an operator decides about the others.
+//! Which hosts may register with which key, and decisions of operators about the others.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is wrong")]
 
 mod support;
@@ -39,7 +39,7 @@ fn waiting(platform: &TestPlatform) -> Vec<String> {
     all.iter().map(|one| one["fingerprint"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Ends a key's time: hosts register with it no more.
+/// Lets a key expire: no host can register with it any more.
 fn expire(platform: &TestPlatform, key: &EnforcementKey) {
     platform.post(&format!("{KEYS}/{}/rotate", key.id()), json!({"overlap_seconds": 0}));
 }
@@ -61,7 +61,7 @@ fn an_approval_pins_exactly_the_named_key() {
             assert_eq!(refused(host, &platform), (403, "identity-changed".to_owned()));
         }
         let expected: Vec<_> = order.iter().map(|host| host.fingerprint()).collect();
-        // Whoever asks last does not take the place of who asked first.
+        // A later request does not replace the first one.
         attacker.session_at(&platform, now());
         assert_eq!(waiting(&platform), expected);
         let shown = platform.get("/api/v1/assets/h");
@@ -123,7 +123,7 @@ fn a_second_machine_with_the_same_name_does_not_get_the_asset() {
         assert!(detail.contains(part), "{detail}");
     }
     assert!(!detail.contains("approve-identity"), "{detail}");
-    // The first one goes on: that can't be the same machine, installed anew.
+    // The first one continues to check in: so it can't be the same machine, reinstalled.
     eventually("a check-in after the second one came", || {
         first.check_in(&platform);
         let asset = platform.get("/api/v1/assets/h");
@@ -214,7 +214,7 @@ fn a_key_is_limited_to_its_host_count_and_networks() {
     assert_eq!(refused(&mut host, &platform), (403, "network-not-allowed".to_owned()));
     host.key = here.clone();
     host.sign_in(&platform);
-    // What is registered is known by its identity key, wherever it is.
+    // A registered host is recognised by its identity key, from any address.
     host.key = elsewhere.clone();
     host.sign_in(&platform);
     host.check_in(&platform);
@@ -249,7 +249,7 @@ fn an_expired_key_registers_no_host_and_keeps_the_registered() {
     let answer = host.send(&platform, "GET", "/host/v1/ruleset", b"");
     assert_eq!((answer.status, answer.problem().as_str()), (401, "enforcement-key-revoked"));
     assert_eq!(refused(&mut host, &platform), (401, "enforcement-key-revoked".to_owned()));
-    // With another key it is the same asset again.
+    // With another key it is the same asset.
     let asset = host.session.as_ref().unwrap().asset.clone();
     host.key = platform.new_key();
     assert_eq!(host.sign_in(&platform).asset, asset);

@@ -10,7 +10,7 @@ use serde_json::json;
 use support::*;
 use xshield_wire::EnforcementKey;
 
-/// Runs `xshield` with a token of the admin; gives back whether it did, its output and its messages.
+/// Runs `xshield` with a token of the admin; returns whether it succeeded, its output and its messages.
 fn xshield(platform: &TestPlatform, arguments: &[&str]) -> (bool, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_xshield"))
         .args(arguments)

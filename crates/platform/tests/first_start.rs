@@ -1,4 +1,4 @@
-//! The first start, and starts in which something is missing: the real program.
+//! The first start, and starts with missing files: the real program.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
@@ -24,7 +24,7 @@ fn fails(listen: &str, data: &Path) -> Output {
     output
 }
 
-/// Starts, waits until it is up, ends it; what it said on standard output.
+/// Starts, waits until it is up, and stops it; returns its standard output.
 fn starts(data: &Path) -> String {
     let mut child = program(&["serve", "--listen", "127.0.0.1:0"], data)
         .stdout(Stdio::piped())
@@ -58,7 +58,7 @@ fn a_failed_first_start_leaves_the_password_to_the_next() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let failed = said(&fails(&taken.local_addr().unwrap().to_string(), &data));
     assert!(failed.contains("is it in use?") && !failed.contains("password"), "{failed}");
-    // And one that fails for another reason, after keys and database are made.
+    // And one that fails for another reason, after keys and database were created.
     fs::write(data.join("threat"), "no directory").unwrap();
     let failed = said(&fails("127.0.0.1:0", &data));
     assert!(!failed.contains("First start"), "{failed}");
@@ -98,7 +98,7 @@ fn a_missing_key_is_recreated_only_by_command() {
         assert!(refused.contains(&format!("admin new-key {key}")), "{refused}");
         assert!(!file.exists());
 
-        // The backup, and then without one.
+        // With the backup restored, and then without.
         fs::write(&file, &kept).unwrap();
         starts(&data);
         fs::remove_file(&file).unwrap();
@@ -109,7 +109,7 @@ fn a_missing_key_is_recreated_only_by_command() {
     }
 }
 
-/// The signals that a process has handlers for, as a mask.
+/// The signals for which a process has handlers, as a mask.
 fn caught(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
@@ -126,7 +126,7 @@ fn a_platform_stops_on_a_signal_during_startup() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // Its first file: nothing is listened to yet.
+        // Its first file exists: it does not listen yet.
         xshield_lab::wait::until("it has begun", Duration::from_secs(60), || {
             Ok(data.exists().then_some(()))
         })
@@ -137,7 +137,7 @@ fn a_platform_stops_on_a_signal_during_startup() {
         let mut log = String::new();
         child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
         let code = child.wait().unwrap().code();
-        // It may have been up in the meantime.
+        // It may have come up in the meantime.
         let (before, up) =
             (log.contains("stopped before"), log.contains("the platform has stopped"));
         assert!(before || up, "{log}");

@@ -1,4 +1,4 @@
-//! The real program on a disk that becomes full, and has room again.
+//! The real program on a disk that becomes full and has space again.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
@@ -11,7 +11,7 @@ use support::reports::event;
 use support::{TestHost, TestPlatform, eventually, report};
 use xshield_wire::message::{EventReport, ReportBody};
 
-/// Enough for a database, and soon full.
+/// Large enough for a database, and soon full.
 const DISK: &str = "size=6m,mode=0700";
 
 #[test]

@@ -1,4 +1,4 @@
-//! The host API as hosts use it, and as they must not.
+//! The host API, used correctly and incorrectly.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 

@@ -1,4 +1,4 @@
-//! What one host says, and what becomes damaged, stays with it: lists, jobs and deletion go on.
+//! Data of one host, and damage to it, affect only this host: lists, jobs and deletion continue to work.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
@@ -13,14 +13,14 @@ use support::{TestHost, TestPlatform, eventually, report};
 use xshield_wire::message::*;
 use xshield_wire::threat::ThreatReport;
 
-/// The greatest count that is stored.
+/// The greatest stored count.
 const MOST: u64 = 1 << 53;
-/// As many of these add up to more than 64 bits.
+/// The sum of so many exceeds 64 bits.
 const TOO_MANY: usize = 1025;
 
 fn tell(platform: &TestPlatform, host: &TestHost, bodies: Vec<ReportBody>) {
     for body in bodies {
-        // Not packed: so many that are the same would be taken for a bomb.
+        // Not compressed: so many equal items would be taken for a decompression bomb.
         let body = serde_json::to_vec(&report(body)).unwrap();
         let answer = host.send(platform, "POST", "/host/v1/reports", &body);
         assert_eq!(answer.status, 200, "{}", answer.json());
@@ -32,7 +32,7 @@ fn put(platform: &TestPlatform, path: &str, body: Value) {
     assert_eq!(status, 200, "{answer}");
 }
 
-/// A rule that gives an alert for every match, to a channel that nobody listens at.
+/// A rule that raises an alert for every match, with a channel whose receiver does not exist.
 fn every_match_alerts(platform: &TestPlatform) {
     let settings = json!({
         "kind": "mail", "host": "127.0.0.1", "port": 1, "security": "plain",
@@ -89,7 +89,7 @@ fn counters_saturate_without_errors() {
     assert_eq!(platform.get("/api/v1/assets")["items"].as_array().unwrap().len(), 1);
 }
 
-/// Counters at and near the bounds of everything that holds or adds them.
+/// Counters at and near the limits of everything that stores or adds them.
 fn counter() -> impl Strategy<Value = u64> {
     let edges = [0, 1, 1 << 31, 1 << 32, MOST - 1, MOST, MOST + 1, 1 << 62, 1 << 63, u64::MAX];
     (prop::sample::select(edges.to_vec()), -1_i64..=1)
@@ -136,7 +136,7 @@ fn extreme_counters_do_not_break_lists_alerts_or_deletion() {
     assert_eq!(health["damaged"], json!([]), "{health}");
 }
 
-/// Tables whose rows come from hosts, or are made for them.
+/// Tables whose rows come from hosts or are created for them.
 const TABLES: [&str; 28] = [
     "active_path",
     "agent_event",
@@ -168,7 +168,7 @@ const TABLES: [&str; 28] = [
     "threat_loss",
 ];
 
-/// A look at, and blows to, the database beside the platform.
+/// Reads and damages the database while the platform runs.
 struct DirectDatabase {
     runtime: tokio::runtime::Runtime,
     conn: SqliteConnection,
@@ -206,7 +206,7 @@ fn lists(platform: &TestPlatform) -> Vec<String> {
     let mut lists: Vec<String> = paths
         .map(|path| path.replace("{asset}", "b"))
         .filter(|path| !path.contains('{') && path.starts_with("/api/"))
-        // What takes a parameter that has no default.
+        // Parameters without a default.
         .filter(|path| !matches!(path.as_str(), "/api/v1/threat/why" | "/api/v1/threat/diff"))
         .collect();
     lists.push("/api/v1/threat/addresses/203.0.113.7".to_owned());
@@ -246,7 +246,7 @@ fn a_damaged_column_affects_no_list_and_no_other_host() {
                 );
                 database.run(keep).unwrap();
                 let damage = format!("UPDATE {table} SET {column} = {value} WHERE {first}");
-                // Some columns refuse it: then it can't befall them either.
+                // Some columns reject the value: then it can't occur in them either.
                 if database.run(damage).is_ok() {
                     damaged += 1;
                     for (path, before) in lists.iter().zip(&before) {

@@ -1,4 +1,4 @@
-//! Reports on their way in: counted once though in pieces, within budgets, behind whoever waits.
+//! Intake of reports: counted once although stored in parts, within budgets, after interactive requests.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
@@ -14,7 +14,7 @@ use support::{TestHost, TestPlatform, eventually, report};
 use xshield_server::intake::budget::Grant;
 use xshield_wire::message::*;
 
-/// A look at the database beside the platform.
+/// Reads the database while the platform runs.
 fn count(data: &Path, sql: &str) -> i64 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -31,11 +31,11 @@ fn begun(data: &Path) -> bool {
     count(data, "SELECT count(*) FROM batch WHERE stored > 0") > 0
 }
 
-/// So many events on a few flows.
+/// This many events on a few flows.
 fn events(number: usize) -> ReportBody {
     let events = (0..number).map(|at| {
         let mut event = event(u16::try_from(at % 4).unwrap(), 1);
-        // Too much of a kind would be taken for a bomb.
+        // Too many equal values would be taken for a decompression bomb.
         event.bytes = (at as u64).wrapping_mul(0x9e37_79b9) % 1_000_003;
         event
     });
@@ -46,7 +46,7 @@ fn packed(report: &Report) -> Vec<u8> {
     zstd::bulk::compress(&serde_json::to_vec(report).unwrap(), 1).unwrap()
 }
 
-/// A signed report, and what sends it beside the test.
+/// A signed report, and a thread that sends it concurrently.
 fn send_beside(
     platform: &TestPlatform,
     host: &TestHost,
@@ -57,7 +57,7 @@ fn send_beside(
     let headers = host.headers("POST", path, &body, support::now());
     let client = platform.client();
     std::thread::spawn(move || {
-        // The platform may end in between.
+        // The platform may be stopped in between.
         let sent = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             client.raw("POST", path, &headers, &body).status
         }));
@@ -167,7 +167,7 @@ fn stored_data_of_a_host_is_limited_and_long_texts_are_truncated_and_marked() {
     host.check_in(&platform);
     let many = |from: usize| (from..from + 15_000).map(|at| hits(&format!("a/r{at}"), 1)).collect();
     let text = "add rule inet xshield in accept\n".repeat(80_000);
-    // All of one moment: rank decides, not time.
+    // All at one time: rank decides, not time.
     let mut bodies = [programmed(many(0), Some(text)), programmed(many(15_000), None)].map(report);
     bodies.iter_mut().for_each(|report| report.created = support::now());
     for report in &bodies {

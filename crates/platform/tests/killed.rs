@@ -1,4 +1,4 @@
-//! The real program, killed: what was acknowledged is there, and it starts again.
+//! The real program, killed: acknowledged data is there, and it starts again.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 

@@ -1,5 +1,5 @@
-//! The platform is restored from a backup: hosts go on with what they have, take nothing older, and
-//! get the restored policy under a higher number. Only what the platform signed raises its numbers.
+//! The platform is restored from a backup: hosts keep what they have, accept nothing older, and get the
+//! restored policy under a higher number. Only what the platform signed raises its numbers.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
@@ -24,7 +24,7 @@ fn policy(port: u16) -> String {
     )
 }
 
-/// A host that takes what the platform gives out by the rules of hosts.
+/// A host that accepts rulesets and orders by the rules of hosts.
 struct SimulatedHost {
     host: TestHost,
     pinned: [PolicyPublicKey; 1],
@@ -41,7 +41,7 @@ impl SimulatedHost {
         Self { host, pinned, has: None, floor: RulesetVersion::default() }
     }
 
-    /// Fetches what the platform gives out, and takes it if it may.
+    /// Fetches the ruleset, and accepts it if it may.
     fn take(&mut self, platform: &TestPlatform) -> Result<RulesetVersion, EnvelopeError> {
         let answer = self.host.send(platform, "GET", "/host/v1/ruleset", b"");
         assert_eq!(answer.status, 200, "{}", answer.json());
@@ -56,7 +56,7 @@ impl SimulatedHost {
         self.host.check_in(platform).wanted.unwrap().revision.0
     }
 
-    /// What it can show.
+    /// The evidence that it can send.
     fn held(&self) -> Held {
         let label = self.has.as_ref().unwrap().label().unwrap();
         Held { ruleset: Some(Envelope::from_bytes(label).unwrap()), threat: None }
@@ -107,7 +107,7 @@ fn hosts_ahead_of_a_restored_backup_get_a_higher_revision() {
     let after = told[0]["after"].as_str().unwrap();
     assert!(after.starts_with("revision 4, because the host of a has revision 3"), "{after}");
     assert_eq!(told[0]["before"], "revision 1");
-    // Whatever is shown again is known.
+    // Evidence that is sent again is already known.
     let held = b.held();
     assert_eq!(b.show(&platform, held).wanted.unwrap().revision, Revision(4));
     assert_eq!(platform.commit(&policy(2222)), 5, "operators go on from there");
@@ -124,7 +124,7 @@ fn a_later_compilation_of_the_same_revision_counts_too() {
     let (platform, backup) = platform.back_up();
     a.take(&platform).unwrap();
     let before = a.floor;
-    // Its peer moves: the same revision is compiled again.
+    // Its peer changes its address: the same revision is compiled again.
     b.host.addresses = vec!["10.9.9.9".parse().unwrap()];
     b.host.check_in(&platform);
     eventually("the peer's address is in the rules", || {
@@ -153,8 +153,8 @@ fn commits_after_a_restore_skip_the_lost_numbers() {
     for port in [5555, 6666, 7777] {
         platform.commit(&policy(port));
     }
-    // The same revision as the lost one, and an older compilation or a newer one: either way the host
-    // gets what operators committed.
+    // The same revision as the lost one, and an older or newer compilation: either way the host gets the
+    // policy that operators committed.
     if a.take(&platform).is_err() {
         let held = a.held();
         a.show(&platform, held);
@@ -201,7 +201,7 @@ fn a_host_cannot_raise_the_revision_numbers() {
         let answer = a.show(&platform, held);
         assert_eq!(answer.wanted.unwrap().revision, Revision(1), "{what}");
     }
-    // What it merely says.
+    // An unsigned claim.
     let mut message = a.host.check_in_message();
     let digest = a.has.as_ref().unwrap().digest();
     message.in_force = Some(InForce { revision: Revision(u64::MAX), digest });
@@ -364,7 +364,7 @@ fn numbers_of_host_configurations_are_never_reused() {
     let lost = host.check_in(&platform).configuration.unwrap();
     assert_eq!(lost.heartbeat, Some(120));
     let platform = platform.restore(&backup);
-    // The clock has gone on by the time that a platform is restored.
+    // When a platform is restored, the clock has advanced.
     eventually("a second has gone by", || (support::now() > lost.version + 1).then_some(()));
     put(&platform, 90);
     let mut message = host.check_in_message();

@@ -1,4 +1,4 @@
-//! Many hosts at once: they come back together, and they wait together.
+//! Many hosts at once: reconnecting and waiting.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 

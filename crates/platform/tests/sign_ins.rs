@@ -1,4 +1,4 @@
-//! Passwords, tokens and metrics: what strangers may try, and what is told of it.
+//! Passwords, tokens and metrics: what unauthenticated clients may try, and what is audited.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
@@ -16,7 +16,7 @@ fn audited(platform: &TestPlatform, action: &str) -> Vec<Value> {
     page["items"].as_array().unwrap().clone()
 }
 
-/// How often refusals of this action were written down.
+/// The number of refusals that were audited for this action.
 fn times(lines: &[Value]) -> u64 {
     let one = |line: &Value| match line["after"].as_str().unwrap().split(' ').next() {
         Some("once") => 1,
@@ -65,7 +65,7 @@ fn password_guesses_are_delayed_and_the_correct_password_works_after_a_bounded_w
     });
     let held = held.expect("guesses are held up");
     assert!(held["detail"].as_str().unwrap().contains("try again in"), "{held}");
-    // Another account is not held up by it.
+    // Another account is not affected.
     let user = json!({"name": "ann", "password": PASSWORD, "role": "viewer"});
     platform.post("/api/v1/users", user);
     assert_eq!(sign_in(&platform, "ann", PASSWORD).0, 200);
@@ -82,7 +82,7 @@ fn refused_hosts_are_audited_in_few_lines() {
     let mut refused = 0;
     let mut held = 0;
     for _ in 0..80 {
-        // Another identity under a name that is taken.
+        // Another identity with a name that is taken.
         let answer = TestHost::new("db-1", &key).session_at(&platform, now());
         assert!(answer.status == 403 || answer.status == 429, "{}", answer.json());
         held += u32::from(answer.status == 429);
@@ -154,7 +154,7 @@ fn changing_ones_password_ends_other_sessions() {
     assert_eq!(sign_in(&platform, "ann", new).0, 200);
     let lines = audited(&platform, "user.change-password");
     assert_eq!((lines.len(), &lines[0]["actor"]), (1, &json!("user:ann")));
-    // Guesses by somebody who has a token are as slow as others.
+    // Guesses by a holder of a token are slowed down like others.
     let held = (0..20).any(|_| change(&mine, "a guess", new).0 == 429);
     assert!(held, "guesses are held up");
 }

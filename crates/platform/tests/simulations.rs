@@ -1,4 +1,4 @@
-//! Trying what a policy would come to: bounded, one at a time, and over when nobody waits for it.
+//! Simulating a policy: limited, one at a time, and stopped when nobody waits for the result.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
@@ -35,7 +35,7 @@ fn large(rules: usize) -> String {
     text
 }
 
-/// A fleet of one segment.
+/// Hosts in one segment.
 fn fleet(platform: &TestPlatform, hosts: u8) {
     let wish = json!({"name": "k", "tags": {"role": "web"}});
     let made = platform.post("/api/v1/enforcement-keys", wish);
@@ -55,7 +55,7 @@ fn an_account_runs_one_simulation_at_a_time() {
     let viewer = user(&platform, "viewer", "viewer");
     let (policy, headers) = (large(400), headers(&viewer));
     let mut seen = Vec::new();
-    // All at the same time: whichever is first is simulated, and maybe a later one after it.
+    // All at the same time: one is simulated, and possibly a later one after it.
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
             .map(|_| {

@@ -1,4 +1,4 @@
-//! Wherever a service, a port or criteria are read, what was probably meant is said.
+//! Wherever a service, a port or criteria are parsed, the probable intention is suggested.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 

@@ -17,7 +17,7 @@ struct Operator<'a> {
     home: tempfile::TempDir,
 }
 
-/// What a command left behind.
+/// The result of a command.
 struct Ran {
     code: Option<i32>,
     out: String,
@@ -39,7 +39,7 @@ impl<'a> Operator<'a> {
         fs::write(self.list(), lines).unwrap();
     }
 
-    /// `line` behind `xshield threat`; words are split at blanks, and LIST stands for the list's file.
+    /// Runs `xshield threat` with the words of `line`; LIST stands for the list's file.
     fn run(&self, line: &str) -> Ran {
         let list = self.list();
         let words = line.split_whitespace().map(|word| if word == "LIST" { &list } else { word });
@@ -63,7 +63,7 @@ impl<'a> Operator<'a> {
         ran.out
     }
 
-    /// Runs every line and compares all that it prints.
+    /// Runs every line and compares its complete output.
     #[track_caller]
     fn says(&self, lines: &[(&str, &str)]) {
         for (line, expected) in lines {
@@ -85,7 +85,7 @@ impl<'a> Operator<'a> {
     }
 }
 
-/// What the line named `name` of a sheet says.
+/// The value of the line named `name` in a list of keys and values.
 fn of_sheet<'a>(sheet: &'a str, name: &str) -> Option<&'a str> {
     sheet.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("  ")).map(str::trim)
 }
@@ -415,7 +415,7 @@ fn the_list_and_a_diff_are_exported_completely() {
     assert_eq!(lines, text(9000, 9500, "+") + &text(0, 100, "-"));
     assert!(operator.good("diff 1 2").contains("… and 400 more"));
 
-    // What is exported can be read.
+    // An exported list can be parsed.
     operator.good("export --to-file LIST");
     operator.good("feed run f");
     operator.says(&[("export --revision 2", &whole)]);
@@ -453,7 +453,7 @@ fn listing_private_ranges_asks_with_its_impact() {
     let ran = operator.run("settings --private-ranges listed");
     let listed = "Feeds list 16 entries in private ranges now, such as 10.1.0.0, ";
     assert!(ran.err.contains(listed) && ran.err.contains("Hosts in these: 1;"), "{}", ran.err);
-    // What is no step towards more blocking, and what is the case already, is not asked about.
+    // Confirmation is not needed for less blocking, or if nothing changes.
     operator.good("settings --private-ranges protected");
     assert!(operator.good("settings --private-ranges listed --yes").contains("listed"));
     operator.good("settings --private-ranges listed --verify-every 12h");

@@ -1,4 +1,4 @@
-//! What becomes of the list when files on the platform's own disk are damaged.
+//! The list when files on the platform's own disk are damaged.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
@@ -53,7 +53,7 @@ fn check_in(host: &mut TestHost, platform: &TestPlatform) -> ThreatOrder {
     (*opened.unwrap()).clone()
 }
 
-/// Where the host is led from nothing, by the names of the files.
+/// The names of the files that lead a host without a list to the current one.
 fn path(host: &TestHost, platform: &TestPlatform) -> Vec<String> {
     let answer = host.send(platform, "GET", "/host/v1/threat/path", b"");
     assert_eq!(answer.status, 200, "{}", answer.json());
@@ -85,7 +85,7 @@ fn a_damaged_listing_keeps_the_hosts_list_and_the_next_run_repairs_it() {
         let order = check_in(&mut host, &platform);
         assert_eq!(order.list, before.list, "{damage:?}: the list of before stays ordered");
         assert_eq!(path(&host, &platform).len(), 1, "{damage:?}: and there is a way to it");
-        // Modes reach hosts all the same.
+        // Modes reach hosts nevertheless.
         let mode = |mode: &str| {
             let body = Some(json!({"mode": mode}));
             let path = "/api/v1/threat/modes";

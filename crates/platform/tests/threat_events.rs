@@ -1,4 +1,4 @@
-//! Matches of listed peers: counted once, kept with what the list said, found again.
+//! Matches of listed peers: counted once, stored with their feeds, found by filters.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
@@ -167,7 +167,7 @@ fn an_event_keeps_its_feeds_and_access_logs_show_clients_behind_proxies() {
         "asset": "web-1", "batch": "AAECAwQFBgcICQoLDA0ODw==", "port": 443,
         "lines": {"format": "combined", "trusted": ["10.0.0.0/8"], "text": [
             line("10.0.0.1", "203.0.113.9"), line("10.0.0.1", "203.0.113.9"),
-            // Claimed, not seen by a proxy.
+            // Claimed by the client, not seen by a proxy.
             line("10.0.0.1", "203.0.113.10, 198.51.100.1"), line("203.0.113.11", "-"), "nonsense",
         ]},
     });
@@ -199,7 +199,7 @@ fn an_event_keeps_its_feeds_and_access_logs_show_clients_behind_proxies() {
     }
 }
 
-/// A feed from a file under `dir`, whose listings need no operator.
+/// A feed from a file under `dir`, whose listings need no approval.
 fn add_feed(platform: &TestPlatform, dir: &Path, name: &str, confidence: u8, addresses: &str) {
     write_feed(dir, name, addresses);
     platform.post(
@@ -249,12 +249,13 @@ fn a_match_is_attributed_to_the_feeds_of_the_reported_revision() {
         let (status, answer) = platform.call("PUT", &path, Some(&platform.admin), Some(body));
         assert_eq!(status, 200, "{answer}");
     }
-    // Revision 1: one feed lists it. Then another one, surer, does so, too: the same addresses.
+    // Revision 1: one feed lists the address. Then another one lists it, too, with more confidence: the same
+    // addresses.
     add_feed(&platform, dir, "first", 60, "203.0.113.7\n203.0.113.200\n");
     add_feed(&platform, dir, "second", 90, "203.0.113.0/29\n");
     write_feed(dir, "first", "203.0.113.0/29\n203.0.113.200\n");
     let both = run_feed(&platform, "first");
-    // Then both drop it, and a third lists what neither did.
+    // Then both remove it, and a third one lists what neither did.
     write_feed(dir, "second", "203.0.113.201\n");
     let without = run_feed(&platform, "second");
     write_feed(dir, "first", "203.0.113.200\n");
@@ -279,17 +280,17 @@ fn a_match_is_attributed_to_the_feeds_of_the_reported_revision() {
     let of_then = vec!["second 203.0.113.0/29 90".to_owned(), "first 203.0.113.0/29 60".to_owned()];
     let expected = (of_then, json!("203.0.113.0/29"), json!(90));
     assert_eq!(feeds("203.0.113.7"), expected, "neither lists it now");
-    // What a host that lags tells of an older list does not hide what is known of a newer one.
+    // A report of an older list by a lagging host does not hide what is known of a newer one.
     tell(at("203.0.113.7", 1));
     assert_eq!(feeds("203.0.113.7"), expected);
 
-    // An address that is listed now, and was not then.
+    // An address that is listed now, but was not then.
     tell(at("198.51.100.9", both));
     assert_eq!(feeds("198.51.100.9"), (vec![], json!(null), json!(null)));
     tell(at("203.0.113.201", without));
     assert_eq!(feeds("203.0.113.201").0, ["second 203.0.113.201 90"]);
 
-    // Of a revision that is not kept: what is listed now, and was when the peer was seen.
+    // For a revision that is not kept: what is listed now, and was when the peer was seen.
     let mut long_ago = at("203.0.113.200", 4_000);
     (long_ago.first_seen, long_ago.last_seen) = (1_000_000, 1_000_000);
     tell(long_ago);
@@ -297,7 +298,7 @@ fn a_match_is_attributed_to_the_feeds_of_the_reported_revision() {
     tell(at("203.0.113.200", 4_000));
     assert_eq!(feeds("203.0.113.200").0, ["first 203.0.113.200 60"]);
 
-    // The same after a restart, from the disk.
+    // The same after a restart, from disk.
     let platform = platform.restart();
     let mut web = web;
     web.sign_in(&platform);
@@ -316,7 +317,7 @@ fn a_match_is_attributed_to_the_feeds_of_the_reported_revision() {
             remotes.dedup();
             remotes
         };
-        // Of what is not known any more how sure anybody was, all rules tell.
+        // If the confidence is not known any more, all rules match.
         let unknown = ["198.51.100.9", "203.0.113.200"];
         let sure = ["198.51.100.9", "203.0.113.200", "203.0.113.201", "203.0.113.7"];
         (of("sure") == sure && of("surer") == unknown).then_some(())
@@ -329,7 +330,7 @@ fn a_revision_in_use_by_a_host_is_kept() {
     let files = tempfile::tempdir().unwrap();
     add_feed(&platform, files.path(), "drop", 90, "203.0.113.7\n");
     let mut web = host(&platform, "web-1", json!({}));
-    // It says that it holds revision 1, and is not heard of for long.
+    // It reports that it has revision 1, and is silent for a long time.
     let revision = platform.get("/api/v1/threat/revisions")["items"][0].clone();
     let first = revision["revision"].as_u64().unwrap();
     let digest: xshield_threat::Digest = revision["digest"].as_str().unwrap().parse().unwrap();

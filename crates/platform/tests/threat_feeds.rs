@@ -1,5 +1,5 @@
-//! Feeds as they are in the wild: gone, slow, cut, huge, hostile. Whatever happens, the last good
-//! listing stays in force.
+//! Feeds with real-life faults: missing, slow, truncated, huge, hostile. The last good listing always stays
+//! in force.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is wrong")]
 
@@ -19,7 +19,7 @@ fn plain() -> Value {
     json!({"plain": {"levels": null}})
 }
 
-/// A feed of a server on loopback that has what it needs.
+/// A feed from a server on loopback with valid settings.
 fn settings(server: &FeedServer, path: &str) -> Value {
     let ca = if server.ca.is_empty() { Value::Null } else { server.ca.as_str().into() };
     json!({
@@ -175,7 +175,7 @@ fn untrusted_and_unreachable_servers_are_distinguished() {
         let told = ran["failure"]["reason"].as_str().unwrap_or_default().to_owned();
         assert!(told.contains(reason), "{name}: {reason:?} is not in {ran}");
         assert_eq!(ran["state"], "failing", "{name}");
-        // A new feed is run by the schedule, too, which may have been first.
+        // The schedule also runs a new feed, and may have been first.
         assert!(matches!(ran["failures"].as_u64(), Some(1 | 2)), "{name}: {ran}");
     }
     let url = format!("http://127.0.0.1:{port}/");
@@ -288,7 +288,7 @@ fn crowdsec_sends_everything_first_and_then_changes() {
     assert!(asked[0].line.contains("startup=true") && asked[1].line.contains("startup=false"));
 }
 
-/// Seconds until the feed is run again.
+/// Seconds until the next run of the feed.
 fn waits(ran: &Value) -> i64 {
     let time = |value: &Value| serde_json::from_value::<Timestamp>(value.clone()).unwrap();
     time(&ran["next_run"]).0 - time(&ran["last_run"]).0
@@ -312,10 +312,10 @@ fn retry_after_is_respected_within_limits() {
     });
     for (path, expected, said) in [
         ("/seconds", 7200..=7260, "429: too many requests; it asks to wait for 7200 s"),
-        // The answer comes a moment later.
+        // The answer arrives a moment later.
         ("/date", 7190..=7260, "503: it is retried later; it asks to wait for 7"),
         ("/forever", 86_400..=86_460, "to wait for 99999999999 s"),
-        // Not earlier than without a word, and with none as before.
+        // Not earlier than without Retry-After, and without one as before.
         ("/short", 54..=150, "to wait for 1 s"),
         ("/nothing", 54..=150, "429: too many requests"),
     ] {

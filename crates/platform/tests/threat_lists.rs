@@ -1,4 +1,4 @@
-//! From a feed to what a host is told: the order, the way to the list, its files.
+//! From a feed to what a host receives: the order, the path to the list, its files.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
@@ -94,7 +94,7 @@ fn get(host: &TestHost, platform: &TestPlatform, path: &str, query: Option<&str>
     platform.raw("GET", &whole, &headers, b"")
 }
 
-/// Follows the path as a host does, and gives what it ends at and how many bytes that took.
+/// Follows the path as a host does; returns the resulting list and the number of bytes.
 fn follow(host: &TestHost, platform: &TestPlatform, held: Option<&ThreatSet>) -> (ThreatSet, u64) {
     let from = held.map(|set| format!("from={}", set.digest()));
     let answer = get(host, platform, "/host/v1/threat/path", from.as_deref());
@@ -193,7 +193,7 @@ fn a_feed_reaches_the_host_and_removed_entries_are_removed() {
     assert_eq!(order(&host, &platform).list, None, "no list: what is in force is taken out");
 }
 
-/// What `path` is for an address, by its explanation.
+/// How `path` treats an address, by its explanation.
 fn is_listed(platform: &TestPlatform, address: &str) -> bool {
     platform.get(&format!("/api/v1/threat/why/{address}"))["listed"] == true
 }
@@ -288,7 +288,7 @@ fn suspicious_listings_wait_for_an_operator() {
     feed.write(&many(5000));
     let ran = run(&platform, "f");
     assert_eq!(ran["state"], "differs", "the same listing again");
-    // Whoever turned it away may think better of it.
+    // An operator can still approve a rejected listing.
     let approved = platform.post("/api/v1/threat/feeds/f/approve", json!({}));
     assert_eq!((&approved["state"], &approved["entries"]), (&json!("good"), &json!(5000)));
     feed.write(&many(1000));
@@ -313,7 +313,7 @@ fn suspicious_listings_wait_for_an_operator() {
     assert!(ran["failure"]["reason"].as_str().unwrap().contains("empty"), "{ran}");
     assert_eq!(ran["entries"], 5001);
 
-    // A peer that an own asset called is held against a feed that lists it.
+    // A feed that lists a peer called by an own asset is held.
     let mut host = TestHost::new("h", &platform.new_key());
     host.sign_in(&platform);
     host.check_in(&platform);
@@ -344,7 +344,7 @@ fn suspicious_listings_wait_for_an_operator() {
 #[test]
 fn a_host_cannot_remove_an_address_from_the_list_of_others() {
     let platform = TestPlatform::start();
-    // An operator takes the word of hosts where the list may be.
+    // An operator lets hosts claim addresses that the list may contain.
     platform.commit("settings: { addresses: [192.0.2.0/24, 203.0.113.0/24] }");
     FileFeed::add(&platform, "f", "203.0.113.66\n198.51.100.0/24\n");
     assert!(is_listed(&platform, "203.0.113.66"));
@@ -357,15 +357,15 @@ fn a_host_cannot_remove_an_address_from_the_list_of_others() {
     eventually("the status names it", || {
         (platform.get("/api/v1/threat/status")["listed_assets"] == listed).then_some(())
     });
-    // Other changes compile the list again, with what the host says by now.
+    // Other changes compile the list again, with the addresses that the host claims by then.
     let feed = FileFeed::add(&platform, "g", "198.51.100.0/25\n203.0.113.77\n");
     assert!(is_listed(&platform, "203.0.113.77") && is_listed(&platform, "203.0.113.66"));
-    // What was the host's before it was listed stays off the list, whoever lets the listing in.
+    // An address that a host had before it was listed stays off the list, whoever approves the listing.
     feed.write("192.0.2.77\n203.0.113.77\n");
     assert_eq!(run(&platform, "g")["state"], "held");
     platform.post("/api/v1/threat/feeds/g/approve", json!({}));
     assert!(!is_listed(&platform, "192.0.2.77") && is_listed(&platform, "203.0.113.66"));
-    // An operator knows better than the list.
+    // An operator can override the list.
     let exception = json!({"target": "203.0.113.66", "reason": "the new address of h"});
     platform.post("/api/v1/threat/exceptions", exception);
     assert!(!is_listed(&platform, "203.0.113.66"));
@@ -424,7 +424,7 @@ fn modes_and_budgets_reach_their_hosts() {
     assert_eq!(order(&host, &platform).list.unwrap().entries, 2000);
     let (held, _) = follow(&host, &platform, None);
 
-    // 88 bytes an address in the kernel: half of them fit, with what is rounded off.
+    // 88 bytes per address in the kernel: half of them fit, after rounding.
     put(&platform, "/api/v1/assets/h/threat/budget", json!({"bytes": 96_000}));
     check_in(&mut host, &platform, whole.clone());
     let part = order(&host, &platform).list.unwrap();
@@ -510,7 +510,7 @@ fn a_kill_during_a_feed_run_keeps_the_list_in_force() {
         }
         assert!(is_listed(&platform, "198.51.100.1"));
         assert!(is_listed(&platform, "198.51.100.3") == (round > 0));
-        // A hundred thousand entries take long enough to be killed in between.
+        // A hundred thousand entries take long enough for a kill in between.
         let many: String = (0..100u32 * 1000)
             .map(|n| format!("{}\n", std::net::Ipv4Addr::from(0x2000_0000 + 3 * n + round)))
             .collect();

@@ -1,4 +1,4 @@
-//! Feeds that come in pages, and feeds behind a proxy.
+//! Feeds with pages, and feeds behind a proxy.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
@@ -45,8 +45,7 @@ fn indicator(number: u32, address: &str, revoked: bool) -> Value {
     })
 }
 
-/// A page of a collection: its status, what is on it, the next one, and when its last object was
-/// added.
+/// A page of a collection: its status, its content, the next one, and when its last object was added.
 #[derive(Clone)]
 struct CollectionPage {
     status: &'static str,
@@ -63,7 +62,7 @@ fn page(
     CollectionPage { status: "200 OK", objects, next, last_added }
 }
 
-/// Pages by what is asked for: `added_after` and `next`, as they stand in the query.
+/// Pages by request: `added_after` and `next`, as they are in the query.
 type Collection = BTreeMap<(&'static str, &'static str), CollectionPage>;
 
 const FIRST: &str = "2026-11-20T10:00:00.000001Z";
@@ -117,8 +116,8 @@ fn taxii(server: &FeedServer) -> Value {
     })
 }
 
-/// As the server of OASIS does: `next` names the walk and not the page, and a request without `limit` is
-/// an error of the server.
+/// Like the server of OASIS: `next` identifies the iteration and not the page, and a request without `limit`
+/// is a server error.
 #[test]
 fn a_server_that_repeats_its_next_token_is_read_to_its_end() {
     let asked_for = Arc::new(Mutex::new(0_u8));
@@ -172,7 +171,7 @@ fn a_collection_is_read_page_by_page_and_then_from_where_it_ended() {
     let ran = run(&platform, "c");
     assert_eq!((told(&ran), &ran["entries"]), ("", &json!(3)), "no news: everything stays");
 
-    // One comes, one is revoked; the place where reading ended survives a restart.
+    // One is added, one is revoked; the position survives a restart.
     let news = vec![indicator(4, "198.51.100.4", false), indicator(1, "198.51.100.1", true)];
     pages.lock().unwrap().insert((SECOND, ""), page(news, None, THIRD));
     pages.lock().unwrap().insert((THIRD, ""), page(vec![], None, ""));
@@ -194,7 +193,7 @@ fn a_collection_is_read_page_by_page_and_then_from_where_it_ended() {
     let last = query_of(&server.asked().pop().unwrap().line);
     assert_eq!(last.get("added_after"), Some(&in_query(THIRD)));
 
-    // What was read is lost: changes alone would not be enough.
+    // The stored listing is lost: changes alone would not suffice.
     let mut platform = platform;
     for damage in Damage::ALL {
         platform.end();
@@ -241,14 +240,14 @@ fn a_failing_later_page_keeps_the_pages_before() {
         assert!(is_listed(&platform, "198.51.100.1"), "{reason}");
         assert!(!is_listed(&platform, "198.51.100.3"), "{reason}: half a round is none");
     }
-    // The pages that were read in vain come again.
+    // The pages that were read in vain are sent again.
     pages.lock().unwrap().insert((FIRST, "p2"), good);
     let ran = run(&platform, "c");
     assert_eq!((told(&ran), &ran["entries"]), ("", &json!(2)), "{ran}");
     assert!(is_listed(&platform, "198.51.100.3") && !is_listed(&platform, "198.51.100.1"));
 }
 
-/// A proxy that leads every tunnel to one server, as if the whole internet were there.
+/// A proxy that connects every tunnel to one server, in place of the whole internet.
 struct Proxy {
     address: SocketAddr,
     targets: Arc<Mutex<Vec<String>>>,
@@ -263,7 +262,7 @@ impl Proxy {
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let noted = noted.clone();
-                // A client that goes away in the middle is part of the tests.
+                // The tests include a client that disconnects in the middle.
                 std::thread::spawn(move || drop(tunnel(&client, server, &noted)));
             }
         });
@@ -320,7 +319,7 @@ fn feeds_are_read_through_a_proxy() {
     let platform = TestPlatform::start();
     let plain = FeedServer::plain(|_, out| send(out, "200 OK", "", b"198.51.100.1\n"));
     let proxy = Proxy::to(plain.address);
-    // The proxy is on a loopback address: operators say where it is, so that is no matter.
+    // The proxy may have a loopback address, since operators configure it.
     let to_internet = through(&proxy.url(), "http://203.0.113.10/list", "", json!(["http"]));
     let ran = add(&platform, "plain", &to_internet);
     assert_eq!((told(&ran), &ran["entries"]), ("", &json!(1)), "{ran}");
@@ -328,7 +327,7 @@ fn feeds_are_read_through_a_proxy() {
     let host = plain.asked()[0].header("host").map(str::to_owned);
     assert_eq!(host.as_deref(), Some("203.0.113.10"), "the server is asked as itself");
 
-    // A name that only the proxy can resolve is the proxy's to look up.
+    // A name that only the proxy can resolve is resolved by the proxy.
     let named = through(&proxy.url(), "http://lists.invalid/list", "", json!(["http"]));
     let ran = add(&platform, "named", &named);
     assert_eq!((told(&ran), &ran["entries"]), ("", &json!(1)), "{ran}");
@@ -344,7 +343,7 @@ fn feeds_are_read_through_a_proxy() {
     let expected = format!("CONNECT {} HTTP/1.1", tls.address);
     assert!(secure.targets().iter().all(|line| *line == expected), "{:?}", secure.targets());
 
-    // Who sits in between is no one that the certificate vouches for.
+    // A server in between does not have a certificate for the name.
     let other = "https://203.0.113.10/list";
     let ran = add(&platform, "other", &through(&secure.url(), other, &tls.ca, json!([])));
     assert!(told(&ran).contains("ertificate"), "{ran}");
@@ -458,7 +457,7 @@ fn only_changed_events_of_a_misp_feed_are_fetched() {
         assert_eq!(is_listed(&platform, address), listed, "{address}");
     }
 
-    // One changes, one goes, one comes; the third is as it was.
+    // One changes, one is removed, one is added; the third is unchanged.
     let before = server.asked().len();
     put("/feed/manifest.json", manifest(&[(1, 200), (3, 100), (4, 100)]));
     put(&document(1), misp_event("198.51.100.1", "198.51.100.21|443"));
@@ -515,7 +514,7 @@ fn an_interrupted_misp_feed_is_resumed() {
     let sample = &ran["read"]["samples"][0];
     assert_eq!(sample["file"], format!("{}.json", event_id(3)), "{ran}");
 
-    // An event that is not there is no reason to do without the others, and stays as it was.
+    // A missing event does not prevent reading the others, and its last version is kept.
     documents.lock().unwrap().remove(&document(1));
     put("/manifest.json", &manifest(&[(1, 2), (2, 1), (3, 1), (4, 1)]));
     let ran = run(&platform, "misp");

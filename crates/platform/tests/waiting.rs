@@ -1,5 +1,5 @@
-//! Whoever waits sees that it goes on, is asked, and hears what it leaves when it is stopped: the real
-//! program, in pipes and at a terminal.
+//! Long operations: progress is shown, confirmation is asked for, and an interruption says what it leaves.
+//! The real program, in pipes and at a terminal.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is wrong")]
 
@@ -22,7 +22,7 @@ use xshield_policy::Impact;
 
 const XSHIELD: &str = env!("CARGO_BIN_EXE_xshield");
 
-/// Every command gets as far as to the request that is not answered.
+/// Every command gets as far as the request that is not answered.
 fn says(request: &str) -> Reply {
     match request {
         "GET /api/v1/policy/impact" => {
@@ -41,7 +41,7 @@ fn says(request: &str) -> Reply {
     }
 }
 
-/// Whoever uses the platform, in a home directory of its own.
+/// A user of the command line, with a home directory of its own.
 struct User {
     home: tempfile::TempDir,
     url: String,
@@ -297,7 +297,7 @@ fn listing_private_ranges_needs_confirmation() {
         assert_eq!((ended, settings()), (code, json!("protected")), "{keys:?}: {seen}");
         assert!(seen.contains(told), "{keys:?}: {seen}");
     }
-    // Programs agree as people do.
+    // API clients confirm in the same way.
     let path = "/api/v1/threat/settings";
     let put = |body| platform.call("PUT", path, Some(&platform.admin), Some(body));
     let wish = |expected: &str| {
@@ -329,7 +329,7 @@ fn listing_private_ranges_needs_confirmation() {
     }
     let (status, answer) = put(wish(&before));
     assert_eq!((status, settings()), (200, json!("listed")), "{answer}");
-    // What is the case already, and the way back, need no agreement.
+    // Leaving the setting unchanged, or reverting it, needs no confirmation.
     assert_eq!(put(wish("")).0, 200);
     assert_eq!(put(json!({ "private_ranges": "protected", "verify_every": 60 })).0, 200);
     assert_eq!(put(wish("any")).0, 200);
@@ -342,7 +342,7 @@ fn listing_private_ranges_needs_confirmation() {
     assert_eq!((code, settings()), (0, json!("listed")), "{seen}");
 }
 
-/// A segment of all hosts, and so many rules that it takes a while to compile.
+/// A segment of all hosts, and so many rules that compiling takes a while.
 fn large() -> String {
     let mut text = POLICY.replace("templates: []", "templates: [t]");
     text.push_str("---\ntemplate:\n  name: t\n  action: allow\n  ports:\n");
@@ -387,7 +387,7 @@ fn a_requested_commit_is_made_after_a_disconnect() {
     wait_until("the revision is there", || {
         !platform.get("/api/v1/policy/revisions")["items"].as_array().unwrap().is_empty()
     });
-    // What is in memory is of that revision, too: the next one follows from it.
+    // The policy in memory is of that revision, too: the next one is based on it.
     let wish = json!({ "expected_version": 1, "expected_impact": "no-loss" });
     let (status, answer) = platform.call("POST", path, Some(&platform.admin), Some(wish));
     assert_eq!((status, &answer["revision"]), (200, &json!(2)), "{answer}");

@@ -1,4 +1,4 @@
-//! Commands, from being given to their outcome.
+//! Commands from creation to outcome.
 
 use serde_json::json;
 use xshield_wire::message::*;
@@ -51,7 +51,7 @@ fn a_command_to_many_hosts_has_an_outcome_for_each() {
             assert_eq!(hosts[index].report(&platform, &told).status, 200);
         }
     }
-    // The first outcome counts, and nobody speaks for others.
+    // The first outcome counts, and no host reports for others.
     assert_eq!(hosts[0].report(&platform, &outcome(&id, CommandResult::Expired)).status, 200);
     assert_eq!(hosts[4].report(&platform, &outcome(&id, CommandResult::Done)).status, 200);
     let shown = platform.get(&format!("/api/v1/commands/{id}"));

@@ -1,4 +1,4 @@
-//! What agents bring: commands, uploads, notifications, standing, telemetry and configuration.
+//! Data of agents: commands, uploads, notifications, status, telemetry and configuration.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 

@@ -1,4 +1,4 @@
-//! Requests that agents hold open.
+//! Held polls of agents.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! How a host stands over time: in service, its problems, its configuration.
+//! The state of a host over time: lifecycle, problems, configuration.
 
 use serde_json::{Value, json};
 use xshield_wire::control::Switch;

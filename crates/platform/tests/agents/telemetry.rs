@@ -1,4 +1,4 @@
-//! What agents tell of software and communication.
+//! Software and communication as reported by agents.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ fn software_is_stored_in_full_and_as_changes() {
     for _ in 0..2 {
         send(at + 1, software_digest(&second), changes(software_digest(&first)));
     }
-    // An older one that comes late changes nothing.
+    // An older report that arrives late changes nothing.
     send(at, software_digest(&first), SoftwareContents::Full { packages: Vec::new() });
     let shown = platform.get("/api/v1/assets/h/software?name=SSL");
     assert_eq!(shown["packages"], json!([package("openssl", "3.1")]));

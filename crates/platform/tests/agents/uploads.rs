@@ -1,4 +1,4 @@
-//! Files that hosts hand over, piece by piece.
+//! Files that hosts upload in chunks.
 
 use serde_json::json;
 use xshield_wire::control::{UploadStanding, UploadState};
@@ -11,7 +11,7 @@ fn sha256(bytes: &[u8]) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A file as a host hands it over.
+/// A file to be uploaded by a host.
 struct Upload<'a> {
     host: &'a TestHost,
     path: String,
@@ -60,7 +60,7 @@ fn an_interrupted_upload_is_resumed() {
     assert_eq!(read(&upload.put(&platform, 0, 100_000)), (100_000, UploadState::Partial));
     assert_eq!(read(&upload.put(&platform, 0, 100_000)).0, 100_000, "a piece again");
     assert_eq!(read(&upload.put(&platform, 200_000, 300_000)).0, 100_000, "a piece too far");
-    // What a kill between writing and writing down leaves behind is overwritten.
+    // Data left by a kill between writing and recording is overwritten.
     let parts = platform.data_dir().join("uploads");
     let part = std::fs::read_dir(&parts).unwrap().next().unwrap().unwrap().path();
     assert!(part.file_name().unwrap().to_str().unwrap().starts_with("up-"), "{part:?}");

@@ -11,7 +11,7 @@ fn sha256(bytes: &[u8]) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The host says that the ruleset it should have is in force.
+/// The host reports that the desired ruleset is in force.
 fn enforces(platform: &TestPlatform, host: &mut TestHost) {
     let mut message = agent_message(host);
     message.in_force = host.check_in_with(platform, &message).wanted;
@@ -118,7 +118,7 @@ fn an_operator_sees_a_failed_proxy_and_collects_diagnostics() {
     browser.pictures("installation");
 
     assert_eq!(browser.log(), Vec::<String>::new(), "the browser has nothing to complain of");
-    // That it would have complained, and that nothing injected runs:
+    // Injected script does not run, and the browser logs the violation:
     browser.run(
         "document.body.insertAdjacentHTML('beforeend', \
          '<img src=x onerror=\"window.injected = true\"><p style=\"color:red\">')",

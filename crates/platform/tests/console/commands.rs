@@ -1,4 +1,4 @@
-//! Commands in bulk: by selection, by filter, followed to their outcomes and archives.
+//! Commands in bulk: by selection or filter, with their outcomes and archives.
 
 use serde_json::json;
 use xshield_wire::message::*;
@@ -11,7 +11,7 @@ fn sha256(bytes: &[u8]) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The command that an answer leads to.
+/// The command to which an answer redirects.
 fn given(answer: &RawAnswer) -> String {
     assert_eq!(answer.status, 303, "{}", answer.text());
     answer.header("location").unwrap().strip_prefix("/commands/").unwrap().to_owned()
@@ -94,7 +94,7 @@ fn a_command_to_all_matches_targets_the_hosts_in_the_table() {
         ("name", "WEB"),
         ("status", "online"),
         ("where", "environment = 'prod'"),
-        // The rows that happen to be selected don't count here.
+        // The selected rows are ignored here.
         ("asset", "db-1"),
     ];
     let asked = words(&operator.post("/commands/confirm", &filter).text());

@@ -1,4 +1,4 @@
-//! The console: what a browser is given, and what it can do.
+//! The console: what a browser receives, and what it may do.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is wrong")]
 
@@ -16,7 +16,7 @@ use support::{PASSWORD, RawAnswer, TestHost, TestPlatform, now};
 use xshield_wire::control::Usage;
 use xshield_wire::message::*;
 
-/// Somebody at a browser, signed in or not.
+/// A browser, signed in or not.
 struct BrowserSession<'a> {
     platform: &'a TestPlatform,
     cookie: Option<String>,
@@ -31,7 +31,7 @@ impl<'a> BrowserSession<'a> {
         Self::of(platform, "admin", PASSWORD)
     }
 
-    /// Makes an account of this role and signs in.
+    /// Creates an account with this role and signs in.
     fn with_role(platform: &'a TestPlatform, role: &str) -> Self {
         let password = "a password of enough length";
         platform.post("/api/v1/users", json!({"name": role, "role": role, "password": password}));
@@ -56,7 +56,7 @@ impl<'a> BrowserSession<'a> {
         self.platform.raw("GET", path, &self.headers(), b"")
     }
 
-    /// A page that is there.
+    /// An existing page.
     fn page(&self, path: &str) -> String {
         let answer = self.get(path);
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());

@@ -240,7 +240,7 @@ fn listed(page: &str) -> Vec<&str> {
     links.map(|rest| rest.split('"').next().unwrap()).collect()
 }
 
-/// Where a link of this kind leads.
+/// The target of a link of this kind.
 fn link(page: &str, kind: &str) -> Option<String> {
     let links = page.split("<a href=\"").skip(1);
     let link = links.into_iter().find(|rest| rest.contains(&format!("rel=\"{kind}\"")))?;
@@ -278,7 +278,7 @@ fn tables_are_counted_paged_both_ways_and_sorted() {
     drop(hosts);
 }
 
-/// One asset that enforces, one in mode test, one in no segment, one that its host does not protect.
+/// One asset that enforces, one in mode test, one in no segment, and one that its host does not protect.
 fn protected_and_not(platform: &TestPlatform) -> Vec<crate::support::TestHost> {
     let hosts: Vec<_> = ["closed", "tested", "loose"].map(|name| agent(platform, name)).into();
     let mut blocked = agent(platform, "blocked");
@@ -419,7 +419,7 @@ fn no_page_contains_a_proxy_password() {
     let platform = TestPlatform::start();
     let mut host = agent(&platform, "a");
     let mut message = agent_message(&mut host);
-    // A program that is not ours, or one with a mistake, might say more than it should.
+    // A faulty or malicious program might report more than it should.
     message.routes[0].route = "proxy http://user:hunter2@10.10.6.4:3128".to_owned();
     let said = "could not use http://user:hunter2@10.10.6.4:3128/: user:hunter2@10.10.6.4 refused";
     message.routes[0].last_failure.as_mut().unwrap().reason = said.to_owned();

@@ -1,4 +1,4 @@
-//! Committing in the console: what it would do is shown, and is what happens.
+//! Committing in the console: the impact is shown, and exactly that is committed.
 
 use serde_json::json;
 
@@ -63,7 +63,7 @@ fn a_commit_contains_exactly_what_was_shown() {
     let form = fields(&page);
     assert_eq!(viewer.post("/policy/commit", &[("version", "2"), ("impact", "any")]).status, 403);
 
-    // Another host is in the segment by now: asked again, with the note kept.
+    // Another host is in the segment by now: confirmation is asked for again, and the note is kept.
     drop(agent(&platform, "b"));
     tag(&platform, "b", "role", "web");
     let again = commit(&form);

@@ -1,4 +1,4 @@
-//! Who comes in, and what another site can't do in a person's name.
+//! Signing in, and protection against requests of other sites.
 
 use serde_json::json;
 

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::support::within;
 
-/// What a reference to an element is called on the wire.
+/// The name of an element reference in the protocol.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// A browser takes its time on a machine that builds beside it.
+/// A browser is slow while the machine also compiles.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
 const ARGUMENTS: [&str; 9] = [
@@ -27,7 +27,7 @@ const ARGUMENTS: [&str; 9] = [
     "--disable-sync",
 ];
 
-/// A browser with a profile of its own; ends with its test.
+/// A browser with its own profile; ends with its test.
 pub(crate) struct Browser {
     driver: Child,
     session: String,
@@ -52,7 +52,7 @@ impl Browser {
                 port.trim_end_matches('.').parse().ok()
             })
             .expect("chromedriver says its port");
-        // Whoever writes to a closed pipe fails.
+        // Writing to a closed pipe would fail.
         std::thread::spawn(move || lines.for_each(drop));
         let http = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -98,7 +98,7 @@ impl Browser {
         self.call("/url", Some(json!({"url": url})));
     }
 
-    /// The address that is shown.
+    /// The current address.
     pub(crate) fn address(&self) -> String {
         self.call("/url", None).as_str().unwrap().to_owned()
     }
@@ -121,18 +121,18 @@ impl Browser {
         self.call(&format!("{}/value", self.find(css)), Some(json!({"text": text})));
     }
 
-    /// Runs a function's body in the page.
+    /// Runs a function body in the page.
     pub(crate) fn run(&self, script: &str) -> Value {
         self.call("/execute/sync", Some(json!({"script": script, "args": []})))
     }
 
-    /// What a person reads on the page, with single spaces.
+    /// The visible text of the page, with single spaces.
     pub(crate) fn text(&self) -> String {
         let text = self.run("return document.body ? document.body.innerText : ''");
         text.as_str().unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// Waits until a person reads this.
+    /// Waits until this text is visible.
     pub(crate) fn sees(&self, expected: &str) {
         let mut last = String::new();
         let seen = within(TIMEOUT, || {
@@ -142,15 +142,14 @@ impl Browser {
         assert!(seen.is_some(), "{expected:?} is not on {}: {last}", self.address());
     }
 
-    /// What the browser itself wrote into its console since it was last asked.
+    /// Messages of the browser's own log since the last call.
     pub(crate) fn log(&self) -> Vec<String> {
         let entries = self.call("/se/log", Some(json!({"type": "browser"})));
         let entries = entries.as_array().unwrap().iter();
         entries.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Keeps pictures of the page as `NAME-WIDTH-SCHEME.png` when `XSHIELD_SCREENSHOTS` names a
-    /// directory: for people to look at.
+    /// Saves screenshots of the page as `NAME-WIDTH-SCHEME.png` if `XSHIELD_SCREENSHOTS` names a directory.
     pub(crate) fn pictures(&self, name: &str) {
         let Some(directory) = std::env::var_os("XSHIELD_SCREENSHOTS") else { return };
         let told = |cmd: &str, params: Value| {

@@ -15,7 +15,7 @@ pub fn stored(platform: &TestPlatform, kind: &str) -> Vec<PathBuf> {
     files
 }
 
-/// What may befall a file.
+/// The kinds of damage.
 #[derive(Debug, Clone, Copy)]
 pub enum Damage {
     Flipped,

@@ -29,12 +29,12 @@ type Answering = dyn Fn(&ReceivedRequest, &mut dyn Write) -> std::io::Result<()>
 /// Runs until the test ends.
 pub struct FeedServer {
     pub address: SocketAddr,
-    /// What may vouch for it.
+    /// The CA of its certificate.
     pub ca: String,
     asked: Arc<Mutex<Vec<ReceivedRequest>>>,
 }
 
-/// When its certificate ends.
+/// The expiry of its certificate.
 #[derive(Debug, Clone, Copy)]
 pub enum Certificate {
     Good,
@@ -84,7 +84,7 @@ impl FeedServer {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { break };
                 let (tls, answer, noted) = (tls.clone(), answer.clone(), noted.clone());
-                // A client that goes away in the middle is part of many tests.
+                // Many tests include a client that disconnects in the middle.
                 std::thread::spawn(move || match tls {
                     None => drop(serve(stream, &noted, &*answer)),
                     Some(config) => {
@@ -133,7 +133,7 @@ fn serve<S: Read + Write>(
     stream.flush()
 }
 
-/// A whole answer.
+/// A complete response.
 pub fn send(out: &mut dyn Write, status: &str, headers: &str, body: &[u8]) -> std::io::Result<()> {
     let length = body.len();
     write!(
@@ -143,7 +143,7 @@ pub fn send(out: &mut dyn Write, status: &str, headers: &str, body: &[u8]) -> st
     out.write_all(body)
 }
 
-/// Sends part of an answer and says no more until the test is over.
+/// Sends part of a response and then nothing until the test is over.
 pub fn stall(out: &mut dyn Write, until: &Mutex<Receiver<()>>) -> std::io::Result<()> {
     write!(out, "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n198.51.100.1\n")?;
     out.flush()?;

@@ -1,4 +1,4 @@
-//! Hosts with tags, and matches of listed peers that they tell.
+//! Tagged hosts, and the matches of listed peers that they report.
 
 use serde_json::{Value, json};
 use xshield_policy::{Direction, Protocol};
@@ -7,7 +7,7 @@ use xshield_wire::threat::{PolicyVerdict, ThreatAction, ThreatMatch};
 
 use super::{TestHost, TestPlatform, now};
 
-/// A host that has checked in, with tags that its key gave it.
+/// A host that has checked in, with tags from its key.
 pub fn host(platform: &TestPlatform, name: &str, tags: Value) -> TestHost {
     let made = platform.post("/api/v1/enforcement-keys", json!({"name": "k", "tags": tags}));
     let mut host = TestHost::new(name, &made["key"].as_str().unwrap().parse().unwrap());

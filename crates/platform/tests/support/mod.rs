@@ -1,4 +1,4 @@
-//! A platform on loopback, a client of its admin API, and hosts that speak its host API.
+//! A platform on loopback, a client of its admin API, and hosts that use its host API.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is wrong")]
 
@@ -110,7 +110,7 @@ impl TestPlatform {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", disk]);
         command.arg(dir.path()).arg(env!("CARGO_BIN_EXE_xshield"));
-        // Nobody else sees that disk, but for the way over the process.
+        // Nobody else sees that mount; it is reached through the process's root.
         Self::start_command(dir, command, |child, data| {
             let root = PathBuf::from(format!("/proc/{}/root", child.id()));
             root.join(data.strip_prefix("/").unwrap())
@@ -138,7 +138,7 @@ impl TestPlatform {
                 rest.split_whitespace().next()?.parse().ok()
             })
             .expect("the platform says where it listens");
-        // Whoever writes to a closed pipe fails.
+        // Writing to a closed pipe would fail.
         std::thread::spawn(move || lines.for_each(drop));
         let data = seen(&child, data);
         let agent = agent(&data);
@@ -154,7 +154,7 @@ impl TestPlatform {
         Self::start_in(self.dir.clone(), |_| ())
     }
 
-    /// As [`Self::restart`], where the admin has another password by now.
+    /// As [`Self::restart`], if the admin's password has changed.
     pub fn restart_as(mut self, password: &str) -> Self {
         self.end();
         Self::start_signed_in(self.dir.clone(), |_| (), password)
@@ -168,7 +168,7 @@ impl TestPlatform {
         (Self::start_in(self.dir.clone(), |_| ()), copy)
     }
 
-    /// Puts a copy in the place of the platform's data.
+    /// Replaces the platform's data with a copy.
     pub fn restore(mut self, copy: &tempfile::TempDir) -> Self {
         self.end();
         std::fs::remove_dir_all(self.data_dir()).unwrap();
@@ -244,14 +244,14 @@ impl TestPlatform {
         (answer.status, answer.json())
     }
 
-    /// Puts a policy and commits it.
+    /// Stores a policy and commits it.
     pub fn commit(&self, yaml: &str) -> u64 {
         let (status, answer) = self.put_yaml(yaml);
         assert_eq!(status, 200, "{answer}");
         self.synchronize()["revision"].as_u64().unwrap()
     }
 
-    /// Commits the candidate, whatever it does to assets.
+    /// Commits the candidate, whatever its impact.
     pub fn synchronize(&self) -> Value {
         let version = self.get("/api/v1/policy")["version"].clone();
         let wish = json!({"expected_version": version, "expected_impact": "any"});
@@ -275,19 +275,19 @@ impl TestPlatform {
         String::from_utf8(self.raw("GET", "/metrics", &[], b"").body).unwrap()
     }
 
-    /// How many polls of hosts are held open.
+    /// The number of held polls.
     pub fn held_polls(&self) -> u64 {
         let page = self.metrics();
         let line = page.lines().find_map(|line| line.strip_prefix("xshield_polls_held "));
         line.map_or(0, |count| count.parse().unwrap())
     }
 
-    /// Whatever speaks HTTP to the platform.
+    /// An HTTP client of the platform.
     pub fn client(&self) -> TestClient {
         TestClient { agent: self.agent.clone(), address: self.address }
     }
 
-    /// Any request at all.
+    /// Any request.
     pub fn raw(
         &self,
         method: &str,
@@ -311,14 +311,14 @@ fn copy_directory(from: &Path, to: &Path) {
     }
 }
 
-/// Speaks HTTP to a platform.
+/// An HTTP client of a platform.
 pub struct TestClient {
     agent: ureq::Agent,
     address: SocketAddr,
 }
 
 impl TestClient {
-    /// Any request at all.
+    /// Any request.
     pub fn raw(
         &self,
         method: &str,
@@ -351,7 +351,7 @@ impl TestClient {
 }
 
 impl TestClient {
-    /// Posts, and leaves without waiting for the answer once `until` is done.
+    /// Sends a POST request, and disconnects without waiting for the answer once `until` is done.
     pub fn send_and_leave(
         &self,
         path: &str,
@@ -383,7 +383,7 @@ impl TestClient {
     }
 }
 
-/// Believes every server: a test's own, on loopback.
+/// Accepts every certificate: the server is the test's own, on loopback.
 #[derive(Debug)]
 struct AnyCertificate;
 
@@ -433,11 +433,11 @@ impl Drop for TestPlatform {
     }
 }
 
-/// A process that ends with its test, whichever way that ends.
+/// A process that is killed when the test ends, however it ends.
 pub struct KilledOnDrop(Child);
 
 impl KilledOnDrop {
-    /// Memory that it has in use, in KiB.
+    /// Its resident memory, in KiB.
     pub fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -508,7 +508,7 @@ impl RawAnswer {
     }
 }
 
-/// A host as the platform sees one.
+/// A host from the platform's point of view.
 pub struct TestHost {
     pub name: String,
     pub identity: IdentityKey,
@@ -535,12 +535,12 @@ impl TestHost {
         }
     }
 
-    /// What its programs show.
+    /// The fingerprint as its programs show it.
     pub fn fingerprint(&self) -> String {
         IdentityFingerprint::of(&self.identity.public()).to_string()
     }
 
-    /// A request for a session, for whoever records it.
+    /// A session request, for tests that record it.
     pub fn session_request(&self, time: u64) -> Vec<u8> {
         let drawn = Randomness { ephemeral: random(), nonce: random() };
         let (request, _) = session::start(&self.key, &self.identity, &self.name, time, drawn);
@@ -608,7 +608,7 @@ impl TestHost {
         platform.raw(method, &format!("{path}?{query}"), &headers, body)
     }
 
-    /// A poll for what the holder of `seen` has not heard of.
+    /// A poll for changes since `seen`.
     pub fn poll(&self, platform: &TestPlatform, seen: Option<&str>) -> RawAnswer {
         match seen {
             Some(seen) => {
@@ -618,7 +618,7 @@ impl TestHost {
         }
     }
 
-    /// A poll that waits beside the test.
+    /// A poll in a thread of its own.
     pub fn poll_in_background(&self, platform: &TestPlatform, seen: &str) -> JoinHandle<RawAnswer> {
         let (path, query) = ("/host/v1/notify", format!("seen={seen}"));
         let parts = RequestParts { method: "GET", path, query: Some(&query), body: b"" };

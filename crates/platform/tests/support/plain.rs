@@ -1,4 +1,4 @@
-//! A connection whose bytes the test chooses.
+//! A connection whose bytes are chosen by the test.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -10,11 +10,11 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-/// TLS and nothing above it.
+/// TLS without HTTP.
 pub struct Plain(StreamOwned<ClientConnection, TcpStream>);
 
 impl Plain {
-    /// A connection to a platform with this data directory. What takes longer than `patience` fails.
+    /// A connection to a platform with this data directory. Fails if something takes longer than `patience`.
     pub fn open(address: SocketAddr, data: &Path, patience: Duration) -> io::Result<Self> {
         let ca = CertificateDer::from_pem_file(data.join("ca.pem")).unwrap();
         let mut roots = RootCertStore::empty();
@@ -40,7 +40,7 @@ impl Plain {
         self.0.flush()
     }
 
-    /// Says that nothing more comes, and goes on listening.
+    /// Ends the sending side, and continues to receive.
     pub fn end_sending(&mut self) -> io::Result<()> {
         self.0.conn.send_close_notify();
         self.0.flush()?;
@@ -62,10 +62,10 @@ impl Plain {
 }
 
 impl Plain {
-    /// Everything that comes until the connection ends, however it does.
+    /// Everything received until the connection ends, however it ends.
     pub fn until_the_end(&mut self) -> String {
         let mut all = Vec::new();
-        // Whoever ends a connection need not say so in TLS.
+        // The peer need not end the TLS session properly.
         let _ = self.0.read_to_end(&mut all);
         String::from_utf8_lossy(&all).into_owned()
     }

@@ -1,4 +1,4 @@
-//! Those whom the platform tells: TLS servers with a certificate of their own.
+//! Receivers of alerts: TLS servers with their own certificate.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// A certificate for this machine, and the authority that vouches for it.
+/// A certificate for this machine, and its CA.
 pub struct Identity {
     pub ca: String,
     pub config: Arc<ServerConfig>,
@@ -36,7 +36,7 @@ impl Identity {
     }
 }
 
-/// What a webhook got.
+/// A request received by a webhook.
 #[derive(Debug, Clone)]
 pub struct Posted {
     pub head: String,

@@ -9,7 +9,7 @@ use xshield_wire::threat::ThreatReport;
 use super::matches::found;
 use super::now;
 
-/// A denied flow to a port, counted so often.
+/// A denied flow to a port with this count.
 pub fn event(port: u16, count: u64) -> FirewallEvent {
     FirewallEvent {
         kind: EventKind::Denied,
@@ -28,7 +28,7 @@ pub fn event(port: u16, count: u64) -> FirewallEvent {
     }
 }
 
-/// A path to a port, counted so often.
+/// A path to a port with this count.
 pub fn path(port: u16, count: u64) -> ActivePath {
     ActivePath {
         direction: Direction::Inbound,
@@ -57,7 +57,7 @@ pub fn hits(rule: &str, count: u64) -> RuleHits {
     }
 }
 
-/// What is programmed, with these hits.
+/// A programmed ruleset with these hits.
 pub fn programmed(hits: Vec<RuleHits>, text: Option<String>) -> ReportBody {
     let state = DirectionState { subject: Subject::Nothing, mode: Mode::Enforce, tested: None };
     ReportBody::Programmed(ProgrammedReport {
@@ -70,13 +70,13 @@ pub fn programmed(hits: Vec<RuleHits>, text: Option<String>) -> ReportBody {
     })
 }
 
-/// Paths as connection tracking tells them.
+/// Paths as reported from connection tracking.
 pub fn paths(paths: Vec<ActivePath>, lost: u64) -> ReportBody {
     let from = PathSource::Conntrack;
     ReportBody::Paths(PathReport { since: now() - 60, until: now(), from, paths, lost })
 }
 
-/// Something of every kind that a host reports, each counter at `count`, everything `times` over.
+/// Items of every kind that a host reports: each counter is `count`, each item occurs `times` times.
 pub fn every_kind(count: u64, times: usize) -> Vec<ReportBody> {
     let package = SoftwarePackage {
         name: "bash".to_owned(),

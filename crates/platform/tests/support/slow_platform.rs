@@ -1,4 +1,4 @@
-//! Who answers as a platform would, or not at all: for what happens while somebody waits.
+//! A server that answers like a platform, or not at all: for what happens while a client waits.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -9,17 +9,17 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
-/// An answer.
+/// A reply.
 pub enum Reply {
-    /// A whole one.
+    /// A complete one.
     Json(Value),
-    /// The first bytes of one that is announced as longer, and then nothing more.
+    /// The first bytes of a longer announced one, and then nothing more.
     PartOf(usize, &'static [u8]),
     /// None.
     Nothing,
 }
 
-/// One that listens until the test ends.
+/// A platform that listens until the test ends.
 pub struct SlowPlatform {
     pub url: String,
     /// The certificate to be trusted.
@@ -52,13 +52,13 @@ impl SlowPlatform {
         Self { url, ca: made.cert.pem(), asked }
     }
 
-    /// Waits until this is asked for.
+    /// Waits for this request.
     pub fn wait_for(&self, request: &str) {
         while self.asked.recv().unwrap() != request {}
     }
 }
 
-/// Ends with the connection, however that ends.
+/// Ends with the connection, however it ends.
 fn serve(
     tcp: TcpStream,
     config: Arc<ServerConfig>,
@@ -100,7 +100,7 @@ fn serve(
             out.write_all(&[head.as_bytes(), &body].concat()).and_then(|()| out.flush()).ok()?;
         }
         if body.len() < length || body.is_empty() {
-            // Until the other end goes.
+            // Until the peer disconnects.
             let _ = stream.read(&mut [0]);
             return None;
         }

@@ -1,4 +1,4 @@
-//! People and their API tokens.
+//! User accounts and their API tokens.
 
 use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
@@ -8,12 +8,12 @@ use xshield_model::role::Role;
 use super::rows::Columns as _;
 use super::{Conn, Db, Doing as _, Row, StoreResult, from_word, rows, word};
 
-/// A person.
+/// A user account.
 #[derive(Debug, Clone)]
 pub struct Account {
     /// The name to sign in with.
     pub name: String,
-    /// What the person may do.
+    /// The role of the user.
     pub role: Role,
     /// The password's Argon2 hash (PHC string).
     pub password: String,
@@ -21,13 +21,13 @@ pub struct Account {
     pub created_at: Timestamp,
 }
 
-/// How a token came about.
+/// How a token was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenKind {
-    /// With a password; the oldest of an account make room for new ones.
+    /// By signing in with a password; the oldest of an account are deleted to make room for new ones.
     SignIn,
-    /// With another token, for a program.
+    /// By another token, for a program.
     Api,
 }
 
@@ -36,7 +36,7 @@ pub enum TokenKind {
 pub struct ApiToken {
     /// Public part.
     pub id: String,
-    /// How it came about.
+    /// How it was created.
     pub kind: TokenKind,
     /// The owner.
     pub account: String,
@@ -52,11 +52,11 @@ pub struct ApiToken {
     pub expires_at: Option<Timestamp>,
     /// To the minute.
     pub last_used_at: Option<Timestamp>,
-    /// Since when not.
+    /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
 }
 
-/// How many accounts there are.
+/// The number of accounts.
 ///
 /// # Errors
 /// When the database fails.
@@ -122,7 +122,7 @@ pub async fn delete(conn: &mut Conn, name: &str) -> StoreResult<bool> {
     Ok(done.rows_affected() > 0)
 }
 
-/// How many accounts have the role admin.
+/// The number of accounts with the role admin.
 ///
 /// # Errors
 /// When the database fails.
@@ -133,7 +133,7 @@ pub async fn admins(conn: &mut Conn) -> StoreResult<i64> {
         .doing("count admins")
 }
 
-/// Ends every token of an account.
+/// Revokes every token of an account.
 ///
 /// # Errors
 /// When the database fails.
@@ -170,7 +170,7 @@ pub async fn insert_token(conn: &mut Conn, token: &ApiToken) -> StoreResult<()> 
     Ok(())
 }
 
-/// Deletes the oldest sign-ins of an account, so that only a limited number stays besides `newest`.
+/// Deletes the oldest sign-ins of an account, so that a limited number remains besides `newest`.
 ///
 /// # Errors
 /// When the database fails.
@@ -194,7 +194,7 @@ pub async fn trim_sign_ins(
     Ok(())
 }
 
-/// How many tokens of an account work that are no sign-ins.
+/// The number of valid tokens of an account that are not sign-ins.
 ///
 /// # Errors
 /// When the database fails.
@@ -210,7 +210,7 @@ pub async fn count_tokens(conn: &mut Conn, account: &str, now: Timestamp) -> Sto
     .doing("count an account's tokens")
 }
 
-/// Deletes the oldest of an account's tokens that have ended, so that so many of those stay.
+/// Deletes the oldest of an account's expired and revoked tokens, so that a limited number remains.
 ///
 /// # Errors
 /// When the database fails.
@@ -247,7 +247,7 @@ pub async fn forget_tokens(conn: &mut Conn, before: Timestamp) -> StoreResult<()
     Ok(())
 }
 
-/// Ends every token of an account but this one.
+/// Revokes every token of an account but this one.
 ///
 /// # Errors
 /// When the database fails.
@@ -286,7 +286,7 @@ pub async fn get_token(conn: &mut Conn, id: &str) -> StoreResult<Option<(ApiToke
     row.as_ref().map(|row| Ok((token(row)?, from_word(row.col("account_role")?)?))).transpose()
 }
 
-/// Up to `limit` tokens after the id `after`; only those of one account when it is named.
+/// Up to `limit` tokens after the id `after`; if an account is given, only its tokens.
 ///
 /// # Errors
 /// When the database fails.
@@ -308,7 +308,8 @@ pub async fn list_tokens(
     rows::page(conn, "tokens", limit, query, token).await
 }
 
-/// Records that a token was used; at most once a minute, so that reading costs no write.
+/// Records that a token was used; at most once a minute, so that requests that only read rarely cause a
+/// write.
 ///
 /// # Errors
 /// When the database fails.
@@ -322,7 +323,7 @@ pub async fn touch_token(conn: &mut Conn, id: &str, now: Timestamp) -> StoreResu
     Ok(())
 }
 
-/// Ends a token.
+/// Revokes a token.
 ///
 /// # Errors
 /// When the database fails.

@@ -11,11 +11,11 @@ use xshield_policy::AssetId;
 use super::rows::Columns as _;
 use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, rows};
 
-/// Seconds after which it is written down again that check-ins come from an address.
+/// Seconds after which another check-in from the same address is recorded.
 const SEEN_AGAIN: i64 = 3600;
 
-/// The addresses of every asset that has some, by the asset's id; of an asset with an address that can't
-/// be read, nothing.
+/// The addresses of every asset that has some, by the asset's id; none for an asset with an unreadable
+/// address.
 ///
 /// # Errors
 /// When the database fails.
@@ -27,7 +27,7 @@ pub async fn all(conn: &mut Conn) -> StoreResult<BTreeMap<String, Option<Vec<IpA
     Ok(rows::grouped("addresses of assets", &rows, address_of))
 }
 
-/// Rows that are read or written by one statement: below what any database takes of parameters.
+/// Rows that are read or written by one statement: fewer than the parameter limit of any database.
 const AT_ONCE: usize = 1_000;
 
 /// The other assets that hold some of these addresses.
@@ -74,7 +74,7 @@ pub async fn holders(
     Ok(holders)
 }
 
-/// An asset that holds addresses, as its last check-in left it.
+/// An asset that holds addresses, as of its last check-in.
 struct Other {
     said: BTreeSet<IpAddr>,
     is_silent: bool,
@@ -137,7 +137,7 @@ pub async fn put(
     Ok(())
 }
 
-/// Records that a check-in came from an address; from one that the asset does not hold, nothing.
+/// Records that a check-in came from an address; does nothing if the asset does not hold it.
 ///
 /// # Errors
 /// When the database fails.

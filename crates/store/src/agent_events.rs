@@ -1,5 +1,4 @@
-//! What host programs did, denials as they happen, and detailed logs: lists that only grow at one end
-//! and are bounded for each asset.
+//! Program events, live events, and detailed logs of hosts: append-only lists with a limit for each asset.
 
 use sqlx::QueryBuilder;
 use xshield_model::Timestamp;
@@ -11,17 +10,17 @@ use super::events::bounded;
 use super::rows::{Columns as _, unsigned};
 use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, from_word, rows, to_json, word};
 
-/// Agent events kept of an asset.
+/// Agent events kept per asset.
 const EVENTS_KEPT: i64 = 5000;
-/// Live events kept of an asset.
+/// Live events kept per asset.
 const LIVE_KEPT: i64 = 1000;
-/// Bytes of detailed logs kept of an asset.
+/// Bytes of detailed logs kept per asset.
 const LOG_KEPT: i64 = 8 << 20;
 
 /// An agent event as stored.
 #[derive(Debug, Clone)]
 pub struct StoredAgentEvent {
-    /// Grows with every event that arrives.
+    /// Increases with every event that arrives.
     pub number: i64,
     /// The asset's name.
     pub asset: String,
@@ -69,7 +68,7 @@ pub async fn add(
     Ok(())
 }
 
-/// Deletes the oldest of an asset's agent events, live events and log pieces beyond their bounds.
+/// Deletes the oldest of an asset's agent events, live events and log chunks beyond their limits.
 ///
 /// # Errors
 /// When the database fails.
@@ -150,7 +149,7 @@ pub async fn list(
     rows::page(conn, "agent events", limit, query, stored).await
 }
 
-/// Adds a denial as it happens.
+/// Adds a live event.
 ///
 /// # Errors
 /// When the database fails.
@@ -170,10 +169,10 @@ pub async fn add_live(
     Ok(())
 }
 
-/// A denial or match as it happened.
+/// A denial or match in real time.
 #[derive(Debug, Clone)]
 pub struct StoredLiveEvent {
-    /// Grows with every event that arrives.
+    /// Increases with every event that arrives.
     pub number: i64,
     /// The asset's name.
     pub asset: String,
@@ -221,7 +220,7 @@ pub async fn live(
     Ok(found)
 }
 
-/// Adds a piece of a detailed log.
+/// Adds a chunk of a detailed log.
 ///
 /// # Errors
 /// When the database fails.
@@ -250,18 +249,18 @@ pub async fn add_log(
     Ok(())
 }
 
-/// A piece of a detailed log.
+/// A chunk of a detailed log.
 #[derive(Debug, Clone)]
 pub struct StoredLog {
-    /// Grows with every piece that arrives.
+    /// Increases with every chunk that arrives.
     pub number: i64,
-    /// The command that asked for it.
+    /// The command that requested it.
     pub command: String,
     /// The number of the first line.
     pub first: u64,
-    /// Lines before these that the host could not keep.
+    /// Lines before these that the host had to drop.
     pub dropped: u64,
-    /// Whether it was the last piece.
+    /// Whether it was the last chunk.
     pub end: LogEnd,
     /// The lines.
     pub lines: Vec<DebugLine>,
@@ -269,7 +268,7 @@ pub struct StoredLog {
     pub received_at: Timestamp,
 }
 
-/// Up to `limit` pieces of an asset's detailed logs after the number `after`, in order.
+/// Up to `limit` chunks of an asset's detailed logs after the number `after`, in order.
 ///
 /// # Errors
 /// When the database fails.

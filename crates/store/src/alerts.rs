@@ -1,4 +1,4 @@
-//! Alert rules, what they remember, and the alerts they gave.
+//! Alert rules, their state, and the alerts that they raised.
 
 use std::collections::BTreeMap;
 
@@ -12,19 +12,19 @@ use super::events::bounded;
 use super::rows::Columns as _;
 use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, rows, to_json};
 
-/// Subjects that a rule remembers.
+/// Subjects kept per rule.
 const MOST_SUBJECTS: i64 = 50_000;
-/// Alerts that are kept, besides those that a channel waits for.
+/// Alerts kept, besides those that wait for a channel.
 const MOST_ALERTS: i64 = 200_000;
 
-/// A rule under its name.
+/// A rule with its name.
 #[derive(Debug, Clone)]
 pub struct StoredRule {
     /// Its name.
     pub name: String,
-    /// What it says.
+    /// Its definition.
     pub rule: AlertRule,
-    /// When it was written.
+    /// When it was created or replaced.
     pub created_at: Timestamp,
     /// The creator.
     pub created_by: String,
@@ -55,7 +55,7 @@ pub async fn rule(conn: &mut Conn, name: &str) -> StoreResult<Option<StoredRule>
     row.as_ref().map(stored_rule).transpose()
 }
 
-/// Creates or replaces a rule. What it remembered is forgotten.
+/// Creates or replaces a rule. Its state is deleted.
 ///
 /// # Errors
 /// When the database fails.
@@ -93,10 +93,10 @@ pub async fn delete_rule(conn: &mut Conn, name: &str) -> StoreResult<bool> {
     Ok(done.rows_affected() > 0)
 }
 
-/// What a rule remembers of a subject.
+/// The state of a rule for a subject.
 ///
 /// # Errors
-/// When the database fails. Memory that can't be read is no memory.
+/// When the database fails. Unreadable state counts as none.
 pub async fn memory(conn: &mut Conn, rule: &str, subject: &str) -> StoreResult<Memory> {
     let row = sqlx::query("SELECT * FROM alert_memory WHERE rule = $1 AND subject = $2")
         .bind(rule)
@@ -114,7 +114,7 @@ pub async fn memory(conn: &mut Conn, rule: &str, subject: &str) -> StoreResult<M
     Ok(rows::readable("memory of alert rules", row.as_slice(), memory).pop().unwrap_or_default())
 }
 
-/// Keeps what a rule remembers of a subject.
+/// Stores the state of a rule for a subject.
 ///
 /// # Errors
 /// When the database fails.
@@ -143,7 +143,7 @@ pub async fn remember(
     Ok(())
 }
 
-/// Deletes a subject.
+/// Deletes the state of a rule for a subject.
 ///
 /// # Errors
 /// When the database fails.
@@ -157,8 +157,8 @@ pub async fn forget_subject(conn: &mut Conn, rule: &str, subject: &str) -> Store
     Ok(())
 }
 
-/// The subjects that a rule remembers, when their last alert was given, and how much it withheld of
-/// all of them together since.
+/// The subjects of each rule, the time of the last alert, and the number of withheld matches of all subjects
+/// since then.
 ///
 /// # Errors
 /// When the database fails.
@@ -175,16 +175,16 @@ pub async fn withheld(conn: &mut Conn) -> StoreResult<BTreeMap<String, u64>> {
     Ok(rows::readable("withheld alerts", &rows, of_rule).into_iter().collect())
 }
 
-/// An alert and its number.
+/// An alert with its number.
 #[derive(Debug, Clone)]
 pub struct StoredAlert {
-    /// Grows with time.
+    /// Increases with every alert.
     pub id: i64,
-    /// What it says.
+    /// Its content.
     pub alert: Alert,
 }
 
-/// Writes an alert down; gives its number.
+/// Stores an alert; returns its number.
 ///
 /// # Errors
 /// When the database fails.
@@ -211,7 +211,7 @@ pub async fn insert(conn: &mut Conn, alert: &Alert, subject: &str) -> StoreResul
 /// The filter.
 #[derive(Debug, Default)]
 pub struct AlertFilter {
-    /// This rule's.
+    /// Of this rule.
     pub rule: Option<String>,
     /// About this asset, by name.
     pub asset: Option<String>,
@@ -262,8 +262,8 @@ pub(super) fn stored_alert(row: &Row) -> StoreResult<StoredAlert> {
     Ok(StoredAlert { id: row.col("id")?, alert: from_json(row.col("body")?)? })
 }
 
-/// Deletes what rules remember of subjects that were quiet since `quiet`, and of more subjects than are
-/// kept for each rule those that were quiet for longest.
+/// Deletes the state of rules for subjects without a match since `quiet`, and of more subjects than are kept
+/// per rule, of those without a match for longest.
 ///
 /// # Errors
 /// When the database fails.
@@ -291,7 +291,7 @@ pub async fn forget(conn: &mut Conn, quiet: Timestamp) -> StoreResult<()> {
         .await
         .doing("delete the state of alert rules of quiet subjects")?;
     }
-    // One rule gives a thousand in an hour at most.
+    // One rule raises a thousand an hour at most.
     sqlx::query(
         "DELETE FROM alert WHERE id IN (SELECT id FROM alert ORDER BY id DESC \
          LIMIT 5000 OFFSET $1) \

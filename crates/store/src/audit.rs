@@ -1,4 +1,4 @@
-//! Who did what, when. Rows are added in the transaction of the change they tell of.
+//! The audit log. An entry is added in the transaction of the change that it describes.
 
 use sqlx::QueryBuilder;
 use xshield_model::Timestamp;
@@ -7,27 +7,27 @@ use xshield_model::audit_entry::AuditEntry;
 use super::rows::Columns as _;
 use super::{Conn, Db, Doing as _, Row, StoreResult, contains, rows};
 
-/// What is to be written down.
+/// An entry to be added.
 #[derive(Debug)]
 pub struct NewAuditEntry<'a> {
-    /// Who: `user:NAME` or `host:ASSET`.
+    /// The actor: `user:NAME` or `host:ASSET`.
     pub actor: &'a str,
-    /// What, e.g. `policy.synchronize`.
+    /// The action, e.g. `policy.synchronize`.
     pub action: &'static str,
-    /// To what.
+    /// The target.
     pub target: &'a str,
-    /// How it was.
+    /// The state before.
     pub before: String,
-    /// How it is.
+    /// The state after.
     pub after: String,
 }
 
 /// The filter.
 #[derive(Debug, Default)]
 pub struct AuditFilter {
-    /// The whole actor.
+    /// The actor.
     pub actor: Option<String>,
-    /// The beginning or the whole of the action.
+    /// The action or its beginning.
     pub action: Option<String>,
     /// Part of the target.
     pub target: Option<String>,
@@ -35,7 +35,7 @@ pub struct AuditFilter {
     pub since: Option<Timestamp>,
 }
 
-/// Writes a deed down.
+/// Adds an entry.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! What hosts say of themselves and the platform does not hold by itself.
+//! Claims of hosts that the platform does not accept automatically.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +46,7 @@ pub async fn of_many(
     Ok(all)
 }
 
-/// What waits and is about this asset although another host says it, with that host's asset.
+/// Pending claims of other hosts that concern this asset, with the other host's asset.
 ///
 /// # Errors
 /// When the database fails.
@@ -63,7 +63,7 @@ pub async fn about(conn: &mut Conn, asset: &AssetId) -> StoreResult<Vec<(Name, C
     Ok(rows::readable("claims about an asset", &rows, named))
 }
 
-/// What waits, of all assets in service.
+/// The pending claims of all assets in service.
 ///
 /// # Errors
 /// When the database fails.
@@ -79,7 +79,7 @@ pub async fn waiting(conn: &mut Conn) -> StoreResult<Vec<(Name, Claim)>> {
     Ok(rows::readable("claims that wait", &rows, named))
 }
 
-/// Makes these the claims of an asset's host.
+/// Replaces the claims of an asset's host.
 ///
 /// # Errors
 /// When the database fails.
@@ -133,7 +133,7 @@ pub async fn lineage(conn: &mut Conn, asset: &AssetId) -> StoreResult<Lineage> {
     from_json(&text)
 }
 
-/// Writes the machines down that check in as this asset.
+/// Stores the machines that check in as this asset.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! Channels, what they have to deliver, and what became of it.
+//! Channels and their deliveries.
 
 use sqlx::QueryBuilder;
 use xshield_model::Timestamp;
@@ -15,7 +15,7 @@ use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, from_word, rows, 
 pub struct StoredChannel {
     /// Its name.
     pub name: String,
-    /// Its id, never used again: what is sealed and stored is bound to it.
+    /// Its id, never reused: sealed secrets are bound to it.
     pub id: String,
     /// How it works, without secrets.
     pub settings: ChannelSettings,
@@ -23,11 +23,11 @@ pub struct StoredChannel {
     pub sealed_secret: Option<String>,
     /// Whether it is used.
     pub state: RuleState,
-    /// When it was made.
+    /// The creation time.
     pub created_at: Timestamp,
     /// The creator.
     pub created_by: String,
-    /// It is not tried before.
+    /// The earliest next attempt.
     pub next_attempt: Timestamp,
     /// Failures since the last success.
     pub failures: u32,
@@ -35,7 +35,7 @@ pub struct StoredChannel {
     pub last_success: Option<Timestamp>,
     /// When an attempt last failed.
     pub last_failure: Option<Timestamp>,
-    /// What the other end said last.
+    /// The receiver's last answer.
     pub last_answer: String,
 }
 
@@ -44,25 +44,25 @@ pub struct StoredChannel {
 pub struct StoredDelivery {
     /// For paging.
     pub number: i64,
-    /// Its id: the same at every attempt, so that receivers know a repetition.
+    /// Its id: the same at every attempt, so that receivers recognise repetitions.
     pub id: String,
     /// The channel's name.
     pub channel: String,
-    /// Why.
+    /// The reason.
     pub kind: DeliveryKind,
-    /// How many alerts are in it.
+    /// The number of alerts in it.
     pub alerts: u64,
-    /// What is sent; nothing when it can't be read any more.
+    /// The content; `None` if it can't be read any more.
     pub payload: Option<Payload>,
     /// Its state.
     pub state: DeliveryState,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u64,
-    /// When it was made.
+    /// The creation time.
     pub created_at: Timestamp,
-    /// When it was last tried.
+    /// The time of the last attempt.
     pub last_attempt: Option<Timestamp>,
-    /// What the other end said, or why it was not reached.
+    /// The receiver's answer, or why it was not reached.
     pub answer: String,
 }
 
@@ -128,7 +128,7 @@ pub async fn delete_channel(conn: &mut Conn, name: &str) -> StoreResult<bool> {
     Ok(done.rows_affected() > 0)
 }
 
-/// Puts an alert before a channel.
+/// Queues an alert for a channel.
 ///
 /// # Errors
 /// When the database fails.
@@ -146,18 +146,18 @@ pub async fn notify(conn: &mut Conn, channel: &str, alert: i64, due: Timestamp) 
     Ok(())
 }
 
-/// What waits for a channel.
+/// The number of alerts that wait for a channel.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Waiting {
-    /// Alerts that are due.
+    /// Due alerts.
     pub due: u64,
-    /// Of these, those that were to be gathered.
+    /// Those of them that are sent as a digest.
     pub digests: u64,
     /// All alerts.
     pub all: u64,
 }
 
-/// How many alerts wait for a channel.
+/// The number of alerts that wait for a channel.
 ///
 /// # Errors
 /// When the database fails.
@@ -182,7 +182,7 @@ pub async fn waiting(conn: &mut Conn, channel: &str, now: Timestamp) -> StoreRes
     })
 }
 
-/// Up to `limit` due alerts of a channel, oldest first, taken away from what is pending.
+/// Removes up to `limit` due alerts of a channel from the queue and returns them, oldest first.
 ///
 /// # Errors
 /// When the database fails.
@@ -217,22 +217,22 @@ pub async fn take_due(
     Ok(rows::readable("alerts that wait", &rows, stored_alert))
 }
 
-/// A delivery to be made.
+/// A delivery to be stored.
 #[derive(Debug)]
 pub struct NewDelivery<'a> {
     /// Its id.
     pub id: &'a str,
     /// The channel's id.
     pub channel: &'a str,
-    /// Why.
+    /// The reason.
     pub kind: DeliveryKind,
-    /// How many alerts are in it.
+    /// The number of alerts in it.
     pub alerts: u64,
-    /// What is sent.
+    /// The content.
     pub payload: &'a Payload,
 }
 
-/// Writes a delivery down.
+/// Stores a delivery.
 ///
 /// # Errors
 /// When the database fails.
@@ -262,7 +262,7 @@ pub async fn insert(
 const COLUMNS: &str = "SELECT d.*, c.name AS channel FROM delivery d \
      JOIN alert_channel c ON c.id = d.channel_id";
 
-/// The oldest delivery that a channel has to make.
+/// The oldest open delivery of a channel.
 ///
 /// # Errors
 /// When the database fails.
@@ -314,7 +314,7 @@ pub async fn list(
     rows::page(conn, "deliveries", limit, query, delivery_of).await
 }
 
-/// Records that a delivery is being tried, before anything is sent.
+/// Records an attempt, before anything is sent.
 ///
 /// # Errors
 /// When the database fails.
@@ -328,7 +328,7 @@ pub async fn attempt(conn: &mut Conn, id: &str, now: Timestamp) -> StoreResult<(
     Ok(())
 }
 
-/// Notes what became of an attempt.
+/// Records the result of an attempt.
 ///
 /// # Errors
 /// When the database fails.
@@ -348,7 +348,7 @@ pub async fn settle(
     Ok(())
 }
 
-/// Records that a channel works.
+/// Records a success of a channel.
 ///
 /// # Errors
 /// When the database fails.
@@ -371,7 +371,7 @@ pub async fn channel_works(
     Ok(())
 }
 
-/// Records that a channel fails, and when it is tried again.
+/// Records a failure of a channel, and the time of the next attempt.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! Enforcement keys. Secrets are sealed before they come here.
+//! Enforcement keys. Secrets are sealed before they are passed to this module.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, from_word, rows, 
 pub struct StoredKey {
     /// Public part.
     pub id: String,
-    /// What it is for, and for how many.
+    /// Its purpose, and for how many hosts.
     pub kind: KeyKind,
     /// The purpose.
     pub name: String,
@@ -25,44 +25,43 @@ pub struct StoredKey {
     pub sealed_secret: String,
     /// Tags of assets that register with it.
     pub tags: Tags,
-    /// Which hosts may register with it.
+    /// The hosts that may register with it.
     pub admits: Admission,
     /// The creation time.
     pub created_at: Timestamp,
     /// The creator.
     pub created_by: String,
-    /// Until when hosts may register with it. Hosts that are registered go on.
+    /// Until when hosts may register with it. Registered hosts are not affected.
     pub expires_at: Option<Timestamp>,
-    /// Since when not.
+    /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
-    /// The key that follows it.
+    /// Its successor.
     pub replaced_by: Option<String>,
-    /// What was done with it.
+    /// Its use so far.
     pub uses: Uses,
 }
 
-/// Which hosts may register with a key. What is said here concerns registrations alone: a registered
-/// host may move, and goes on by its identity key.
+/// Which hosts may register with a key. It only concerns registration: a registered host may move, and is
+/// recognised by its identity key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Admission {
-    /// The one name that may register; any when `None`.
+    /// The only name that may register; any name if `None`.
     pub name: Option<Name>,
-    /// How many hosts may register; as many as there are when `None`.
+    /// How many hosts may register; any number if `None`.
     pub most: Option<u32>,
-    /// From where they may register.
+    /// The networks from which they may register.
     pub networks: AllowedNetworks,
 }
 
-/// Where the hosts that register with a key are: the operator's own statement, made with the key.
+/// The networks of hosts that register with a key, as stated by the operator who created the key.
 ///
-/// A registration from elsewhere is refused. It also tells which addresses are to be expected of these
-/// hosts: an address that a host claims and that is [inside](Self::contains) what an operator named is
-/// no surprise. [`Any`](Self::Any) says nothing about addresses, so it vouches for none: look for
-/// [`Only`](Self::Only) before believing a claim. The key that let a host in is the asset's
-/// `registered_with`.
+/// A registration from elsewhere is refused. It also determines the expected addresses of these hosts: an
+/// address that a host claims and that is [inside](Self::contains) a named network is accepted.
+/// [`Any`](Self::Any) says nothing about addresses, so it vouches for none: check for [`Only`](Self::Only)
+/// before accepting a claim. The key with which a host registered is the asset's `registered_with`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum AllowedNetworks {
-    /// Nothing was said.
+    /// Not restricted.
     #[default]
     Any,
     /// One of these, at least one; each without host bits.
@@ -82,27 +81,27 @@ impl AllowedNetworks {
     }
 }
 
-/// What was done with a key.
+/// The use of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Uses {
-    /// Hosts that registered with it.
+    /// The number of hosts that registered with it.
     pub registrations: u64,
-    /// The last of them.
+    /// The time of the last registration.
     pub last_registered_at: Option<Timestamp>,
-    /// Last session set up with it.
+    /// The time of the last session set up with it.
     pub last_used_at: Option<Timestamp>,
-    /// From which address that was; a proxy's, when there was one.
+    /// The source address of that session; a proxy's, if there was one.
     pub last_used_from: Option<IpAddr>,
 }
 
 impl StoredKey {
-    /// Whether hosts can't register with it any more, because it has had its time.
+    /// Whether hosts can't register with it any more because it has expired.
     #[must_use]
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
     }
 
-    /// Whether as many hosts registered with it as may.
+    /// Whether its maximum number of hosts has registered.
     #[must_use]
     pub fn is_used_up(&self) -> bool {
         self.admits.most.is_some_and(|most| self.uses.registrations >= u64::from(most))
@@ -166,8 +165,8 @@ pub async fn list(conn: &mut Conn, after: &str, limit: u32) -> StoreResult<Vec<S
     rows::page(conn, "enforcement keys", limit, query, key).await
 }
 
-/// The keys for several hosts that have an end, whether it has come or not, in its order. Left out is
-/// what nobody waits for: keys that are revoked, used up, or followed by others.
+/// The keys for several hosts that have an expiry, past or future, ordered by it. Keys that are revoked, used
+/// up, or replaced are left out.
 ///
 /// # Errors
 /// When the database fails.
@@ -184,7 +183,7 @@ pub async fn with_end(conn: &mut Conn) -> StoreResult<Vec<StoredKey>> {
     Ok(rows::readable("enforcement keys that end", &rows, key))
 }
 
-/// The keys that another one follows, and that were not revoked; the newest first, of many the last 100.
+/// The replaced keys that were not revoked; the newest first, at most 100.
 ///
 /// # Errors
 /// When the database fails.
@@ -199,7 +198,7 @@ pub async fn followed(conn: &mut Conn) -> StoreResult<Vec<StoredKey>> {
     Ok(rows::readable("enforcement keys that another one follows", &rows, key))
 }
 
-/// Lets `successor` follow a key, with which hosts register until `end` at the latest.
+/// Sets the successor of a key; hosts can register with the old key until `end` at the latest.
 ///
 /// # Errors
 /// When the database fails.
@@ -223,7 +222,7 @@ pub async fn replace(
     Ok(())
 }
 
-/// Ends a key now.
+/// Revokes a key.
 ///
 /// # Errors
 /// When the database fails.
@@ -252,8 +251,8 @@ pub async fn touch(conn: &mut Conn, id: &str, from: IpAddr, now: Timestamp) -> S
     Ok(())
 }
 
-/// Counts a host that a key let in. Nothing is counted, and the answer is `false`, when as many
-/// registered with it as may.
+/// Counts a registration with a key. `false`, without counting, if its maximum number of hosts has
+/// registered.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,5 +1,4 @@
-//! How hosts come in and go: with which key each signs in, and the last words of those that were
-//! deleted.
+//! Registration and deletion of hosts: the key of each host, and the last requests of deleted hosts.
 
 use std::net::IpAddr;
 
@@ -14,7 +13,7 @@ use xshield_wire::session::MAX_CLOCK_SKEW;
 use super::rows::{Columns as _, parse};
 use super::{Conn, Db, Doing as _, Row, StoreResult, rows};
 
-/// A host and the key that it signed in with last.
+/// A host and the key of its last session.
 #[derive(Debug, Clone)]
 pub struct KeyHost {
     /// Its asset.
@@ -23,11 +22,11 @@ pub struct KeyHost {
     pub name: Name,
     /// When it last set up a session.
     pub last_session: Timestamp,
-    /// From which address; a proxy's, when there was one.
+    /// The source address; a proxy's, if there was one.
     pub from: Option<IpAddr>,
 }
 
-/// Writes down which key let a host in.
+/// Records the key with which a host registered.
 ///
 /// # Errors
 /// When the database fails.
@@ -41,7 +40,7 @@ pub async fn note_registration(conn: &mut Conn, id: &AssetId, key: &str) -> Stor
     Ok(())
 }
 
-/// The key that let a host in; `None` when that was not written down.
+/// The key with which a host registered; `None` if unknown.
 ///
 /// # Errors
 /// When the database fails.
@@ -54,7 +53,7 @@ pub async fn registered_with(conn: &mut Conn, id: &AssetId) -> StoreResult<Optio
     Ok(key.flatten())
 }
 
-/// Writes down the session that a host set up.
+/// Records a session of a host.
 ///
 /// # Errors
 /// When the database fails.
@@ -112,8 +111,7 @@ fn key_host(row: &Row) -> StoreResult<KeyHost> {
     })
 }
 
-/// How many hosts in service signed in last with each of these keys; those that nobody uses are left
-/// out.
+/// The number of hosts in service whose last session used each of these keys; unused keys are left out.
 ///
 /// # Errors
 /// When the database fails.
@@ -134,13 +132,13 @@ pub async fn hosts_by_key(
     Ok(rows::readable("hosts by enforcement key", &rows, of_key))
 }
 
-/// Remembers the last words of a host whose asset is about to be deleted, as long as a recording of
-/// them could be taken for new.
+/// Remembers the last session request of a host whose asset is about to be deleted, for as long as a recorded
+/// one could be accepted as new.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn remember_forgotten(conn: &mut Conn, id: &AssetId, now: Timestamp) -> StoreResult<()> {
-    // A clock may be ahead by the allowed skew, and is believed for that long after what it says.
+    // A clock may be ahead by the allowed skew, and a request is accepted for that long after its own time.
     let skew = i64::try_from(MAX_CLOCK_SKEW).unwrap_or(i64::MAX);
     sqlx::query("DELETE FROM forgotten_identity WHERE session_created < $1")
         .bind(now.plus(-skew).0)
@@ -162,7 +160,7 @@ pub async fn remember_forgotten(conn: &mut Conn, id: &AssetId, now: Timestamp) -
     Ok(())
 }
 
-/// Whether a request to register is an old one of a host whose asset was deleted since.
+/// Whether a registration request is a replay of a host whose asset was deleted since.
 ///
 /// # Errors
 /// When the database fails.

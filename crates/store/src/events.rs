@@ -1,4 +1,4 @@
-//! Firewall events, added up by flow.
+//! Firewall events, aggregated by flow.
 
 use sqlx::QueryBuilder;
 use xshield_model::Timestamp;
@@ -8,29 +8,29 @@ use xshield_wire::message::{EventKind, EventSource, FirewallEvent};
 use super::rows::Columns as _;
 use super::{Conn, Db, Doing as _, MOST, Row, StoreError, StoreResult, from_word, rows, word};
 
-/// A flow as all batches together tell it.
+/// A flow, aggregated over all batches.
 #[derive(Debug, Clone)]
 pub struct StoredEvent {
     /// For paging.
     pub id: i64,
-    /// The name of the asset whose it is.
+    /// The name of its asset.
     pub asset: String,
     /// The sum of the batches.
     pub event: FirewallEvent,
-    /// How many batches told of it.
+    /// The number of batches that contained it.
     pub batches: u64,
 }
 
 /// The filter.
 #[derive(Debug, Default)]
 pub struct EventFilter {
-    /// Only this asset's.
+    /// Of this asset.
     pub asset: Option<AssetId>,
-    /// What happened.
+    /// The verdict.
     pub kind: Option<EventKind>,
-    /// Who opened the flow.
+    /// The direction.
     pub direction: Option<Direction>,
-    /// The other end's address.
+    /// The peer's address.
     pub peer: Option<String>,
     /// Destination port.
     pub port: Option<u16>,
@@ -38,7 +38,7 @@ pub struct EventFilter {
     pub protocol: Option<Protocol>,
     /// The rule that decided.
     pub rule: Option<String>,
-    /// Last seen not before.
+    /// Last seen at this time or later.
     pub since: Option<Timestamp>,
 }
 
@@ -82,12 +82,12 @@ pub async fn add(conn: &mut Conn, asset: &AssetId, event: &FirewallEvent) -> Sto
     Ok(())
 }
 
-/// A counter as the database can hold and add it.
+/// A counter limited to what the database can store and add.
 pub(crate) fn bounded(count: u64) -> i64 {
     i64::try_from(count).map_or(MOST, |count| count.min(MOST))
 }
 
-/// Up to `limit` flows, most recently seen first, after the place `(last_seen, id)`.
+/// Up to `limit` flows, most recently seen first, after the position `(last_seen, id)`.
 ///
 /// # Errors
 /// When the database fails.

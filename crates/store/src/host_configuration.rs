@@ -1,4 +1,4 @@
-//! What operators configure at hosts, and what that comes to for each.
+//! Settings of hosts as configured by operators, and the effective settings of each host.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use xshield_wire::control::HostConfiguration;
 use super::rows::Columns as _;
 use super::{Conn, Doing as _, Row, StoreResult, from_json, rows, to_json};
 
-/// Where a configuration holds. A narrower one goes before a wider one, setting by setting.
+/// The scope of a configuration. A narrower one overrides a wider one, setting by setting.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// Everywhere.
+    /// The platform.
     Platform,
-    /// In a segment of the committed policy; among several, the first by name goes before the others.
+    /// A segment of the committed policy; of several, the first by name takes precedence.
     Segment(String),
-    /// At one asset.
+    /// One asset.
     Asset(AssetId),
 }
 
@@ -40,20 +40,20 @@ impl Scope {
     }
 }
 
-/// What is configured somewhere.
+/// The configuration of a scope.
 #[derive(Debug, Clone)]
 pub struct StoredConfiguration {
-    /// Where.
+    /// The scope.
     pub scope: Scope,
-    /// What; its version has no meaning.
+    /// The settings; their version has no meaning.
     pub settings: HostConfiguration,
-    /// The creation time.
+    /// The time of the last change.
     pub updated_at: Timestamp,
-    /// The creator.
+    /// Who changed it last.
     pub updated_by: String,
 }
 
-/// Everything that is configured anywhere.
+/// All configurations.
 ///
 /// # Errors
 /// When the database fails.
@@ -73,7 +73,7 @@ pub async fn all(conn: &mut Conn) -> StoreResult<Vec<StoredConfiguration>> {
     rows::every("host configurations", &rows, stored)
 }
 
-/// Configures; settings that say nothing take the configuration away.
+/// Stores a configuration; one without settings is deleted.
 ///
 /// # Errors
 /// When the database fails.
@@ -101,7 +101,7 @@ pub async fn put(conn: &mut Conn, configured: &StoredConfiguration) -> StoreResu
     Ok(())
 }
 
-/// What an asset should use; `None` when nothing was ever configured for it.
+/// The effective settings of an asset; `None` if nothing was ever configured for it.
 ///
 /// # Errors
 /// When the database fails.
@@ -114,7 +114,7 @@ pub async fn of(conn: &mut Conn, asset: &AssetId) -> StoreResult<Option<HostConf
     row.as_ref().map(effective).transpose()
 }
 
-/// What every asset should use, by id.
+/// The effective settings of every asset, by id.
 ///
 /// # Errors
 /// When the database fails.
@@ -123,7 +123,7 @@ pub async fn of_all(conn: &mut Conn) -> StoreResult<BTreeMap<String, HostConfigu
         .fetch_all(conn)
         .await
         .doing("read the assets' configurations")?;
-    // What can't be read is written again: it differs from what is configured.
+    // An unreadable row is written again, since it differs from what is configured.
     let of_one = |row: &Row| Ok((row.col("asset_id")?, effective(row)?));
     Ok(rows::readable("configurations of assets", &rows, of_one).into_iter().collect())
 }
@@ -133,7 +133,7 @@ fn effective(row: &Row) -> StoreResult<HostConfiguration> {
     Ok(HostConfiguration { version: row.count("version")?, ..settings })
 }
 
-/// Stores what an asset should use from now on. An asset that is gone by now is omitted.
+/// Stores the effective settings of assets. Assets deleted in the meantime are omitted.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! Identity keys that speak in an asset's name and are not its pinned one: they wait for an operator.
+//! Identity keys that claim an asset's name and are not pinned: they wait for an operator.
 
 use std::net::IpAddr;
 
@@ -10,8 +10,8 @@ use xshield_wire::fingerprint::IdentityFingerprint;
 use super::rows::{Columns as _, key_bytes};
 use super::{Conn, Doing as _, Row, StoreResult, rows};
 
-/// Identities that wait for one asset at most. Who came first stays: whoever holds an enforcement key
-/// can fill the places, but takes nobody's.
+/// Pending identities per asset, at most. The first ones are kept: a holder of an enforcement key can use up
+/// the places, but not replace anybody.
 pub const MOST_WAITING: i64 = 8;
 
 /// An identity that is not the pinned one.
@@ -19,51 +19,51 @@ pub const MOST_WAITING: i64 = 8;
 pub struct OtherIdentity {
     /// The public key.
     pub identity: Bytes<32>,
-    /// The enforcement key that it came with; empty when that was not written down.
+    /// The enforcement key that it used; empty if unknown.
     pub key: String,
-    /// From where it came last; a proxy's address, when there was one.
+    /// The source address of its last request; a proxy's, if there was one.
     pub from: Option<IpAddr>,
-    /// When it first asked.
+    /// The time of its first request.
     pub first_seen: Timestamp,
-    /// When it last asked.
+    /// The time of its last request.
     pub last_seen: Timestamp,
-    /// How often it asked.
+    /// The number of its requests.
     pub attempts: u64,
 }
 
 impl OtherIdentity {
-    /// What the host shows, too.
+    /// The fingerprint, as the host shows it.
     #[must_use]
     pub fn fingerprint(&self) -> IdentityFingerprint {
         IdentityFingerprint::of(&self.identity)
     }
 }
 
-/// What became of an identity that is not the pinned one.
+/// The result of recording an identity that is not pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PendingIdentityOutcome {
-    /// It waits from now on.
+    /// It is pending now.
     New,
-    /// It waits already.
+    /// It was pending already.
     Waiting,
-    /// An operator has turned it away.
+    /// An operator has rejected it.
     Rejected,
-    /// As many wait as may: it is not remembered.
+    /// Too many are pending: it is not stored.
     NoRoom,
 }
 
-/// How an identity comes to the platform.
+/// A request with an identity.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
     /// The public key.
     pub identity: Bytes<32>,
     /// The enforcement key.
     pub key: &'a str,
-    /// The other end of the connection.
+    /// The source address of the connection.
     pub from: IpAddr,
 }
 
-/// Remembers that another identity spoke in this asset's name.
+/// Records a request of another identity that claims this asset's name.
 ///
 /// # Errors
 /// When the database fails.
@@ -113,7 +113,7 @@ pub async fn note(
     })
 }
 
-/// The identities that wait for this asset, in the order in which they came.
+/// The pending identities of this asset, in order of arrival.
 ///
 /// # Errors
 /// When the database fails.
@@ -121,7 +121,7 @@ pub async fn waiting(conn: &mut Conn, id: &AssetId) -> StoreResult<Vec<OtherIden
     list(conn, id, "waiting").await
 }
 
-/// The identities that an operator has rejected from this asset.
+/// The identities that an operator has rejected for this asset.
 ///
 /// # Errors
 /// When the database fails.
@@ -141,8 +141,8 @@ async fn list(conn: &mut Conn, id: &AssetId, state: &str) -> StoreResult<Vec<Oth
     Ok(rows::readable("other identities", &rows, other))
 }
 
-/// Pins an identity that waited or was rejected. Check-ins count from the beginning: it is a new
-/// installation. Those that wait besides go on waiting.
+/// Pins a pending or rejected identity. Sequence numbers of check-ins start again, since it is a new
+/// installation. Other pending identities stay pending.
 ///
 /// # Errors
 /// When the database fails or another asset has the identity.
@@ -162,7 +162,7 @@ pub async fn approve(conn: &mut Conn, id: &AssetId, identity: Bytes<32>) -> Stor
     Ok(())
 }
 
-/// Turns an identity that waits away, permanently.
+/// Rejects a pending identity permanently.
 ///
 /// # Errors
 /// When the database fails.
@@ -178,8 +178,7 @@ pub async fn reject(conn: &mut Conn, id: &AssetId, identity: Bytes<32>) -> Store
     Ok(())
 }
 
-/// Deletes the identities that wait with a key that is revoked: whoever filled the places with it
-/// leaves them.
+/// Deletes the pending identities that used a revoked key.
 ///
 /// # Errors
 /// When the database fails.

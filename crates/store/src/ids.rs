@@ -1,8 +1,8 @@
-//! Ids of new rows, and the random bytes that they are made of.
+//! Ids of new rows, and random bytes for them.
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-/// The system gave no random bytes.
+/// The system provided no random bytes.
 #[derive(Debug, thiserror::Error)]
 #[error("the system provides no random bytes")]
 pub struct NoRandomness;
@@ -10,14 +10,14 @@ pub struct NoRandomness;
 /// Random bytes from the system.
 ///
 /// # Errors
-/// When it gives none.
+/// When the system provides none.
 pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).map_err(|_| NoRandomness)?;
     Ok(bytes)
 }
 
-/// A new id: the prefix and 12 random characters (60 bits), without those that look alike.
+/// A new id: the prefix and 12 random characters (60 bits) without similar-looking ones.
 ///
 /// # Errors
 /// When the system provides no random bytes.

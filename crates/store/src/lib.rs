@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use write_queue::{WritePermit, WritePriority, WriteQueue};
 use xshield_model::Timestamp;
 
-/// SQL: the counter `column` of `table` and what is to be inserted, added up to [`MOST`] and no further.
-/// (A sum beyond 64 bits is an error in PostgreSQL, and in SQLite a floating-point number.)
+/// SQL: the counter `column` of `table` plus the inserted value, limited to [`MOST`]. (A sum beyond 64 bits
+/// is an error in PostgreSQL, and a floating-point number in SQLite.)
 macro_rules! added {
     ($table:literal, $column:literal) => {
         added!($table, $column, concat!("excluded.", $column))
@@ -41,8 +41,8 @@ macro_rules! added {
     };
 }
 
-/// SQL: the sum of a column over rows, up to [`MOST`] and no further, 0 of none. It is added up in
-/// floating point, which is exact up to there and has no end that a host's counters could reach.
+/// SQL: the sum of a column over rows, limited to [`MOST`]; 0 if there are no rows. It is computed in
+/// floating point, which is exact up to there and cannot overflow with hosts' counters.
 macro_rules! total {
     ($column:literal) => {
         concat!(
@@ -100,10 +100,10 @@ pub type Row = sqlx::sqlite::SqliteRow;
 /// every floating-point number holds it exactly.
 pub const MOST: i64 = 1 << 53;
 
-/// How often the log hears that a migration goes on.
+/// The interval at which a running migration is logged.
 const LONG: Duration = Duration::from_secs(5);
 
-/// After this the client has gone away.
+/// After this time the client has given up.
 const WRITER_WAITS: Duration = Duration::from_secs(60);
 
 const MIGRATIONS: &[(i64, &str, &str)] = &[
@@ -121,7 +121,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (13, "succession", include_str!("../migrations/sqlite/0013_succession.sql")),
 ];
 
-/// What the database could not do.
+/// A failed database operation.
 #[derive(Debug, thiserror::Error)]
 #[error("the database could not {action}")]
 pub struct StoreError {
@@ -131,7 +131,7 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// A stored value that can't be read back.
+    /// The error for a stored value that can't be read.
     pub fn damaged(
         action: &'static str,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -140,10 +140,10 @@ impl StoreError {
     }
 }
 
-/// The result of a look at the database.
+/// The result of a database operation.
 pub type StoreResult<T> = Result<T, StoreError>;
 
-/// Names what was being done when the database failed.
+/// Adds the failed action to a database error.
 pub trait Doing<T> {
     /// `action` completes "the database could not …".
     ///
@@ -166,7 +166,7 @@ pub struct Store {
     writers: WriteQueue,
 }
 
-/// A transaction that may write. Nothing of it has happened until it is [committed](commit).
+/// A transaction that may write. It has no effect until it is [committed](commit).
 #[derive(Debug)]
 pub struct Tx {
     inner: sqlx::Transaction<'static, Db>,
@@ -188,7 +188,7 @@ impl DerefMut for Tx {
 }
 
 impl Store {
-    /// Opens (and at first makes) the database file and brings its tables up to date.
+    /// Opens or creates the database file and migrates its tables.
     ///
     /// # Errors
     /// When the file can't be opened or a migration fails.
@@ -197,7 +197,7 @@ impl Store {
     }
 
     async fn open_with(options: SqliteConnectOptions) -> StoreResult<Self> {
-        // `Full`: a batch is acknowledged only when it survives a power cut.
+        // `Full`: an acknowledged batch survives a power failure.
         let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
@@ -223,8 +223,8 @@ impl Store {
         self.pool.acquire().await.doing("give a connection")
     }
 
-    /// A transaction for writing. SQLite takes the write lock at once: a transaction that began by
-    /// reading could not become a writer after another one has written.
+    /// A transaction for writing. SQLite takes the write lock at once: a transaction that began with a read
+    /// could not write after another one has written.
     ///
     /// # Errors
     /// When the lock is not free in time.
@@ -232,8 +232,7 @@ impl Store {
         self.begin(WritePriority::Now).await
     }
 
-    /// The same for bulk work, which is cut into short transactions: those for whom somebody waits go
-    /// first.
+    /// The same for bulk work, which is split into short transactions: interactive requests take precedence.
     ///
     /// # Errors
     /// When the lock is not free in time.
@@ -268,11 +267,11 @@ impl Store {
     }
 }
 
-/// Whether a connection that comes back to the pool is outside of any transaction. One that is not is
-/// closed: where a commit fails (a full disk), the database may roll back by itself, and the rollback
-/// that follows fails, too; whoever got such a connection could begin nothing on it, ever.
+/// Whether a connection returned to the pool is outside of any transaction; otherwise it is closed. If a
+/// commit fails (a full disk), the database may roll back by itself, and the rollback that follows fails,
+/// too; such a connection could never begin another transaction.
 async fn is_clean(conn: &mut Conn) -> sqlx::Result<bool> {
-    // A rollback may still be on its way; what is asked after it is answered after it.
+    // A rollback may still be pending; the ping is answered after it.
     conn.ping().await?;
     let is_clean = !conn.is_in_transaction();
     if !is_clean {
@@ -284,7 +283,7 @@ async fn is_clean(conn: &mut Conn) -> sqlx::Result<bool> {
     Ok(is_clean)
 }
 
-/// Runs the migrations that this database has not had, and tells the log that it does.
+/// Runs the pending migrations, and logs them.
 async fn bring_up_to_date(pool: &SqlitePool) -> StoreResult<()> {
     let newest = MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or_default();
     if let Some(from) = schema(pool).await?.filter(|from| *from < newest) {
@@ -299,7 +298,7 @@ async fn bring_up_to_date(pool: &SqlitePool) -> StoreResult<()> {
     done.await.doing("bring its tables up to date")
 }
 
-/// The newest migration that a database has had; `None` of a new one.
+/// The newest migration of a database; `None` for a new one.
 async fn schema(pool: &SqlitePool) -> StoreResult<Option<i64>> {
     let action = "say how old its tables are";
     let table = "SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'";
@@ -311,7 +310,7 @@ async fn schema(pool: &SqlitePool) -> StoreResult<Option<i64>> {
     sqlx::query_scalar(newest).fetch_one(pool).await.doing(action)
 }
 
-/// Does `work`, and tells every so often that it goes on.
+/// Does `work`, and calls `tell` at an interval until it is done.
 async fn log_while<T>(every: Duration, work: impl Future<Output = T>, tell: impl Fn()) -> T {
     let mut work = std::pin::pin!(work);
     loop {
@@ -333,7 +332,7 @@ fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
 /// Commits.
 ///
 /// # Errors
-/// When the database could not make it durable; nothing of it has happened then.
+/// When the database could not make it durable; then it has no effect.
 pub async fn commit(tx: Tx) -> StoreResult<()> {
     tx.inner.commit().await.doing("commit a transaction")
 }
@@ -351,7 +350,7 @@ pub fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> StoreResult<T> {
     serde_json::from_str(text).doing("read a stored JSON value")
 }
 
-/// The word that serde writes for a unit variant.
+/// The word of a unit variant as serialized.
 ///
 /// # Errors
 /// When the value is no unit variant.
@@ -362,7 +361,7 @@ pub fn word<T: serde::Serialize>(value: &T) -> StoreResult<String> {
     }
 }
 
-/// The unit variant that serde reads from a word.
+/// The unit variant that is serialized as a word.
 ///
 /// # Errors
 /// When no variant has that word.

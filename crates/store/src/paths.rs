@@ -13,13 +13,13 @@ use super::{to_json, word};
 /// A path as stored.
 #[derive(Debug, Clone)]
 pub struct StoredPath {
-    /// Its place among others that were seen in the same second.
+    /// Its position among paths last seen in the same second.
     pub id: i64,
     /// The asset's name.
     pub asset: String,
     /// Its key, and its counts over all reports.
     pub path: ActivePath,
-    /// Where it was read.
+    /// Its source.
     pub from: PathSource,
 }
 
@@ -28,9 +28,9 @@ pub struct StoredPath {
 pub struct PathFilter {
     /// Of this asset.
     pub asset: Option<AssetId>,
-    /// Who opened it.
+    /// The direction.
     pub direction: Option<Direction>,
-    /// The other end's address.
+    /// The peer's address.
     pub peer: Option<String>,
     /// Destination port.
     pub port: Option<u16>,
@@ -38,11 +38,11 @@ pub struct PathFilter {
     pub protocol: Option<Protocol>,
     /// Part of the local program's path.
     pub process: Option<String>,
-    /// Last seen not before.
+    /// Last seen at this time or later.
     pub since: Option<Timestamp>,
 }
 
-/// Adds a path to what is known of it.
+/// Adds a path's counts to the stored ones.
 ///
 /// # Errors
 /// When the database fails.
@@ -90,7 +90,7 @@ pub async fn add(
     Ok(())
 }
 
-/// Adds to the count of connections that are in no path.
+/// Adds to the number of connections that are in no path.
 ///
 /// # Errors
 /// When the database fails.
@@ -108,7 +108,7 @@ pub async fn add_lost(conn: &mut Conn, asset: &AssetId, lost: u64) -> StoreResul
     Ok(())
 }
 
-/// Connections of an asset that are in no path, ever.
+/// Connections of an asset that are in no path, in total.
 ///
 /// # Errors
 /// When the database fails.
@@ -121,7 +121,7 @@ pub async fn lost(conn: &mut Conn, asset: &AssetId) -> StoreResult<u64> {
         .map(unsigned)
 }
 
-/// Up to `limit` paths, most recently seen first, after the place `(last_seen, id)`.
+/// Up to `limit` paths, most recently seen first, after the position `(last_seen, id)`.
 ///
 /// # Errors
 /// When the database fails.

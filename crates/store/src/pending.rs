@@ -1,4 +1,4 @@
-//! What an asset has to hear of, in one look.
+//! What is pending for an asset, in one query.
 
 use xshield_policy::{AssetId, Revision};
 use xshield_wire::message::{Digest, InForce};
@@ -6,20 +6,21 @@ use xshield_wire::message::{Digest, InForce};
 use super::rows::{Columns as _, unsigned};
 use super::{Conn, Doing as _, StoreResult};
 
-/// What an asset has to hear of.
+/// What is pending for an asset.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pending {
     /// The ruleset it should have.
     pub wanted: Option<InForce>,
-    /// What operators want of it about threats, and the list and the modes that hold for all.
+    /// Its threat settings, and the list and the modes of the platform.
     pub threat: String,
-    /// The number of the last command it was given.
+    /// The number of its last command.
     pub command: i64,
-    /// The version of the configuration it should use; 0 when there is none.
+    /// The version of the configuration it should use; 0 if there is none.
     pub configuration: i64,
 }
 
-/// What is pending for an asset, but for what holds for all about threats; `None` when there is no such asset in service.
+/// What is pending for an asset, without the platform's threat settings; `None` if there is no such asset in
+/// service.
 ///
 /// # Errors
 /// When the database fails.

@@ -7,16 +7,16 @@ use xshield_policy::Revision;
 use super::rows::{Columns as _, unsigned};
 use super::{Conn, Db, Doing as _, Row, StoreResult, rows};
 
-/// What operators are editing.
+/// The policy that operators are editing.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    /// Grows with every edit; 0 when nothing was ever written.
+    /// Increases with every edit; 0 if nothing was ever written.
     pub version: u64,
     /// JSON array of documents.
     pub documents: String,
     /// When it was last written.
     pub updated_at: Timestamp,
-    /// The creator.
+    /// Who wrote it last.
     pub updated_by: String,
 }
 
@@ -25,17 +25,17 @@ pub struct Candidate {
 pub struct CommittedPolicy {
     /// Its number.
     pub revision: Revision,
-    /// JSON array of documents; empty when only the summary was asked for.
+    /// JSON array of documents; empty if only the summary was requested.
     pub documents: String,
-    /// What the operator said about it.
+    /// The operator's note.
     pub note: String,
     /// When it was synchronized.
     pub committed_at: Timestamp,
-    /// The creator.
+    /// Who committed it.
     pub committed_by: String,
 }
 
-/// The candidate; an empty one when nothing was ever written.
+/// The candidate; an empty one if nothing was ever written.
 ///
 /// # Errors
 /// When the database fails.
@@ -60,7 +60,7 @@ pub async fn candidate(conn: &mut Conn) -> StoreResult<Candidate> {
     })
 }
 
-/// Writes the candidate and gives its new version.
+/// Stores the candidate and returns its new version.
 ///
 /// # Errors
 /// When the database fails.
@@ -85,16 +85,16 @@ pub async fn put_candidate(
     Ok(unsigned(version))
 }
 
-/// Which policies there are.
+/// The current policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Versions {
     /// The latest committed revision.
     pub committed: Option<u64>,
-    /// The candidate's version; 0 when nothing was ever written.
+    /// The candidate's version; 0 if nothing was ever written.
     pub candidate: u64,
 }
 
-/// Which policies there are, without reading them.
+/// The current policies, without their documents.
 ///
 /// # Errors
 /// When the database fails.

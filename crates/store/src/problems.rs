@@ -1,5 +1,5 @@
-//! Problems that hosts told of, also those that are over: one that came and went between two looks of
-//! an operator is still seen.
+//! Problems that hosts reported, including past ones: one that occurred between two visits of an operator is
+//! still shown.
 
 use std::collections::BTreeSet;
 
@@ -10,27 +10,27 @@ use xshield_wire::message::Problem;
 use super::rows::Columns as _;
 use super::{Conn, Doing as _, Row, StoreResult, rows};
 
-/// Problems of one check-in that are written down; the rest is only shown as current.
+/// Problems of one check-in that are recorded; the others are only shown as current.
 const NOTED_AT_ONCE: usize = 100;
-/// Problems kept of an asset.
+/// Problems kept per asset.
 const KEPT: i64 = 200;
 
 /// A problem over time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredProblem {
-    /// For programs.
+    /// Its code.
     pub code: String,
-    /// For people.
+    /// Its text.
     pub text: String,
-    /// The first check-in that told of it.
+    /// The first check-in that reported it.
     pub first_seen: Timestamp,
     /// The last one.
     pub last_seen: Timestamp,
-    /// How often it came: a problem that stays over several check-ins came once.
+    /// How often it occurred: a problem that persists over several check-ins occurred once.
     pub times: u64,
 }
 
-/// Writes down what a check-in told; `before` is what the one before told.
+/// Records the problems of a check-in; `before`: those of the previous one.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! Check-ins that were refused since the last one that was taken: the host can't tell of them itself.
+//! Check-ins refused since the last accepted one: the host can't report them itself.
 
 use xshield_model::Timestamp;
 use xshield_model::refusal::Refusal;
@@ -7,7 +7,7 @@ use xshield_policy::AssetId;
 use super::rows::Columns as _;
 use super::{Conn, Doing as _, Row, StoreResult};
 
-/// Writes a refused check-in down; of an asset that is gone, nothing.
+/// Records a refused check-in; does nothing if the asset was deleted.
 ///
 /// # Errors
 /// When the database fails.
@@ -36,7 +36,7 @@ pub async fn note(
     Ok(())
 }
 
-/// A check-in was taken: what was refused before is over.
+/// Deletes the refusals of an asset whose check-in was accepted.
 ///
 /// # Errors
 /// When the database fails.
@@ -49,7 +49,7 @@ pub async fn forget(conn: &mut Conn, asset: &AssetId) -> StoreResult<()> {
     Ok(())
 }
 
-/// The refusals in a row of assets, where there are some.
+/// The refusals joined to a row of assets, if any.
 pub(crate) fn joined(row: &Row) -> StoreResult<Option<Refusal>> {
     let Some(first_at) = row.maybe_time("refused_first_at")? else { return Ok(None) };
     Ok(Some(Refusal {

@@ -1,5 +1,5 @@
-//! What hosts report besides events: programmed rules, hit counts, listening ports; and which
-//! batches are counted already.
+//! Reports of hosts besides events: programmed rules, hit counts, listening ports; and which batches were
+//! counted.
 
 use xshield_model::Timestamp;
 use xshield_policy::{AssetId, Direction, RuleId};
@@ -10,15 +10,15 @@ use super::events::bounded;
 use super::rows::Columns as _;
 use super::{Conn, Doing as _, Row, StoreResult, from_json, from_word, rows, to_json, word};
 
-/// Rules whose hits are kept of one asset.
+/// Rules whose hits are kept per asset.
 const MOST_RULES: i64 = 20_000;
 
-/// The last thing a host reported of a kind.
+/// The latest report of a kind.
 #[derive(Debug, Clone)]
 pub struct Reported<T> {
-    /// What.
+    /// Its content.
     pub value: T,
-    /// When, by the host's clock.
+    /// When it was made, by the host's clock.
     pub created: Timestamp,
     /// When it arrived.
     pub received_at: Timestamp,
@@ -27,13 +27,13 @@ pub struct Reported<T> {
 /// The sum of a rule's hits.
 #[derive(Debug, Clone)]
 pub struct StoredHits {
-    /// Which rule, how often.
+    /// The rule and its count.
     pub hits: RuleHits,
-    /// When it was last told of.
+    /// The time of the last report with hits.
     pub last_hit: Timestamp,
 }
 
-/// Notes a batch; `false` when it was counted before.
+/// Records a batch; `false` if it was counted before.
 ///
 /// # Errors
 /// When the database fails.
@@ -59,13 +59,13 @@ pub async fn first_time(
 /// How much of a batch is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
-    /// A number of of its rows.
+    /// This many of its rows.
     Items(usize),
     /// All of it.
     Whole,
 }
 
-/// Notes a batch that is stored in pieces; says how much of it is stored already.
+/// Records a batch that is stored in parts; returns how much of it is stored already.
 ///
 /// # Errors
 /// When the database fails.
@@ -95,7 +95,7 @@ pub async fn begin(
     Ok(stored.map_or(Stored::Whole, |items| Stored::Items(usize::try_from(items).unwrap_or(0))))
 }
 
-/// Notes how much of a batch is stored now.
+/// Records how much of a batch is stored now.
 ///
 /// # Errors
 /// When the database fails.
@@ -144,9 +144,8 @@ pub async fn trim_batches(conn: &mut Conn, keep: i64) -> StoreResult<()> {
     Ok(())
 }
 
-/// Keeps the latest report of programmed rules, whose hits are [added](add_hits) apart. A report without
-/// the table's text leaves the text as it was; one that was made before the one that is kept changes
-/// nothing.
+/// Stores the latest report of programmed rules; their hits are [added](add_hits) separately. A report
+/// without the table's text keeps the stored text; one that is older than the stored one changes nothing.
 ///
 /// # Errors
 /// When the database fails.
@@ -211,7 +210,7 @@ pub async fn add_hits(
     Ok(())
 }
 
-/// Deletes hits of rules beyond `MOST_RULES`, those hit longest ago first, and of them the rarest.
+/// Deletes hits of rules beyond `MOST_RULES`: those hit longest ago, and among them the rarest.
 ///
 /// # Errors
 /// When the database fails.
@@ -276,7 +275,7 @@ pub async fn hits(conn: &mut Conn, asset: &AssetId) -> StoreResult<Vec<StoredHit
     Ok(rows::readable("hit counts", &rows, stored))
 }
 
-/// Keeps the latest list of listening ports; one that was made before the kept one is dropped.
+/// Stores the latest list of listening ports; one that is older than the stored one is ignored.
 ///
 /// # Errors
 /// When the database fails.
@@ -321,7 +320,7 @@ pub async fn listening(
     row.as_ref().map(reported).transpose()
 }
 
-/// Adds to the count of flows that a host could not record.
+/// Adds to the number of flows that a host could not record.
 ///
 /// # Errors
 /// When the database fails.

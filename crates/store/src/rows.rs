@@ -1,5 +1,5 @@
-//! Rows as values. Whatever a column holds, reading it gives a value or an error, never a panic; and a
-//! row that can't be read is told with its place and does not take its list with it.
+//! Reading of rows. Whatever a column contains, reading it yields a value or an error, never a panic; an
+//! unreadable row is reported with its place and does not affect the rest of its list.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,17 +12,17 @@ use xshield_wire::Bytes;
 
 use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult};
 
-/// Columns by which a row is told from others, the narrowest last.
+/// Columns that identify a row, the most specific last.
 const PLACES: [&str; 9] =
     ["asset_name", "asset_id", "name", "scope", "revision", "number", "fresh_id", "id", "batch"];
-/// Damaged rows of one list that are told one by one.
+/// Damaged rows of one list that are logged individually.
 const TOLD: usize = 20;
 /// Damaged rows that are remembered.
 const REMEMBERED: usize = 100;
 
-/// Reads columns.
+/// Access to columns.
 pub(crate) trait Columns {
-    /// A column's value.
+    /// The value of a column.
     fn col<'r, T: Decode<'r, Db> + Type<Db>>(&'r self, name: &str) -> StoreResult<T>;
 
     /// A time.
@@ -35,12 +35,12 @@ pub(crate) trait Columns {
         Ok(self.col::<Option<i64>>(name)?.map(Timestamp))
     }
 
-    /// A number that is not below 0.
+    /// A non-negative number.
     fn count(&self, name: &str) -> StoreResult<u64> {
         self.col(name).map(unsigned)
     }
 
-    /// A text; none when it is empty.
+    /// A text; `None` if it is empty.
     fn filled(&self, name: &str) -> StoreResult<Option<String>> {
         Ok(Some(self.col::<String>(name)?).filter(|text| !text.is_empty()))
     }
@@ -52,19 +52,19 @@ impl Columns for Row {
     }
 }
 
-/// A stored count; what is below 0 is damaged, and 0.
+/// A stored count; a negative one is damaged, and counts as 0.
 pub(crate) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-/// A public key of a column.
+/// The public key in a column.
 pub(crate) fn key_bytes(stored: Vec<u8>) -> StoreResult<Bytes<32>> {
     let bytes: [u8; 32] =
         stored.try_into().map_err(|_| StoreError::damaged("read a stored key", "wrong length"))?;
     Ok(Bytes(bytes))
 }
 
-/// A value of a column of text.
+/// A parsed text column.
 pub(crate) fn parse<T>(row: &Row, column: &'static str) -> StoreResult<T>
 where
     T: std::str::FromStr,
@@ -73,9 +73,9 @@ where
     row.col::<&str>(column)?.parse::<T>().doing("read a stored name")
 }
 
-/// `IN` these; none of them is nothing.
+/// `IN` these; an empty list matches nothing.
 pub(crate) fn push_in<'a>(query: &mut QueryBuilder<Db>, ids: impl Iterator<Item = &'a AssetId>) {
-    // An empty list is no list to PostgreSQL.
+    // PostgreSQL does not accept an empty list.
     query.push(" IN (NULL");
     for id in ids {
         query.push(", ").push_bind(id.as_str().to_owned());
@@ -83,29 +83,29 @@ pub(crate) fn push_in<'a>(query: &mut QueryBuilder<Db>, ids: impl Iterator<Item 
     query.push(")");
 }
 
-/// A row that could not be read.
+/// An unreadable row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// What was read.
+    /// The list that was read.
     pub list: &'static str,
-    /// Which row.
+    /// The row.
     pub place: String,
     /// Why it can't be read.
     pub reason: String,
-    /// When it was last met.
+    /// When it was last encountered.
     pub seen: Timestamp,
 }
 
-/// What was met in this process, whichever store it was in: reading knows nothing but its connection.
+/// The damaged rows found by this process in any store: reading only has a connection.
 static DAMAGE: Mutex<BTreeMap<(&'static str, String), Damage>> = Mutex::new(BTreeMap::new());
 
-/// Damaged rows that were met since the platform started, of many the first.
+/// The damaged rows found since the platform started, up to a limit.
 #[must_use]
 pub fn damage() -> Vec<Damage> {
     DAMAGE.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
 }
 
-/// Tells of a row that can't be read.
+/// Logs an unreadable row.
 fn log_damage(list: &'static str, row: &Row, error: &StoreError) {
     let (place, reason) = (place(row), in_words(&error));
     tracing::error!(list, place, reason, "a damaged row is passed over");
@@ -116,7 +116,7 @@ fn log_damage(list: &'static str, row: &Row, error: &StoreError) {
     }
 }
 
-/// Which row it is, as far as that can be read.
+/// Identifies a row, as far as it is readable.
 fn place(row: &Row) -> String {
     let shown = |name: &&str| {
         let number = row.try_get::<i64, _>(*name).map(|number| number.to_string());
@@ -127,7 +127,7 @@ fn place(row: &Row) -> String {
     if known.is_empty() { "a row without a name".to_owned() } else { known.join(", ") }
 }
 
-/// What can be read of these rows; of those that can't, the log tells which and why.
+/// The readable rows; unreadable ones are logged with the reason.
 pub(crate) fn readable<T>(
     list: &'static str,
     rows: &[Row],
@@ -153,8 +153,8 @@ pub(crate) fn readable<T>(
     found
 }
 
-/// Up to `limit` readable rows of a query without `LIMIT`: where damaged ones are among the first, as
-/// many of those after them, so that whoever pages does not take a short page for the last.
+/// Up to `limit` readable rows of a query without `LIMIT`: damaged ones are replaced by later ones, so that a
+/// client does not take a short page for the last one.
 ///
 /// # Errors
 /// When the database fails.
@@ -168,7 +168,7 @@ pub(crate) async fn page<T: Send>(
     page_after(conn, list, (0, limit), query, read).await
 }
 
-/// As [`page`], with so many rows omitted before it.
+/// As [`page`], after skipping some rows.
 ///
 /// # Errors
 /// When the database fails.
@@ -194,8 +194,8 @@ pub(crate) async fn page_after<T: Send>(
     }
 }
 
-/// All of these rows, where leaving one out would change what is enforced: the first that can't be read
-/// is the error, and says which it is.
+/// All of these rows, where leaving one out would change what is enforced: the first unreadable one is the
+/// error, which names it.
 ///
 /// # Errors
 /// When one can't be read.
@@ -209,7 +209,7 @@ pub(crate) fn every<T, C: FromIterator<T>>(
     rows.iter().map(told).collect()
 }
 
-/// These rows by their assets; nothing of an asset with a row that can't be read.
+/// These rows by asset; none for an asset with an unreadable row.
 pub(crate) fn grouped<T>(
     list: &'static str,
     rows: &[Row],

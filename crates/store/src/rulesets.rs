@@ -1,5 +1,5 @@
-//! Which ruleset each asset should have. The rulesets themselves are written and signed when their
-//! hosts ask: they follow from policy and inventory.
+//! Which ruleset each asset should have. The rulesets themselves are computed from policy and inventory, and
+//! signed, when their hosts request them.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ const AT_ONCE: usize = 200;
 /// Names a compiled ruleset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredRuleset {
-    /// Its place among all.
+    /// Its version.
     pub version: RulesetVersion,
     /// Its payload's digest.
     pub digest: Digest,
@@ -33,7 +33,7 @@ impl StoredRuleset {
         InForce { revision: self.version.revision, digest: self.digest }
     }
 
-    /// Whether a ruleset of this revision with this digest is this one.
+    /// Whether this is the ruleset of this revision with this digest.
     #[must_use]
     pub fn is(&self, revision: Revision, digest: Digest) -> bool {
         let is_counted = self.version.compilation > 0;
@@ -63,7 +63,7 @@ pub async fn all(conn: &mut Conn) -> StoreResult<BTreeMap<String, StoredRuleset>
         .fetch_all(conn)
         .await
         .doing("read which rulesets are wanted")?;
-    // What can't be read is written again: it differs from what is wanted.
+    // An unreadable row is written again, since it differs from what is wanted.
     let of_one = |row: &Row| Ok((row.col("asset_id")?, read(row)?));
     Ok(rows::readable("wanted rulesets", &rows, of_one).into_iter().collect())
 }
@@ -92,7 +92,7 @@ pub async fn last_compilation(conn: &mut Conn) -> StoreResult<u64> {
     Ok(unsigned(last))
 }
 
-/// Numbers compilations from above this one on.
+/// Continues the numbering of compilations above this number.
 ///
 /// # Errors
 /// When the database fails.
@@ -105,7 +105,7 @@ pub async fn count_from(conn: &mut Conn, number: u64) -> StoreResult<()> {
     Ok(())
 }
 
-/// Has an asset's ruleset compiled under a new number, whatever it holds.
+/// Has an asset's ruleset compiled under a new number, whatever its digest.
 ///
 /// # Errors
 /// When the database fails.
@@ -118,8 +118,8 @@ pub async fn forget_number(conn: &mut Conn, asset: &AssetId) -> StoreResult<()> 
     Ok(())
 }
 
-/// Stores which rulesets assets should have from now on, all of one compilation. Assets that are gone
-/// by now are omitted.
+/// Stores which rulesets assets should have, all of one compilation. Assets deleted in the meantime are
+/// omitted.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,13 +1,13 @@
-//! From where people have signed in.
+//! Source addresses of sign-ins.
 
 use xshield_model::Timestamp;
 
 use super::{Conn, Doing as _, StoreResult};
 
-/// Sources that are remembered of one account.
+/// Sources kept per account.
 const MOST: i64 = 32;
 
-/// Whether somebody has signed in to this account from there, since `since`.
+/// Whether there was a sign-in to this account from this source since `since`.
 ///
 /// # Errors
 /// When the database fails.
@@ -30,7 +30,7 @@ pub async fn is_known(
     Ok(found > 0)
 }
 
-/// Somebody has signed in from there.
+/// Records a sign-in from a source.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! What hosts are made of: their system and their software.
+//! Hardware, system and software of hosts.
 
 use std::collections::BTreeSet;
 
@@ -14,16 +14,16 @@ use super::reports::Reported;
 use super::rows::Columns as _;
 use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, from_json, rows, to_json};
 
-/// Changes of software kept of an asset.
+/// Software changes kept per asset.
 const CHANGES_KEPT: i64 = 2000;
 /// Packages of an asset, at most.
 pub const MOST_PACKAGES: usize = 50_000;
-/// They take so many bytes at most, as JSON writes plain texts: what is stored can be read again.
+/// The maximum size of packages as JSON of plain text: what is stored can be read again.
 const MOST_BYTES: usize = 16 << 20;
-/// No list of packages unpacks to more, in bytes.
+/// The maximum uncompressed size of a list of packages, in bytes.
 const MAX_UNPACKED: usize = 64 << 20;
 
-/// Keeps what a host is made of; what was looked at before the kept one is dropped.
+/// Stores hardware and system of a host; older data than the stored one is ignored.
 ///
 /// # Errors
 /// When the database fails.
@@ -49,7 +49,7 @@ pub async fn put_host(
     Ok(())
 }
 
-/// What a host is made of.
+/// Hardware and system of a host.
 ///
 /// # Errors
 /// When the database fails.
@@ -75,56 +75,56 @@ pub async fn host(
 /// The software of a host.
 #[derive(Debug, Clone)]
 pub struct Inventory {
-    /// Everything.
+    /// All packages.
     pub packages: BTreeSet<SoftwarePackage>,
-    /// What it comes to.
+    /// Their digest.
     pub digest: Digest,
-    /// When it was looked at, by the host's clock.
+    /// When the host collected it, by the host's clock.
     pub taken: Timestamp,
     /// When it arrived.
     pub received_at: Timestamp,
 }
 
-/// What a report on software comes to.
+/// The result of a report on software.
 #[derive(Debug)]
 pub enum Step {
-    /// This is the software from now on.
+    /// The new software of the host.
     Put(Box<NewInventory>),
-    /// It is what is kept now, or older than that.
+    /// The same as the stored one, or older.
     Kept,
-    /// It builds on an inventory that is not here: everything has to be sent again.
+    /// It is based on an inventory that is not stored: a full report is needed.
     BaseMissing,
 }
 
-/// Software that is to be kept.
+/// Software to be stored.
 #[derive(Debug)]
 pub struct NewInventory {
     packages: BTreeSet<SoftwarePackage>,
-    /// Packed JSON.
+    /// Compressed JSON.
     packed: Vec<u8>,
     digest: Digest,
     taken: Timestamp,
-    /// What was kept before.
+    /// The stored inventory.
     known: Option<Inventory>,
 }
 
 /// A change of an asset's software.
 #[derive(Debug, Clone)]
 pub struct SoftwareChange {
-    /// Its place in the order of changes.
+    /// Its position in the order of changes.
     pub number: i64,
     /// `added` or `removed`.
     pub change: String,
-    /// What.
+    /// The package.
     pub package: SoftwarePackage,
-    /// When the host looked.
+    /// When the host collected it.
     pub at: Timestamp,
 }
 
-/// What a report comes to after what is known. It packs and hashes, which may take a while.
+/// The result of a report, based on the stored inventory. Compresses and hashes, which may take a while.
 ///
 /// # Errors
-/// When packing fails.
+/// When compressing fails.
 pub fn step(known: Option<Inventory>, report: SoftwareReport) -> StoreResult<Step> {
     let taken = Timestamp::from_unix(report.taken);
     if known.as_ref().is_some_and(|known| known.taken > taken) {
@@ -161,7 +161,7 @@ pub fn step(known: Option<Inventory>, report: SoftwareReport) -> StoreResult<Ste
     Ok(Step::Put(Box::new(NewInventory { packages, packed, digest, taken, known })))
 }
 
-/// Keeps what a host told of its software, and what has changed.
+/// Stores the software of a host, and the changes.
 ///
 /// # Errors
 /// When the database fails.
@@ -203,7 +203,7 @@ async fn note_changes(
     let added = after.difference(before).map(|package| ("added", package));
     let mut changes = 0;
     for (change, package) in removed.chain(added) {
-        // A distribution's upgrade changes everything: its beginning is enough.
+        // A distribution upgrade changes everything: the first changes suffice.
         if changes >= CHANGES_KEPT {
             break;
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A database as it was before a migration.
+/// A database in its state before a migration.
 async fn before(number: i64, path: &Path) -> SqlitePool {
     let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
     let pool = SqlitePoolOptions::new().connect_with(options).await.unwrap();

@@ -1,4 +1,4 @@
-//! What assets are told about threats, how they say they stand, and the modes that operators want.
+//! Orders to assets, their reported threat list state, and the modes set by operators.
 
 use std::collections::BTreeMap;
 
@@ -13,43 +13,43 @@ use xshield_wire::threat::{ThreatOrder, ThreatStanding, ThreatWanted};
 use super::rows::{Columns as _, push_in, unsigned};
 use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, rows, to_json};
 
-/// What is stored of one asset.
+/// The stored threat state of one asset.
 #[derive(Debug, Clone, Default)]
 pub struct StoredThreat {
-    /// The modes that an operator wants of it.
+    /// The modes set for it.
     pub modes: ScopeModes,
-    /// The budget in bytes that an operator gave it; a share of its memory otherwise.
+    /// The budget in bytes set for it; otherwise it gets a share of its memory.
     pub budget: Option<u64>,
-    /// The last order's number; 0 when there is none.
+    /// The number of the last order; 0 if there is none.
     pub sequence: u64,
     /// The last order.
     pub order: Option<SignedOrder>,
-    /// How it said it stands, and when.
+    /// Its reported state, and when it was reported.
     pub standing: Option<(ThreatStanding, Timestamp)>,
 }
 
-/// An order as it is sent.
+/// A signed order.
 #[derive(Debug, Clone)]
 pub struct SignedOrder {
-    /// What it says.
+    /// Its content.
     pub order: ThreatOrder,
     /// Digest of its payload.
     pub digest: Digest,
     /// The envelope's JSON.
     pub envelope: String,
-    /// Since when it holds.
+    /// Since when it is in effect.
     pub ordered_at: Timestamp,
 }
 
 impl SignedOrder {
-    /// Its name.
+    /// The order as named in answers to hosts.
     #[must_use]
     pub fn wanted(&self) -> ThreatWanted {
         ThreatWanted { sequence: self.order.sequence, order: self.digest }
     }
 }
 
-/// What is stored of an asset; the defaults when nothing is.
+/// The stored state of an asset; the defaults if there is none.
 ///
 /// # Errors
 /// When the database fails.
@@ -62,7 +62,7 @@ pub async fn get(conn: &mut Conn, asset: &AssetId) -> StoreResult<StoredThreat> 
     row.as_ref().map_or_else(|| Ok(StoredThreat::default()), stored)
 }
 
-/// What is stored of every asset of which something is.
+/// The stored state of all assets that have one.
 ///
 /// # Errors
 /// When the database fails.
@@ -77,7 +77,7 @@ pub async fn all(conn: &mut Conn) -> StoreResult<Vec<(String, StoredThreat)>> {
     Ok(rows::readable("threat orders", &rows, of_one))
 }
 
-/// What is stored of these assets, by their ids.
+/// The stored state of these assets, by their ids.
 ///
 /// # Errors
 /// When the database fails.
@@ -92,7 +92,7 @@ pub async fn some(
     Ok(rows::readable("threat orders", &rows, of_one).into_iter().collect())
 }
 
-/// Stores how an asset says it stands.
+/// Stores the reported state of an asset.
 ///
 /// # Errors
 /// When the database fails.
@@ -140,7 +140,7 @@ pub async fn put_order(conn: &mut Conn, signed: &SignedOrder) -> StoreResult<()>
     Ok(())
 }
 
-/// Stores the number of an asset's last order, where the order itself is not known.
+/// Stores the number of an asset's last order, without the order itself.
 ///
 /// # Errors
 /// When the database fails.
@@ -157,7 +157,7 @@ pub async fn put_sequence(conn: &mut Conn, asset: &AssetId, sequence: u64) -> St
     Ok(())
 }
 
-/// Stores what an operator wants of an asset.
+/// Stores modes and budget of an asset.
 ///
 /// # Errors
 /// When the database fails.
@@ -194,7 +194,7 @@ pub async fn segments(conn: &mut Conn) -> StoreResult<Vec<(String, ScopeModes)>>
     rows::every("threat modes", &rows, |row| Ok((row.col("segment")?, modes(row)?)))
 }
 
-/// Stores the modes of a segment; forgets it when nothing is wanted.
+/// Stores the modes of a segment; deletes them if none are set.
 ///
 /// # Errors
 /// When the database fails.
@@ -215,7 +215,7 @@ pub async fn put_segment(conn: &mut Conn, segment: &str, modes: ScopeModes) -> S
     Ok(())
 }
 
-/// What holds for the platform as a whole.
+/// The settings of the platform.
 ///
 /// # Errors
 /// When the database fails.
@@ -228,7 +228,7 @@ pub async fn settings(conn: &mut Conn) -> StoreResult<ThreatSettings> {
     text.map_or_else(|| Ok(ThreatSettings::default()), |text| from_json(&text))
 }
 
-/// Stores what holds for the platform as a whole.
+/// Stores the settings of the platform.
 ///
 /// # Errors
 /// When the database fails.
@@ -275,7 +275,7 @@ fn stored(row: &Row) -> StoreResult<StoredThreat> {
     })
 }
 
-/// What is stored of every asset of which something is, by the asset's id.
+/// The stored state of all assets that have one, by the asset's id.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! Threat feeds: what operators say about them, and how they stand.
+//! Threat feeds: their settings and state.
 
 use xshield_model::Timestamp;
 use xshield_model::feed::{FeedSettings, FeedState, Switch};
@@ -13,7 +13,7 @@ use super::{Conn, Doing as _, Row, StoreResult, from_json, rows, to_json};
 pub struct StoredFeed {
     /// Its name.
     pub id: FeedId,
-    /// What operators say about it.
+    /// Its settings.
     pub settings: FeedSettings,
     /// The header's value, sealed.
     pub secret: Option<String>,
@@ -21,15 +21,15 @@ pub struct StoredFeed {
     pub created_at: Timestamp,
     /// The creator.
     pub created_by: String,
-    /// When it is due.
+    /// When it is to run next.
     pub next_run: Timestamp,
     /// When it was last tried.
     pub last_run: Option<Timestamp>,
-    /// When that last went well.
+    /// When it last succeeded.
     pub last_success: Option<Timestamp>,
     /// The listing in force.
     pub listing: Option<FileName>,
-    /// The listing that waits for an operator.
+    /// The held listing.
     pub held: Option<FileName>,
     /// Its state.
     pub state: FeedState,
@@ -124,19 +124,19 @@ fn stored(row: &Row) -> StoreResult<StoredFeed> {
     })
 }
 
-/// Which peers.
+/// The direction of flows with peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peers {
-    /// Those that own assets called.
+    /// Peers that own assets connected to.
     Called,
-    /// Those that called own assets.
+    /// Peers that connected to own assets.
     Callers,
 }
 
-/// No more peers are looked at.
+/// The maximum number of peers read.
 const MOST_PEERS: i64 = 1_000_000;
 
-/// The peers of accepted flows that were seen since.
+/// The peers of accepted flows seen since a time.
 ///
 /// # Errors
 /// When the database fails.
@@ -162,8 +162,8 @@ pub async fn recent_peers(
 }
 
 impl StoredFeed {
-    /// Whether its entries may be out of date: not read for twice its interval, and at least an hour
-    /// longer than that of a feed that is asked often.
+    /// Whether its entries may be out of date: not read for twice its interval, plus at least an hour for
+    /// feeds with short intervals.
     #[must_use]
     pub fn is_stale(&self, now: Timestamp) -> bool {
         let every = i64::from(self.settings.every);

@@ -1,4 +1,4 @@
-//! The list at its revisions, the files it is distributed in, and what is kept off it.
+//! The revisions of the list, its files, and its exceptions.
 
 use std::collections::BTreeSet;
 
@@ -11,27 +11,27 @@ use xshield_threat::{Confidence, Digest, FeedId, Prefix};
 use super::rows::Columns as _;
 use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, rows, to_json};
 
-/// What a revision was made of.
+/// The inputs of a revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sources {
     /// The feeds' listings.
     pub feeds: Vec<SourceFeed>,
-    /// What operators took off.
+    /// The exceptions.
     pub exceptions: Vec<SourceException>,
 }
 
-/// A feed as it went into a revision.
+/// A feed as input of a revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFeed {
     /// Its name.
     pub name: FeedId,
     /// Its listing's file.
     pub listing: String,
-    /// Entries below this confidence were omitted.
+    /// Entries below this confidence are omitted.
     pub least: Confidence,
 }
 
-/// An exception as it went into a revision.
+/// An exception as input of a revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceException {
     /// Its id.
@@ -47,17 +47,17 @@ pub struct StoredRevision {
     pub revision: u64,
     /// Digest of its addresses.
     pub digest: Digest,
-    /// Prefixes.
+    /// The number of prefixes.
     pub entries: u64,
-    /// Prefixes that the one before does not have.
+    /// Prefixes that are not in the previous revision.
     pub added: u64,
-    /// Prefixes that only the one before has.
+    /// Prefixes that are only in the previous revision.
     pub removed: u64,
-    /// Why there is a new one.
+    /// Why it was created.
     pub reason: String,
     /// The creation time.
     pub created_at: Timestamp,
-    /// What it was made of.
+    /// Its inputs.
     pub sources: Sources,
 }
 
@@ -124,7 +124,7 @@ pub async fn insert_revision(conn: &mut Conn, revision: &StoredRevision) -> Stor
     Ok(())
 }
 
-/// Changes what a revision was made of, which lists the same addresses.
+/// Changes the inputs of a revision that lists the same addresses.
 ///
 /// # Errors
 /// When the database fails.
@@ -138,8 +138,8 @@ pub async fn set_sources(conn: &mut Conn, revision: u64, sources: &Sources) -> S
     Ok(())
 }
 
-/// Deletes revisions that are older than `before` or not among the newest `keep`, but for those in
-/// `needed` and the newest of all.
+/// Deletes revisions that are older than `before` or not among the newest `keep`, except those in `needed`
+/// and the newest one.
 ///
 /// # Errors
 /// When the database fails.
@@ -177,22 +177,22 @@ fn stored_revision(row: &Row) -> StoreResult<StoredRevision> {
     })
 }
 
-/// A file for hosts.
+/// A file for download by hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredFile {
     /// Its name.
     pub name: FileName,
-    /// The list that it changes; nothing for a snapshot.
+    /// The list to which it applies; `None` for a snapshot.
     pub base: Option<Digest>,
     /// The list that it yields.
     pub target: Digest,
     /// Its length.
     pub bytes: u64,
-    /// When it was made.
+    /// The creation time.
     pub created_at: Timestamp,
 }
 
-/// All files for hosts.
+/// All files for download by hosts.
 ///
 /// # Errors
 /// When the database fails.
@@ -215,7 +215,7 @@ pub async fn files(conn: &mut Conn) -> StoreResult<Vec<StoredFile>> {
     Ok(rows::readable("threat files", &rows, file))
 }
 
-/// Adds a file for hosts; one that is known keeps its place.
+/// Adds a file; one that exists is kept.
 ///
 /// # Errors
 /// When the database fails.
@@ -236,7 +236,7 @@ pub async fn put_file(conn: &mut Conn, file: &StoredFile) -> StoreResult<()> {
     Ok(())
 }
 
-/// Deletes files for hosts.
+/// Deletes files.
 ///
 /// # Errors
 /// When the database fails.
@@ -252,24 +252,24 @@ pub async fn forget_files(conn: &mut Conn, names: &[FileName]) -> StoreResult<()
     Ok(())
 }
 
-/// Addresses that operators took off the list.
+/// An exception: addresses that are never blocked.
 #[derive(Debug, Clone)]
 pub struct StoredException {
     /// Its id.
     pub id: String,
     /// An address, a CIDR, or `network:NAME`.
     pub target: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
     /// The creation time.
     pub created_at: Timestamp,
     /// The creator.
     pub created_by: String,
-    /// Until when; permanently when there is no end.
+    /// The expiry; permanent if `None`.
     pub expires_at: Option<Timestamp>,
 }
 
-/// All exceptions, also those that are over.
+/// All exceptions, including expired ones.
 ///
 /// # Errors
 /// When the database fails.
@@ -312,7 +312,7 @@ pub async fn insert_exception(conn: &mut Conn, exception: &StoredException) -> S
     Ok(())
 }
 
-/// Ends an exception; says whether there was one.
+/// Deletes an exception; returns whether there was one.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! Forgets what is more of one asset than is kept, by rank, in slices that each take a short transaction.
+//! Deletes data beyond the limits per asset, by rank, in slices with a short transaction each.
 
 use sqlx::SqlSafeStr as _;
 use xshield_policy::AssetId;
@@ -6,24 +6,24 @@ use xshield_policy::AssetId;
 use super::rows::Columns as _;
 use super::{Conn, Db, Doing as _, Store, StoreResult, commit};
 
-/// Rows forgotten in one transaction.
+/// Rows deleted in one transaction.
 const SLICE: i64 = 1_000;
 
-/// What is kept by rank.
+/// Data limited by rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flows {
     /// Firewall events.
     Events,
     /// Communication paths.
     Paths,
-    /// Flows with listed peers that the alert rules have looked at.
+    /// Flows with listed peers that the alert rules have evaluated.
     Threats,
-    /// Those that they have not looked at, too.
+    /// Also those that they have not evaluated.
     ThreatsUnjudged,
 }
 
 impl Flows {
-    /// The first that is too much, most recently seen first.
+    /// Selects the first row beyond the limit, most recently seen first.
     fn first(self) -> &'static str {
         match self {
             Self::Events => {
@@ -41,7 +41,7 @@ impl Flows {
         }
     }
 
-    /// Deletes a slice of it and of what comes after it.
+    /// Deletes a slice from this row on.
     fn forget(self) -> &'static str {
         match self {
             Self::Events => {
@@ -66,7 +66,7 @@ impl Flows {
     }
 }
 
-/// Deletes the flows of an asset that were seen longest ago, but for `keep`; says how many they were.
+/// Deletes the flows of an asset that were seen longest ago, except `keep`; returns their number.
 ///
 /// # Errors
 /// When the database fails.
@@ -107,7 +107,7 @@ async fn first(
     row.map(|row| Ok((row.col("last_seen")?, row.col("id")?))).transpose()
 }
 
-/// Old records, by the time before which they are forgotten.
+/// Records that are deleted by age.
 const OLD: [&str; 10] = [
     "DELETE FROM firewall_event WHERE id IN (SELECT id FROM firewall_event WHERE last_seen < $1 \
      LIMIT $2)",
@@ -141,7 +141,7 @@ pub async fn old(store: &Store, before: i64) -> StoreResult<()> {
     Ok(())
 }
 
-/// What is forgotten of an asset before the asset itself, whose end takes everything else along.
+/// Data that is deleted before the asset itself, whose deletion removes everything else.
 const BULK: [&str; 6] = [
     "DELETE FROM firewall_event WHERE id IN (SELECT id FROM firewall_event WHERE asset_id = $1 \
      LIMIT $2)",
@@ -155,7 +155,7 @@ const BULK: [&str; 6] = [
      AND asset_id = $1",
 ];
 
-/// Deletes what an asset reported, so that the asset itself is deleted in a moment.
+/// Deletes what an asset reported, so that deleting the asset itself takes little time.
 ///
 /// # Errors
 /// When the database fails.

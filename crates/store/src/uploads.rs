@@ -1,4 +1,4 @@
-//! Files that hosts upload: which, how far, since when. The bytes are [`crate::uploads`]' affair.
+//! Metadata of files that hosts upload. [`crate::uploads`] stores the content.
 
 use sqlx::QueryBuilder;
 use xshield_model::Timestamp;
@@ -11,34 +11,34 @@ use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, rows};
 /// An upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {
-    /// Made by the platform; names the file.
+    /// Its id, created by the platform; names the file.
     pub id: String,
-    /// The command that asked for it.
+    /// The command that requested it.
     pub command: String,
-    /// Whose it is.
+    /// Its asset.
     pub asset: AssetId,
     /// The asset's name.
     pub asset_name: String,
-    /// All of it, in bytes.
+    /// The total size in bytes.
     pub total: u64,
-    /// What SHA-256 makes of all of it.
+    /// The SHA-256 of the whole file.
     pub digest: Bytes<32>,
     /// Bytes on disk.
     pub received: u64,
-    /// Whether it is all there and right.
+    /// Whether it is complete and verified.
     pub progress: Progress,
     /// When it began.
     pub created_at: Timestamp,
-    /// When the last piece came.
+    /// When the last chunk arrived.
     pub changed_at: Timestamp,
 }
 
-/// Whether an upload is whole.
+/// Whether an upload is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// More is to come, or it was not checked yet.
+    /// Chunks are missing, or it is not verified yet.
     Partial,
-    /// All there, and right.
+    /// Complete and verified.
     Complete,
 }
 
@@ -83,7 +83,7 @@ pub struct UploadFilter {
     pub complete: bool,
 }
 
-/// Up to `limit` uploads before the place `(created_at, id)`, newest first.
+/// Up to `limit` uploads before the position `(created_at, id)`, newest first.
 ///
 /// # Errors
 /// When the database fails.
@@ -116,7 +116,7 @@ pub async fn list(
     rows::page(conn, "uploads", limit, query, stored).await
 }
 
-/// Writes an upload down; one of the same asset and command is replaced.
+/// Stores an upload; one of the same asset and command is replaced.
 ///
 /// # Errors
 /// When the database fails.
@@ -157,7 +157,7 @@ pub async fn delete(conn: &mut Conn, id: &str) -> StoreResult<()> {
     Ok(())
 }
 
-/// Bytes that all uploads take, when they are whole.
+/// The total size of all uploads once they are complete, in bytes.
 ///
 /// # Errors
 /// When the database fails.
@@ -169,7 +169,7 @@ pub async fn bytes(conn: &mut Conn) -> StoreResult<u64> {
     row.count("bytes")
 }
 
-/// Deletes uploads whose last piece came before `before`.
+/// Deletes uploads whose last chunk arrived before `before`.
 ///
 /// # Errors
 /// When the database fails.

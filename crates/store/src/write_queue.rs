@@ -1,19 +1,19 @@
-//! Whose turn it is to write. SQLite takes one writer at a time and lets those who wait fight for it, so
-//! they queue here: in order, but those for whom somebody waits (a check-in, a sign-in, an operator) go
-//! before bulk work (reports, forgetting), which is never put off permanently.
+//! The queue of writers. SQLite allows one writer at a time and leaves waiting ones to compete, so they queue
+//! here: in order, but interactive requests (a check-in, a sign-in, an operator) before bulk work (reports,
+//! deletion), which is never starved.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// A number of in a row go before bulk work that waits.
+/// Consecutive permits given before waiting bulk work gets one.
 const MOST_PASSED: u32 = 8;
 
-/// Why somebody writes.
+/// The kind of write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WritePriority {
-    /// Somebody waits for the answer.
+    /// A client waits for the result.
     Now,
     /// Bulk work, in short transactions.
     Later,
@@ -23,7 +23,7 @@ pub(super) enum WritePriority {
 #[derive(Debug, Clone, Default)]
 pub(super) struct WriteQueue(Arc<Mutex<Queue<oneshot::Sender<WritePermit>>>>);
 
-/// The right to write, until it is dropped.
+/// The right to write, until dropped.
 #[derive(Debug)]
 pub(super) struct WritePermit {
     write_queue: WriteQueue,
@@ -35,7 +35,7 @@ struct Queue<T> {
     is_taken: bool,
     now: VecDeque<T>,
     later: VecDeque<T>,
-    /// How many went before bulk work that waits.
+    /// Permits given while bulk work waits.
     passed: u32,
 }
 
@@ -53,7 +53,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Who is next.
+    /// The next waiter.
     fn next(&mut self) -> Option<T> {
         let is_due = self.passed >= MOST_PASSED || self.now.is_empty();
         if is_due && let Some(waiter) = self.later.pop_front() {
@@ -67,7 +67,7 @@ impl<T> Queue<T> {
 }
 
 impl WriteQueue {
-    /// Waits for a turn.
+    /// Waits for a permit.
     pub(super) async fn take(&self, priority: WritePriority) -> WritePermit {
         loop {
             let given = {
@@ -80,7 +80,7 @@ impl WriteQueue {
                 queue.push(priority, give);
                 given
             };
-            // Who gives turns lives as long as the queue; otherwise, one queues again.
+            // The sender lives as long as the queue; otherwise, wait again.
             if let Ok(turn) = given.await {
                 return turn;
             }
@@ -102,8 +102,8 @@ impl Drop for WritePermit {
             };
             let Some(next) = next else { return };
             let turn = WritePermit { write_queue: self.write_queue.clone(), is_live: true };
-            // Who has gone away meanwhile gives it back. A turn that was given and is dropped without
-            // having been looked at is passed on by this very function.
+            // If the waiter has gone, the permit comes back. A permit that was sent but never received is
+            // passed on by this same function when dropped.
             match next.send(turn) {
                 Ok(()) => return,
                 Err(mut refused) => refused.is_live = false,
@@ -159,7 +159,7 @@ mod tests {
     async fn an_abandoned_permit_is_passed_on() {
         let write_queue = WriteQueue::default();
         let held = write_queue.take(WritePriority::Now).await;
-        // Waits and is given up; and one that is given up after the turn was handed to it.
+        // One that is abandoned while waiting, and one that is abandoned after the permit was sent to it.
         let mut given_up = Box::pin(write_queue.take(WritePriority::Now));
         let mut too_late = Box::pin(write_queue.take(WritePriority::Now));
         for waiting in [&mut given_up, &mut too_late] {

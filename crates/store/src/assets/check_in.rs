@@ -1,4 +1,4 @@
-//! What a check-in leaves of itself.
+//! What a check-in changes in the database.
 
 use xshield_model::Timestamp;
 use xshield_policy::AssetId;
@@ -6,17 +6,17 @@ use xshield_wire::message::{CheckIn, Problem, Status};
 
 use crate::{Conn, Doing as _, StoreResult, refusals, to_json};
 
-/// What became of a check-in.
+/// The result of a check-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckedIn {
     /// Stored.
     Stored,
-    /// Not newer than the last one, whose sequence number this is.
+    /// It is not newer than the last one, which has this sequence number.
     Replayed(u64),
 }
 
-/// Stores a check-in if it is newer than the last one. What policy reads of a host is not changed by
-/// it: see [`crate::claims`].
+/// Stores a check-in if it is newer than the last one. It does not change what policy uses of a host: see
+/// [`crate::claims`].
 ///
 /// # Errors
 /// When the database fails.
@@ -71,7 +71,7 @@ pub async fn check_in(
     Ok(CheckedIn::Replayed(u64::try_from(last).unwrap_or(0)))
 }
 
-/// Replaces the problems that the last check-in told of.
+/// Replaces the problems of the last check-in.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,17 +1,17 @@
-//! Assets whose hosts have not followed the platform to other keys.
+//! Assets whose hosts have not followed a key rotation.
 
 use crate::{Conn, Doing as _, StoreResult};
 
-/// How many, and the first of them by name.
+/// Their number, and the first of them by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LaggingAssets {
-    /// All.
+    /// Their number.
     pub count: u64,
-    /// The first.
+    /// The first by name.
     pub first: Vec<String>,
 }
 
-/// Assets in service whose hosts do not follow this succession yet.
+/// Assets in service whose hosts have not followed this succession yet.
 ///
 /// # Errors
 /// When the database fails.

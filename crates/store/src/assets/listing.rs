@@ -1,4 +1,4 @@
-//! Which assets are asked for, and how they stand.
+//! Filters, orders and states of assets.
 
 use std::ops::RangeInclusive;
 
@@ -13,10 +13,10 @@ use super::row::{COLUMNS, StoredAsset, stored};
 use crate::rows::{Columns as _, push_in};
 use crate::{Conn, Db, Doing as _, StoreResult, contains, rows, word};
 
-/// Seconds after which a program that has not run no longer counts as active.
+/// Seconds without a run after which a program no longer counts as active.
 pub const ACTIVE_FOR: i64 = 300;
 
-/// Missed check-ins with which an agent is late; with more it is offline.
+/// Missed check-ins up to which an agent counts as late; with more it is offline.
 pub const MISSED_LATE: i64 = 2;
 
 /// The filter.
@@ -24,43 +24,43 @@ pub const MISSED_LATE: i64 = 2;
 pub struct AssetFilter {
     /// Part of the name.
     pub name: Option<String>,
-    /// Tags it must have.
+    /// Tags that it must have.
     pub tags: Vec<(TagKey, Option<TagValue>)>,
     /// Its state.
     pub standing: Option<Standing>,
-    /// Who reports it.
+    /// The program that reports it.
     pub source: Option<Source>,
     /// Only these.
     pub ids: Option<Vec<AssetId>>,
-    /// Those on which the committed policy enforces nothing: for [`Standing::Unprotected`].
+    /// Those for which the committed policy enforces nothing: for [`Standing::Unprotected`].
     pub open: Vec<AssetId>,
 }
 
-/// In which order.
+/// The order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sorting {
     /// By name.
     #[default]
     Name,
-    /// By name, backwards.
+    /// By name, descending.
     NameDown,
-    /// Who has been silent longest first; those that never checked in before all.
+    /// The longest silent first, preceded by those that never checked in.
     CheckIn,
-    /// The last check-in first.
+    /// The last to check in first.
     CheckInDown,
     /// The oldest version of the program first.
     Version,
-    /// The newest first, by its text.
+    /// The newest version first, compared as text.
     VersionDown,
-    /// The oldest revision in force first; those without one before all.
+    /// The oldest revision in force first, preceded by those without one.
     Revision,
     /// The newest revision first.
     RevisionDown,
 }
 
 impl Sorting {
-    /// What comes after `ORDER BY`.
+    /// The `ORDER BY` clause's content.
     fn sql(self) -> &'static str {
         match self {
             Self::Name => "a.name",
@@ -99,7 +99,7 @@ pub async fn list(
     rows::page(conn, "assets", limit, query, stored).await
 }
 
-/// A number of assets after the first `left_out`, in an order.
+/// Some assets in an order, without the first `left_out`.
 ///
 /// # Errors
 /// When the database fails.
@@ -120,7 +120,7 @@ pub async fn sorted(
     rows::page_after(conn, "assets", (left_out, limit), query, stored).await
 }
 
-/// How many assets there are of a filter.
+/// The number of assets that match a filter.
 ///
 /// # Errors
 /// When the database fails.
@@ -226,10 +226,10 @@ fn push_standing(
     }
 }
 
-/// More check-ins than anything misses, also when a clock jumps.
+/// More check-ins than can be missed, even if a clock jumps.
 const FAR: i64 = i64::MAX / 4;
 
-/// Check-ins that an agent has missed: half an interval is left for jitter and the way here.
+/// Check-ins that an agent has missed: half an interval is allowed for jitter and transmission.
 #[must_use]
 pub fn missed(last_check_in: Timestamp, interval: u32, now: Timestamp) -> i64 {
     let interval = i64::from(interval).max(1);
@@ -237,7 +237,7 @@ pub fn missed(last_check_in: Timestamp, interval: u32, now: Timestamp) -> i64 {
     ((2 * elapsed - 1 - interval) / (2 * interval)).max(0)
 }
 
-/// Agents that missed so many check-ins: [`missed`], in SQL.
+/// Agents with this many missed check-ins: [`missed`] in SQL.
 fn push_missed(query: &mut QueryBuilder<Db>, now: Timestamp, range: RangeInclusive<i64>) {
     query
         .push(" AND a.decommissioned_at IS NULL AND a.check_in_interval > 0 AND (2 * (")
@@ -248,7 +248,7 @@ fn push_missed(query: &mut QueryBuilder<Db>, now: Timestamp, range: RangeInclusi
         .push_bind(*range.end());
 }
 
-/// How many assets there are of each standing that an operator wants to be warned of.
+/// The number of assets in each state that operators should be warned of.
 ///
 /// # Errors
 /// When the database fails.
@@ -283,7 +283,7 @@ pub async fn standings(conn: &mut Conn, now: Timestamp) -> StoreResult<[(&'stati
     ]
     .map(|name| (name, 0.0));
     for (name, count) in &mut counted {
-        // Counts of rows are far below what a float holds exactly.
+        // Numbers of rows are far below the largest exact floating-point integer.
         #[allow(clippy::cast_precision_loss, reason = "see above")]
         let rows = row.col::<i64>(name)? as f64;
         *count = rows;

@@ -1,4 +1,4 @@
-//! Assets: who they are, how they said they stand, what is pending for them.
+//! Assets: identity, reported state, and what is pending for them.
 
 mod check_in;
 mod lagging;
@@ -147,7 +147,7 @@ pub async fn set_tags(conn: &mut Conn, id: &AssetId, tags: &Tags) -> StoreResult
     Ok(())
 }
 
-/// Changes what the platform holds of an asset besides its addresses: name, system and source.
+/// Changes what the platform stores of an asset besides its addresses: name, system and source.
 ///
 /// # Errors
 /// When the database fails or the name is taken.
@@ -181,8 +181,8 @@ pub async fn delete(conn: &mut Conn, id: &AssetId) -> StoreResult<()> {
     Ok(())
 }
 
-/// Takes an asset out of service at a time, or, without one, into service again. What is out of
-/// service has its addresses until another asset claims them.
+/// Decommissions an asset at a time, or, without one, returns it to service. A decommissioned asset keeps its
+/// addresses until another asset claims them.
 ///
 /// # Errors
 /// When the database fails.
@@ -196,10 +196,10 @@ pub async fn decommission(conn: &mut Conn, id: &AssetId, at: Option<Timestamp>) 
     Ok(())
 }
 
-/// Everything the compiler wants to know, in order of ids; what is out of service is omitted.
+/// The compiler's input, ordered by id; decommissioned assets are omitted.
 ///
-/// An asset of which something can't be read is omitted as a whole, and the log says so: its ruleset
-/// stays as it was. With a part of its tags or addresses, it would be another asset to the policy.
+/// An asset with an unreadable part is omitted as a whole and logged: its ruleset stays as it was. With only
+/// a part of its tags or addresses, policy would treat it as another asset.
 ///
 /// # Errors
 /// When the database fails.
@@ -239,7 +239,7 @@ pub async fn inventory(conn: &mut Conn) -> StoreResult<Inventory> {
     Ok(Inventory { assets: rows::readable("inventory", &rows, asset) })
 }
 
-/// One asset as policy sees it; `None` when it is not in service.
+/// An asset as policy sees it; `None` if it is not in service.
 ///
 /// # Errors
 /// When the database fails.
@@ -253,7 +253,7 @@ pub async fn described(conn: &mut Conn, id: &AssetId) -> StoreResult<Option<Asse
     Ok(Some(Asset { id, name, tags, addresses, os, source }))
 }
 
-/// The source of assets that this program speaks for.
+/// The source of assets whose program has this kind.
 #[must_use]
 pub fn source(program: ProgramKind) -> Source {
     match program {

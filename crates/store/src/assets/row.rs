@@ -1,4 +1,4 @@
-//! Rows as assets.
+//! Conversion of rows to assets.
 
 use std::net::IpAddr;
 
@@ -19,51 +19,51 @@ use crate::{Doing as _, Row, StoreError, StoreResult, from_json, from_word, refu
 pub struct StoredAsset {
     /// Its id.
     pub id: AssetId,
-    /// Its name, as the platform holds it.
+    /// Its name, as accepted by the platform.
     pub name: Name,
-    /// Who reports it, as the platform holds it.
+    /// The program that reports it, as accepted by the platform.
     pub source: Source,
     /// The pinned identity key.
     pub identity: Bytes<32>,
-    /// The first of the identities that spoke in this name and wait for an operator.
+    /// The first of the pending identities that claim this name.
     pub pending: Option<PendingIdentity>,
-    /// Operating system, as the platform holds it.
+    /// Operating system, as accepted by the platform.
     pub os: String,
     /// Kernel release.
     pub kernel: String,
-    /// The addresses that the platform holds, in order.
+    /// The addresses accepted by the platform, in order.
     pub addresses: Vec<IpAddr>,
     /// The reporting program's version.
     pub program_version: String,
     /// The last check-in's sequence number.
     pub sequence: u64,
-    /// What it said it enforces.
+    /// What it reports to enforce.
     pub status: Status,
-    /// What it said is in the kernel.
+    /// What it reports to be in the kernel.
     pub in_force: Option<InForce>,
-    /// What it should have.
+    /// The ruleset that it should have.
     pub wanted: Option<InForce>,
-    /// What it wants an operator to know.
+    /// The problems that it reports.
     pub problems: Vec<Problem>,
-    /// Flows that it could not record, ever.
+    /// Flows that it could not record, in total.
     pub events_lost: u64,
     /// When it registered.
     pub created_at: Timestamp,
     /// When it last checked in.
     pub last_check_in: Option<Timestamp>,
-    /// Seconds within which it said it would check in again.
+    /// Seconds until the check-in that it announced.
     pub interval: Option<u32>,
-    /// Its ways to the platform.
+    /// Its routes to the platform.
     pub routes: Vec<RouteStanding>,
-    /// What its resident program uses.
+    /// The resource usage of its resident program.
     pub usage: Option<Usage>,
-    /// When an operator took it out of service.
+    /// When an operator decommissioned it.
     pub decommissioned_at: Option<Timestamp>,
-    /// Check-ins that were refused since the last one that was taken.
+    /// Check-ins refused since the last accepted one.
     pub refused: Option<Refusal>,
 }
 
-/// An identity that waits for an operator.
+/// A pending identity.
 #[derive(Debug, Clone, Copy)]
 pub struct PendingIdentity {
     /// The new public key.
@@ -72,7 +72,7 @@ pub struct PendingIdentity {
     pub since: Timestamp,
 }
 
-/// The columns that [`stored`] reads, and where from.
+/// The columns that [`stored`] reads, and their tables.
 pub(super) const COLUMNS: &str = "SELECT a.id, a.name, a.source, a.identity, \
      w.identity AS pending_identity, w.first_seen AS pending_since, a.os, a.kernel, \
      (SELECT group_concat(h.address) FROM asset_address h WHERE h.asset_id = a.id) \

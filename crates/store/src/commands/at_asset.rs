@@ -1,4 +1,4 @@
-//! The commands that one asset was given.
+//! The commands of one asset.
 
 use sqlx::QueryBuilder;
 use xshield_model::Timestamp;
@@ -7,7 +7,7 @@ use xshield_policy::AssetId;
 use super::{Job, Target, push_state, stored, target};
 use crate::{Conn, Db, Row, StoreResult, rows};
 
-/// Up to `limit` commands and what became of them at this asset, newest first.
+/// Up to `limit` commands with their state at this asset, newest first.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,5 +1,5 @@
-//! Commands to hosts: given to many at once, told at every check-in until an outcome comes or they
-//! expire. A command keeps its id, by which a host carries it out once however often it hears it.
+//! Commands to hosts: created for many assets at once, sent at every check-in until there is an outcome or
+//! they expire. A command keeps its id, so that a host carries it out once however often it receives it.
 
 mod at_asset;
 
@@ -13,32 +13,31 @@ use super::rows::Columns as _;
 use super::{Conn, Db, Doing as _, Row, StoreResult, from_word, rows, to_json, word};
 pub use at_asset::at_asset;
 
-/// Told to a host at once, at most; the others follow at its next check-in.
+/// Commands sent at once, at most; the others follow at the next check-in.
 const TOLD_AT_ONCE: i64 = 32;
-/// Seconds after which a host that heard a command and never told its outcome is given up, counted
-/// from the command's end.
+/// Seconds after a command's expiry until a host that received it and never reported an outcome is given up.
 const OUTCOME_WITHIN: i64 = 24 * 3600;
-/// Hosts' reasons are cut here, in characters.
+/// Hosts' reasons are truncated to this many characters.
 const MAX_REASON: usize = 2000;
 
-/// A command as it was given.
+/// A command.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// What hosts hear as [`Command::id`].
+    /// Its id, sent to hosts as [`Command::id`].
     pub id: String,
     /// What to do.
     pub kind: CommandKind,
-    /// For how long, in seconds.
+    /// Its duration in seconds.
     pub duration: Option<u32>,
-    /// Whom it was given to, as JSON.
+    /// Its target, as JSON.
     pub target: String,
-    /// When.
+    /// The creation time.
     pub created_at: Timestamp,
     /// The creator.
     pub created_by: String,
-    /// Hosts do not begin it later.
+    /// Hosts do not begin it after this time.
     pub expires_at: Timestamp,
-    /// When it was taken back.
+    /// When it was cancelled.
     pub cancelled_at: Option<Timestamp>,
 }
 
@@ -47,11 +46,11 @@ pub struct Job {
 pub struct Target {
     /// The asset's name.
     pub asset: String,
-    /// How it goes.
+    /// Its state.
     pub state: TargetState,
-    /// When the host was first told.
+    /// When it was first sent to the host.
     pub told_at: Option<Timestamp>,
-    /// When its outcome came.
+    /// When its outcome arrived.
     pub ended_at: Option<Timestamp>,
     /// When it ended, by the host's clock.
     pub host_at: Option<Timestamp>,
@@ -59,14 +58,14 @@ pub struct Target {
     pub reason: String,
 }
 
-/// The state as it is at a time, whether or not maintenance has run since.
+/// The state at a time, whether or not maintenance has run since.
 fn push_state(query: &mut QueryBuilder<Db>, now: Timestamp) {
     query.push("CASE WHEN t.state = 'waiting' AND j.expires_at <= ").push_bind(now.0);
     query.push(" THEN 'expired' WHEN t.state = 'told' AND j.expires_at <= ");
     query.push_bind(now.plus(-OUTCOME_WITHIN).0).push(" THEN 'expired' ELSE t.state END");
 }
 
-/// Gives a command to these assets; the answer says how many of them there are.
+/// Creates a command for these assets; returns their number.
 ///
 /// # Errors
 /// When the database fails.
@@ -106,7 +105,7 @@ pub async fn add<'a>(
     Ok(added)
 }
 
-/// The commands that an asset is to hear now, oldest first; they count as told.
+/// The commands to send to an asset now, oldest first; they are recorded as sent.
 ///
 /// # Errors
 /// When the database fails.
@@ -153,8 +152,8 @@ fn duration(row: &Row) -> StoreResult<Option<u32>> {
     Ok(row.col::<Option<i64>>("duration")?.and_then(|seconds| u32::try_from(seconds).ok()))
 }
 
-/// Keeps an outcome. The first one counts: a host carries a command out once. `false` when the asset
-/// has no such command, or its outcome is known.
+/// Stores an outcome. The first one counts: a host carries a command out once. `false` if the asset has no
+/// such command, or its outcome is known.
 ///
 /// # Errors
 /// When the database fails.
@@ -187,8 +186,8 @@ pub async fn finish(
     Ok(done.rows_affected() > 0)
 }
 
-/// Programs that report no outcomes carry [`CommandKind::Resend`] out by reporting what is
-/// programmed: such a report, made at `created` by the host's clock, ends what was told before.
+/// Programs that report no outcomes carry out [`CommandKind::Resend`] by reporting what is programmed: such a
+/// report, made at `created` by the host's clock, completes commands sent before.
 ///
 /// # Errors
 /// When the database fails.
@@ -213,7 +212,7 @@ pub async fn resent(
     Ok(())
 }
 
-/// Whether an asset was given a command of this kind that is still open, or any since `since`.
+/// Whether an asset has an open command of this kind, or had any since `since`.
 ///
 /// # Errors
 /// When the database fails.
@@ -252,7 +251,7 @@ pub async fn job(conn: &mut Conn, id: &str) -> StoreResult<Option<Job>> {
     row.as_ref().map(stored).transpose()
 }
 
-/// The kind of a command that this asset was told and has not ended, if there is one of this id.
+/// The kind of the command with this id, if it was sent to this asset and is not completed.
 ///
 /// # Errors
 /// When the database fails.
@@ -269,7 +268,7 @@ pub async fn told(conn: &mut Conn, asset: &AssetId, id: &str) -> StoreResult<Opt
     kind.as_deref().map(from_word).transpose()
 }
 
-/// Up to `limit` commands given before `before` (a time and an id), newest first.
+/// Up to `limit` commands created before `before` (a time and an id), newest first.
 ///
 /// # Errors
 /// When the database fails.
@@ -317,7 +316,7 @@ fn stored(row: &Row) -> StoreResult<Job> {
     })
 }
 
-/// How far a command is.
+/// The progress of a command.
 ///
 /// # Errors
 /// When the database fails.
@@ -389,8 +388,7 @@ fn target(row: &Row) -> StoreResult<Target> {
     })
 }
 
-/// Takes a command back: hosts that were not told yet are not told. `false` when it was taken back
-/// before.
+/// Cancels a command: it is not sent to further hosts. `false` if it was cancelled before.
 ///
 /// # Errors
 /// When the database fails.
@@ -429,7 +427,7 @@ pub async fn forget(conn: &mut Conn, before: Timestamp) -> StoreResult<()> {
     Ok(())
 }
 
-/// A job's target as its record keeps it.
+/// A command's target as stored.
 ///
 /// # Errors
 /// When the value has no JSON.

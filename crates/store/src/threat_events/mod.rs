@@ -1,4 +1,4 @@
-//! Traffic with listed peers ("Malicious IP Match"), added up by flow.
+//! Traffic with listed peers ("Malicious IP Match"), aggregated by flow.
 
 use std::net::IpAddr;
 
@@ -24,27 +24,27 @@ use super::{
 /// The filter.
 #[derive(Debug, Default)]
 pub struct ThreatFilter {
-    /// Only these assets'.
+    /// Of these assets.
     pub assets: Option<Vec<AssetId>>,
     /// The peer is in this range.
     pub remote: Option<Prefix>,
-    /// This feed listed the peer.
+    /// The feed that listed the peer.
     pub feed: Option<FeedId>,
-    /// What became of it.
+    /// The action.
     pub action: Option<ThreatAction>,
-    /// Who opened the flow.
+    /// The direction.
     pub direction: Option<Direction>,
-    /// Whether through a proxy.
+    /// Whether it came through a proxy.
     pub via: Option<ViaProxy>,
-    /// At least so sure.
+    /// The minimum confidence.
     pub least_confidence: Option<Confidence>,
-    /// Last seen not before.
+    /// Last seen at this time or later.
     pub since: Option<Timestamp>,
-    /// First seen not after.
+    /// First seen at this time or earlier.
     pub until: Option<Timestamp>,
 }
 
-/// The address as bytes that sort: all of IPv4, then all of IPv6.
+/// The address as sortable bytes: all of IPv4, then all of IPv6.
 #[must_use]
 pub fn address_key(address: IpAddr) -> Vec<u8> {
     match address.to_canonical() {
@@ -53,16 +53,16 @@ pub fn address_key(address: IpAddr) -> Vec<u8> {
     }
 }
 
-/// Whether a match is put before the alert rules.
+/// Whether a match is queued for the alert rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AlertEvaluation {
     /// Yes.
     Wanted,
-    /// Too many of its host wait already.
+    /// No: too many of its host are queued already.
     LeftOut,
 }
 
-/// How many matches of an asset the alert rules have not looked at.
+/// The number of matches of an asset that no alert rule has evaluated.
 ///
 /// # Errors
 /// When the database fails.
@@ -74,7 +74,7 @@ pub async fn unjudged(conn: &mut Conn, asset: &AssetId) -> StoreResult<i64> {
         .doing("count unevaluated threat events")
 }
 
-/// What lists said of a peer is taken from the newer revision; from any, while nothing is known.
+/// The listing of a peer is taken from the newer revision; from any revision while it is unknown.
 macro_rules! listed {
     ($column:literal) => {
         concat!(
@@ -89,7 +89,7 @@ macro_rules! listed {
     };
 }
 
-/// Adds a match to its flow and puts it before the alert rules.
+/// Adds a match to its flow and queues it for the alert rules.
 ///
 /// # Errors
 /// When the database fails.
@@ -195,9 +195,9 @@ pub async fn add(
     Ok(novelty)
 }
 
-/// A flow that an agent tells of as it happens, again within so many seconds, is the same traffic.
+/// A live report of a flow within this many seconds after the previous one concerns the same traffic.
 const GOES_ON: i64 = 300;
-/// What an agent counts is told so many seconds after it was read, at the latest.
+/// An agent's counts are reported at most this many seconds after they were read.
 const TOLD_LATE: i64 = 60;
 
 fn is_live(event: &ThreatEvent) -> bool {
@@ -208,8 +208,8 @@ fn own_names(event: &ThreatEvent) -> (String, String) {
     (event.process.clone().unwrap_or_default(), event.service.clone().unwrap_or_default())
 }
 
-/// A stored flow of which an agent tells twice: as it happens, and counted. Of the two, one may know the
-/// program and the other not.
+/// A stored flow that an agent reports twice: live and counted. Only one of the two reports may name the
+/// program.
 struct Adopted {
     process: String,
     service: String,
@@ -224,7 +224,7 @@ impl Adopted {
         (known, serves)
     }
 
-    /// Whether the agent has told of this traffic as it happened.
+    /// Whether the agent has reported this traffic live.
     fn was_told(&self, event: &ThreatEvent) -> bool {
         let Timestamp(from) = event.first_seen;
         let Timestamp(until) = event.last_seen;
@@ -235,8 +235,8 @@ impl Adopted {
     }
 }
 
-/// The stored flow that `event` belongs to though it may name the program otherwise; the names that were
-/// missing there are filled in. Only where one of the two was told as it happened.
+/// The stored flow of the same traffic as `event` with other program names; missing names are filled in. Only
+/// if one of the two was reported live.
 async fn adopted(
     conn: &mut Conn,
     asset: &AssetId,
@@ -274,7 +274,7 @@ async fn adopted(
     };
     let (process, service) = found.names(event);
     if (&process, &service) != (&found.process, &found.service) {
-        // A row with these very names would have been found first.
+        // A row with the same names would have been found first.
         sqlx::query("UPDATE threat_event SET process = $1, service = $2 WHERE id = $3")
             .bind(&process)
             .bind(&service)
@@ -286,7 +286,7 @@ async fn adopted(
     Ok(Some(found))
 }
 
-/// Whether the asset, or any, has another flow with this peer.
+/// Whether the asset, or any other, has another flow with this peer.
 async fn novelty(conn: &mut Conn, id: i64, asset: &AssetId, key: Vec<u8>) -> StoreResult<Novelty> {
     let row = sqlx::query(
         "SELECT EXISTS (SELECT 1 FROM threat_event WHERE remote_key = $1 AND id <> $2) AS any_met, \
@@ -306,7 +306,7 @@ async fn novelty(conn: &mut Conn, id: i64, asset: &AssetId, key: Vec<u8>) -> Sto
     })
 }
 
-/// Up to `limit` flows, most recently seen first, after the place `(last_seen, id)`.
+/// Up to `limit` flows, most recently seen first, after the position `(last_seen, id)`.
 ///
 /// # Errors
 /// When the database fails.
@@ -373,12 +373,12 @@ fn narrow(query: &mut QueryBuilder<Db>, filter: &ThreatFilter) -> StoreResult<()
     Ok(())
 }
 
-/// An asset's flows with one address, in sum.
+/// An asset's flows with one address, summed up.
 #[derive(Debug, Clone)]
 pub struct PeerSummary {
     /// The asset's name.
     pub asset: String,
-    /// How many flows.
+    /// The number of flows.
     pub flows: u64,
     /// Their packets.
     pub packets: u64,
@@ -392,7 +392,7 @@ pub struct PeerSummary {
     pub last_seen: Timestamp,
 }
 
-/// Up to `limit` assets that met an address, the last ones first.
+/// Up to `limit` assets that communicated with an address, the most recent first.
 ///
 /// # Errors
 /// When the database fails.
@@ -431,7 +431,7 @@ pub async fn who_met(
     Ok(rows::readable("who met an address", &rows, meeting))
 }
 
-/// How many flows are kept of an asset.
+/// The number of stored flows of an asset.
 ///
 /// # Errors
 /// When the database fails.
@@ -443,8 +443,8 @@ pub async fn count(conn: &mut Conn, asset: &AssetId) -> StoreResult<i64> {
         .doing("count threat events")
 }
 
-/// Deletes the flows of an asset that were seen longest ago, but for `keep`; not those that the alert
-/// rules have not looked at.
+/// Deletes the flows of an asset that were seen longest ago, except `keep`; not those that no alert rule has
+/// evaluated.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! What a threat event says.
+//! The content of a threat event.
 
 use std::net::IpAddr;
 
@@ -12,17 +12,17 @@ use xshield_model::Timestamp;
 use xshield_model::alert::{EventView, NAME, NAME_VIA_PROXY};
 use xshield_model::threat_match::{ListedBy, ReadFrom};
 
-/// Feeds that are kept with an event, at most.
+/// Feeds stored per event, at most.
 const MOST_FEEDS: usize = 32;
 
-/// What the threat list said of an address.
+/// The listing of an address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Intelligence {
-    /// The list's prefix that holds it.
+    /// The list's prefix that contains it.
     pub entry: Option<Prefix>,
     /// The highest confidence of a feed that lists it.
     pub confidence: Option<Confidence>,
-    /// The feeds that list it, the surest first.
+    /// The feeds that list it, with the highest confidence first.
     pub feeds: Vec<ListedBy>,
 }
 
@@ -39,7 +39,7 @@ impl From<&Why> for Intelligence {
 }
 
 impl Intelligence {
-    /// What the list's `entry` and the feeds' entries say together.
+    /// Combines the list's `entry` and the feeds' entries.
     #[must_use]
     pub fn of(entry: Option<Prefix>, mut feeds: Vec<ListedBy>) -> Self {
         feeds.sort_by(|a, b| b.confidence.cmp(&a.confidence).then_with(|| a.feed.cmp(&b.feed)));
@@ -49,38 +49,38 @@ impl Intelligence {
     }
 }
 
-/// Traffic with a listed peer, as one batch or all batches together tell it.
+/// Traffic with a listed peer, of one batch or aggregated over all batches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ThreatEvent {
-    /// What became of it.
+    /// The action.
     pub action: ThreatAction,
-    /// Who opened the flow.
+    /// The direction.
     pub direction: Direction,
     /// The listed peer.
     pub remote: IpAddr,
-    /// The asset's address; unknown when a proxy is between.
+    /// The asset's address; unknown behind a proxy.
     pub local: Option<IpAddr>,
     /// Transport protocol.
     pub protocol: Protocol,
-    /// Destination port of the flow; the type for ICMP; 0 when there is none or it is not known.
+    /// Destination port of the flow; the type for ICMP; 0 if there is none or it is unknown.
     pub port: u16,
-    /// The local program, when known.
+    /// The local program, if known.
     pub process: Option<String>,
-    /// The local service, when known.
+    /// The local service, if known.
     pub service: Option<String>,
-    /// The proxy through which the peer came; the host's firewall sees only this one.
+    /// The proxy that the peer used; the host's firewall only sees the proxy.
     pub via: Option<IpAddr>,
     /// The rule that would have allowed the flow.
     pub rule: Option<String>,
-    /// What policy alone would have done; unknown when a proxy is between.
+    /// The verdict of policy alone; unknown behind a proxy.
     pub policy: Option<PolicyVerdict>,
     /// A request of the peer, as a sample; for matches from access logs.
     pub request: Option<String>,
-    /// Where it was read.
+    /// Its source.
     pub read_from: ReadFrom,
     /// Revision of the list.
     pub revision: u64,
-    /// What the list said of the peer at that revision.
+    /// The listing of the peer at that revision.
     pub intelligence: Intelligence,
     /// Packets; requests for matches from access logs.
     pub packets: u64,
@@ -103,21 +103,21 @@ pub struct StoredThreatEvent {
     pub asset: String,
     /// The sum of the batches.
     pub event: ThreatEvent,
-    /// How many batches told of it.
+    /// The number of batches that contained it.
     pub batches: u64,
 }
 
-/// Whether a match, or its address, was met before.
+/// Whether a match or its address is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Novelty {
-    /// The asset's agent told of this very traffic before: as it happened.
+    /// The asset's agent reported this traffic live before.
     Told,
-    /// The asset met it before.
+    /// The asset has communicated with the address before.
     Known,
-    /// The asset had not met it, another one had.
+    /// Another asset has, but not this one.
     NewForAsset,
-    /// No asset had met it.
+    /// No asset has.
     NewForPlatform,
 }
 

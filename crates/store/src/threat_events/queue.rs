@@ -1,4 +1,4 @@
-//! Threat events that the alert rules have not looked at, and what hosts could not record.
+//! Threat events that no alert rule has evaluated, and matches that hosts could not record.
 
 use xshield_model::Timestamp;
 use xshield_policy::AssetId;
@@ -33,18 +33,18 @@ pub async fn add_lost(
     Ok(())
 }
 
-/// What a host could not record.
+/// Matches that a host could not record.
 #[derive(Debug, Clone)]
 pub struct Loss {
     /// The asset's name.
     pub asset: String,
-    /// Matched packets, ever.
+    /// Matched packets, in total.
     pub lost: u64,
-    /// The last time some were lost.
+    /// The last time that some were lost.
     pub lost_at: Timestamp,
 }
 
-/// What hosts could not record, of all hosts or one, the last ones first.
+/// Matches that hosts could not record, the most recent first.
 ///
 /// # Errors
 /// When the database fails.
@@ -68,23 +68,23 @@ pub async fn losses(conn: &mut Conn, since: Timestamp) -> StoreResult<Vec<Loss>>
     Ok(rows::readable("lost threat events", &rows, loss))
 }
 
-/// A match that no alert rule has looked at yet.
+/// A match that no alert rule has evaluated yet.
 #[derive(Debug, Clone)]
 pub struct UnevaluatedMatch {
-    /// Its place in the queue.
+    /// Its position in the queue.
     pub id: i64,
-    /// The flow, in sum.
+    /// The aggregated flow.
     pub flow: StoredThreatEvent,
-    /// Whether the peer was new when it came in.
+    /// Whether the peer was new when the match arrived.
     pub novelty: Novelty,
-    /// The packets that came with it.
+    /// The packets of this match.
     pub packets: u64,
-    /// When it came in.
+    /// When it arrived.
     pub at: Timestamp,
 }
 
-/// The next matches that no alert rule has looked at, oldest first. A row that can't be read is left
-/// out and counted by its place alone, so that it does not hold up the others.
+/// The next matches that no alert rule has evaluated, oldest first. An unreadable row is left out and only
+/// counts by its position, so that it does not hold up the others.
 ///
 /// # Errors
 /// When the database fails.
@@ -114,7 +114,7 @@ pub async fn unevaluated(
     Ok((rows::readable("unevaluated threat events", &rows, read), last))
 }
 
-/// Takes the matches up to this place out of the queue.
+/// Removes the matches up to this position from the queue.
 ///
 /// # Errors
 /// When the database fails.

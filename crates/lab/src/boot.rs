@@ -1,9 +1,9 @@
-//! Process 1 of a booted machine, up to where systemd takes over.
+//! Process 1 of a booted machine, until systemd takes over.
 //!
-//! systemd changes whatever it is let at: it empties `/tmp`, sets kernel settings, makes devices. So
-//! its root is an overlay of the machine's whole root: what it writes and removes is in memory.
-//! Nothing of the machine's is mounted there, `/proc/sys` and `/sys` are read-only, and the
-//! capabilities that reach the whole machine are given up first.
+//! systemd changes whatever it can reach: it empties `/tmp`, sets kernel parameters, creates devices. So its
+//! root is an overlay of the outer machine's whole root: its changes are kept in memory. No file system of
+//! the outer machine is mounted there, `/proc/sys` and `/sys` are read-only, and capabilities that affect the
+//! whole machine are dropped first.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::init::replace;
 use crate::sys::{self, Mount};
 
-/// Where systemd is.
+/// The path of systemd.
 pub(crate) const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 /// Units, links and generators of the distribution.
 const UNITS: &str = "usr/lib/systemd/system";
@@ -28,22 +28,22 @@ const DEVICES: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", 
 /// `AUDIT_CONTROL`, `MAC_OVERRIDE`, `MAC_ADMIN`, `WAKE_ALARM`, `AUDIT_READ`.
 const WHOLE_MACHINE: [u8; 10] = [16, 17, 25, 27, 29, 30, 32, 33, 35, 37];
 
-/// What the machine is told.
+/// Arguments of a machine's process 1.
 #[derive(Debug, Clone, clap::Args)]
 pub struct BootArgs {
     /// Host name.
     #[arg(long)]
     name: String,
-    /// An empty directory, in which the machine's own files are kept from boot to boot.
+    /// An empty directory for the machine's own files, which persist across boots.
     #[arg(long)]
     layers: String,
-    /// The machine's cgroup, where cgroup2 is mounted.
+    /// The machine's cgroup where cgroup2 is mounted.
     #[arg(long)]
     cgroup: String,
-    /// What the machine takes for the id of this boot.
+    /// The boot id that the machine sees.
     #[arg(long)]
     boot_id: String,
-    /// The second half, in the machine's namespaces.
+    /// Run the second half, in the machine's namespaces.
     #[arg(long, hide = true)]
     inside: bool,
 }
@@ -86,7 +86,7 @@ fn take_over(args: &BootArgs) -> Result<()> {
     }
     let mut systemd = Command::new(SYSTEMD);
     systemd.args(["--system", "--log-target=console", "--show-status=no"]).env_clear();
-    // What tells it that the machine below is not its own: <https://systemd.io/CONTAINER_INTERFACE>.
+    // Tells systemd that it runs in a container: <https://systemd.io/CONTAINER_INTERFACE>.
     systemd.env("container", "lab").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     Err(systemd.exec()).context("could not start systemd")
 }
@@ -129,7 +129,7 @@ fn give_identity(root: &str, args: &BootArgs) -> Result<()> {
     let name = &args.name;
     let id: String = args.boot_id.chars().filter(char::is_ascii_hexdigit).collect();
     let machine = format!("{root}/etc/machine-id");
-    // Stays from boot to boot; the machine below has its own.
+    // Persists across boots; the outer machine has its own.
     if !Path::new(&format!("{}/upper/etc/machine-id", args.layers)).exists() {
         replace(&machine, &format!("{id}\n"))?;
     }
@@ -142,12 +142,12 @@ fn give_identity(root: &str, args: &BootArgs) -> Result<()> {
     mount(Mount::Same(&format!("{root}/run/boot-id")), &known)
 }
 
-/// What the distribution or its user has systemd start, besides the journal, is left out: the machine
-/// is to run what is installed there.
+/// Disables services that the distribution or its user enabled, except the journal: the machine is to run
+/// what is installed there.
 fn leave_out_other_services(root: &Path) -> Result<()> {
     let own = root.join("etc/systemd/system");
     let chosen = own.join("default.target");
-    // Only at the first boot: what is enabled later stays.
+    // Only at the first boot: units enabled later stay enabled.
     if chosen.symlink_metadata().is_ok_and(|_| root.join("etc/xshield-lab").exists()) {
         return Ok(());
     }
@@ -189,8 +189,8 @@ fn empty(directory: &Path, keep: impl Fn(&str) -> bool) -> Result<()> {
     Ok(())
 }
 
-/// Fails when a mount is not one of those made above: what systemd removes there would be gone from
-/// the machine below. `mounts` is `/proc/PID/mountinfo` (`proc_pid_mountinfo(5)`).
+/// Fails if a mount is not one of those made above: what systemd removes there would be removed from the
+/// outer machine. `mounts` is `/proc/PID/mountinfo` (`proc_pid_mountinfo(5)`).
 fn only_own(mounts: &str) -> Result<()> {
     for line in mounts.lines() {
         let (place, source) = line.split_once(" - ").context("a mount has a file system")?;

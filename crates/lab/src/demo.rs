@@ -1,4 +1,4 @@
-//! The demo: the shop from the first open port to the last dropped packet, on this machine.
+//! The demo: the shop example on this machine, from open ports to dropped packets.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use crate::{forward, privilege, shop, spark, sys};
 /// The demo's command line.
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
-    /// One round; fails when any cell of the matrix is wrong.
+    /// Run one round, and fail if any cell of the matrix is wrong.
     #[arg(long)]
     check: bool,
-    /// The port on 127.0.0.1 that leads to the platform; another free one when it is taken.
+    /// The port on 127.0.0.1 that is forwarded to the platform; another free one if it is taken.
     #[arg(long, default_value_t = platform::PORT)]
     port: u16,
 }
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Runs the demo until Ctrl-C, or for one round with `--check`.
 ///
 /// # Errors
-/// When anything does not come out as the example says.
+/// When a result differs from the example's table.
 pub fn run(args: &DemoArgs) -> Result<()> {
     privilege::acquire()?;
     let log = ProgressLog::begin();
@@ -63,7 +63,8 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     if args.check {
         return after.verify();
     }
-    // Until here a Ctrl-C simply kills: the hosts end with this process, the next start removes the rest.
+    // Until here, Ctrl-C kills immediately: the hosts end with this process, and the next start removes the
+    // rest.
     sys::hold_ending_signals();
     tell_the_way_in(&shop, args.port)?;
     keep_running(&shop, &mut after)
@@ -87,7 +88,7 @@ fn tell_the_way_in(shop: &Shop, port: u16) -> Result<()> {
     Ok(())
 }
 
-/// Traffic and a Spark run on every host, again and again.
+/// Sends probes and runs Spark on every host, in a loop.
 fn keep_running(shop: &Shop, matrix: &mut Matrix) -> Result<()> {
     let mut round = 1;
     while !sys::ended_within(PAUSE) {
@@ -113,13 +114,13 @@ fn summary(matrix: &Matrix) -> String {
     format!("{} of {all} cells as expected, {wrong} wrong", all - wrong)
 }
 
-/// A password for this demo alone.
+/// A password for this demo.
 fn password() -> Result<String> {
     let random = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
     Ok(random.trim().to_owned())
 }
 
-/// Says what is going on and how long it took since the beginning.
+/// Prints the progress with the time since the start.
 struct ProgressLog {
     begin: Instant,
 }

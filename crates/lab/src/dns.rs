@@ -1,4 +1,4 @@
-//! A small DNS server (RFC 1035) whose answers a test can change between two runs.
+//! A small DNS server (RFC 1035) whose answers a test can change at any time.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,7 @@ const CLASS_IN: u16 = 1;
 /// Response, recursion desired and available (RFC 1035, section 4.1.1).
 const FLAGS_ANSWER: u16 = 0x8180;
 const FLAGS_NO_SUCH_NAME: u16 = 0x8183;
-/// Seconds. None: no run may rely on what an earlier one heard.
+/// In seconds. Zero, so that no run relies on a cached answer.
 const TTL: u32 = 0;
 
 /// A running DNS server.
@@ -50,16 +50,16 @@ impl Dns {
     /// Replaces all answers. A record is `NAME ADDRESS` or `NAME -> OTHERNAME`.
     ///
     /// # Errors
-    /// When they can't be handed over.
+    /// When the file can't be written.
     pub fn answer(&self, records: &[&str]) -> Result<()> {
-        // Whole or not at all: the server reads the file at every query.
+        // Replaced atomically: the server reads the file at every query.
         let new = self.zone.with_extension("new");
         fs::write(&new, records.join("\n"))?;
         Ok(fs::rename(&new, &self.zone)?)
     }
 }
 
-/// What the server's process is told.
+/// Arguments of the server's process.
 #[derive(Debug, clap::Args)]
 pub struct DnsArgs {
     /// The file with the records.
@@ -167,7 +167,7 @@ fn reply(query: &[u8], zone: &Zone) -> Result<Vec<u8>> {
     Ok(message)
 }
 
-/// The name asked for, in lower case, and where its type stands.
+/// The queried name in lower case, and the position of its type.
 fn question(query: &[u8]) -> Result<(String, usize)> {
     let (mut labels, mut at) = (Vec::new(), 12);
     loop {

@@ -1,5 +1,5 @@
-//! The Docker engine, from Debian's docker.io, on a lab host: in its network and process list, with files
-//! of its own, and nothing of this machine's but its programs.
+//! The Docker engine, from Debian's docker.io, on a lab host: in its network and process list, with its own
+//! files; it only shares the machine's programs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,9 +12,9 @@ use crate::host::{Host, Running};
 use crate::lab::require_program;
 use crate::wait;
 
-/// Where it keeps its files, on the host.
+/// The directory of its files on the host.
 const DIRECTORY: &str = "/var/tmp/docker";
-/// An image made of busybox.
+/// An image with busybox.
 const IMAGE: &str = "busybox";
 
 /// An engine that runs until it is dropped, which ends its containers, too.
@@ -22,12 +22,12 @@ const IMAGE: &str = "busybox";
 pub struct Docker<'h> {
     host: &'h Host,
     process: Running,
-    /// Its containers' control groups are below, in each hierarchy.
+    /// Its containers' control groups are below it, in each hierarchy.
     cgroups: String,
 }
 
 impl<'h> Docker<'h> {
-    /// Starts the engine and gives it an image. The storage driver is the one that works everywhere.
+    /// Starts the engine and imports an image. The storage driver is one that works everywhere.
     ///
     /// # Errors
     /// When it is not installed or does not start.
@@ -52,7 +52,7 @@ impl<'h> Docker<'h> {
         Ok(docker)
     }
 
-    /// `docker ARGUMENTS`.
+    /// Runs `docker ARGUMENTS`.
     ///
     /// # Errors
     /// When it fails; the error carries what it printed.
@@ -74,10 +74,10 @@ impl<'h> Docker<'h> {
         Ok(())
     }
 
-    /// Runs busybox in a container that runs already; tells whether it succeeded.
+    /// Runs busybox in a running container; returns whether it succeeded.
     ///
     /// # Errors
-    /// Never when the program merely fails.
+    /// When the program can't be run; its failure is not an error.
     pub fn succeeds(&self, container: &str, arguments: &[&str]) -> Result<bool> {
         let mut command = self.host.command(require_program("docker", "docker.io")?);
         command.args(["--host", &format!("unix://{DIRECTORY}/socket"), "exec", container]);
@@ -85,7 +85,7 @@ impl<'h> Docker<'h> {
         Ok(command.output().context("could not start docker")?.status.success())
     }
 
-    /// Makes the image from the machine's busybox, without any registry.
+    /// Creates the image from the machine's busybox, without a registry.
     fn import(&self) -> Result<()> {
         let busybox = require_program("busybox", "busybox-static")?;
         let root = self.host.file(&format!("{DIRECTORY}/root"));
@@ -102,8 +102,8 @@ impl<'h> Docker<'h> {
 
 impl Drop for Docker<'_> {
     fn drop(&mut self) {
-        // Containers' processes end with the host; what its end would leave behind are their control
-        // groups, which only the engine takes away.
+        // Containers' processes end with the host; their control groups would remain, and only the engine
+        // removes them.
         let all = self.run(&["ps", "--all", "--quiet"]).unwrap_or_default();
         let all: Vec<&str> = all.split_whitespace().collect();
         if !all.is_empty() {
@@ -113,7 +113,7 @@ impl Drop for Docker<'_> {
     }
 }
 
-/// Removes the empty control groups of that name, in the one hierarchy or in each of the old ones.
+/// Removes the empty control groups of that name, in the unified hierarchy or in each of the old ones.
 fn remove_cgroups(name: &str) {
     let root = Path::new("/sys/fs/cgroup");
     let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -122,7 +122,7 @@ fn remove_cgroups(name: &str) {
     }
 }
 
-/// The programs' directories, with the one where iptables is.
+/// PATH with the directory of iptables.
 fn search_path(iptables: &Path) -> std::ffi::OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let more = iptables.parent().map(PathBuf::from);

@@ -1,4 +1,4 @@
-//! An example directory: policy documents (`*.yaml`), the hosts (`hosts.txt`) and what must come of it
+//! An example directory: policy documents (`*.yaml`), the hosts (`hosts.txt`) and the expected results
 //! (`expected.txt`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,16 +12,16 @@ use crate::matrix::Flow;
 use crate::oracle::Described;
 use crate::probe::Port;
 
-/// An example, read and checked.
+/// An example, parsed and checked.
 #[derive(Debug)]
 pub struct Example {
     /// Where it was read from.
     pub directory: PathBuf,
-    /// Its documents.
+    /// Its policy.
     pub policy: Policy,
     /// Its hosts.
     pub hosts: Vec<ExampleHost>,
-    /// What may pass.
+    /// The flows that may pass.
     pub table: Table,
 }
 
@@ -32,7 +32,7 @@ pub struct ExampleHost {
     pub name: String,
     /// The last part of its addresses: 66 gives 10.77.0.66 and fd77::66.
     pub number: u8,
-    /// What operators say about it.
+    /// Its tags.
     pub tags: BTreeMap<String, String>,
 }
 
@@ -68,7 +68,7 @@ impl Example {
         Self::read(&project.context("the project has no root")?.join("examples/shop"))
     }
 
-    /// The directory as a person in the project's root would write it.
+    /// The directory relative to the project's root.
     #[must_use]
     pub fn shown_directory(&self) -> String {
         let here = std::env::current_dir().unwrap_or_default();

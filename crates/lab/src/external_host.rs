@@ -1,5 +1,5 @@
-//! A host on the lab's network that is nobody's asset, at public addresses that a feed may list, and the
-//! feed that lists it.
+//! A host on the lab's network that is not an asset, with public addresses that a feed may list, and the feed
+//! that lists it.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,26 +18,26 @@ use crate::service::Service;
 use crate::{spark, wait};
 
 /// Its name.
-pub const NAME: &str = "stranger";
+pub const NAME: &str = "external";
 const NUMBER: u8 = 99;
 /// Its only IPv4 address (RFC 5737).
 pub const V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
 /// Its only IPv6 address (RFC 3849).
 pub const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x66);
-/// What it serves itself.
+/// The service that it runs.
 const SERVICE: Service = Service { process: "c2", tcp: &[4444], udp: &[] };
 /// How long a probe waits before it counts as dropped.
 const TIMEOUT: Duration = Duration::from_millis(700);
 const LIMIT: Duration = Duration::from_secs(60);
-/// What the feed lists besides: enough that a change is smaller than the whole list.
+/// Other entries of the feed: so many that a delta is smaller than the whole list.
 const OTHERS: u32 = 3_000;
 /// The feed's name.
 pub const FEED: &str = "lab-feed";
 
-/// Adds the stranger to a lab.
+/// Adds the external host to a lab.
 ///
 /// # Errors
-/// When its network can't be made.
+/// When its network can't be configured.
 pub fn add(lab: &mut Lab) -> Result<()> {
     let host = lab.add_host(NAME, NUMBER)?;
     let (v4, v6) = (host.v4(), host.v6());
@@ -53,7 +53,7 @@ pub fn add(lab: &mut Lab) -> Result<()> {
     lab.serve(NAME, &SERVICE)
 }
 
-/// What becomes of a connection from one host to another's TCP port, over both families.
+/// The results of connecting from one host to another's TCP port, over both families.
 ///
 /// # Errors
 /// When the prober can't run.
@@ -84,7 +84,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Adds the feed to the platform; it lists nothing that is in the lab.
+    /// Adds the feed to the platform; it lists no address of the lab.
     ///
     /// # Errors
     /// When the platform refuses it.
@@ -98,8 +98,8 @@ impl Feed {
         Ok(feed)
     }
 
-    /// Lists these entries beside the others; returns the revision that the platform made of it. A
-    /// listing that waits for an operator is approved.
+    /// Lists these entries besides the others; returns the platform's resulting revision. A held listing is
+    /// approved.
     ///
     /// # Errors
     /// When the platform can't read it.
@@ -123,8 +123,8 @@ impl Feed {
     }
 }
 
-/// So many addresses of a network of 8 bits, at most 262,144: no two of them side by side, and at
-/// distances without a pattern that a codec could learn.
+/// Addresses of an 8-bit network, at most 262,144: no two of them adjacent, and at distances without a
+/// pattern that a codec could use.
 pub fn others(network: u8, count: u32) -> impl Iterator<Item = IpAddr> {
     (0..count).map(move |number| {
         let [_, b, c, d] = (number * 64 + number.wrapping_mul(0x9e37_79b1) % 61).to_be_bytes();
@@ -132,11 +132,11 @@ pub fn others(network: u8, count: u32) -> impl Iterator<Item = IpAddr> {
     })
 }
 
-/// Runs Spark on a host until the kernel's answer about an address is the wanted one. The platform makes
-/// its orders after it has read a feed, so that a run right behind a change can be too early.
+/// Runs Spark on a host until the kernel has or does not have an address on its list, as wanted. The platform
+/// creates orders after it has read a feed, so a run immediately after a change can be too early.
 ///
 /// # Errors
-/// When a run fails, or the host does not get there.
+/// When a run fails, or the kernel does not reach this state in time.
 pub fn enforce_listing(lab: &Lab, host: &str, address: IpAddr, listed: bool) -> Result<Value> {
     let what = format!("{host} has {address} {}", if listed { "listed" } else { "unlisted" });
     wait::until(&what, LIMIT, || {
@@ -150,7 +150,7 @@ pub fn enforce_listing(lab: &Lab, host: &str, address: IpAddr, listed: bool) -> 
     })
 }
 
-/// What `ctspark threat lookup` says; `None` when there is no list.
+/// The output of `ctspark threat lookup`; `None` if there is no list.
 ///
 /// # Errors
 /// When Spark can't be started.

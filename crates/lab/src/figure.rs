@@ -1,4 +1,4 @@
-//! A measured figure, as one JSON object a line: what `cargo xtask bench` prints.
+//! A measured figure, printed as one JSON object per line by `cargo xtask bench`.
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ pub struct Figure {
     pub value: f64,
     /// E.g. `ms`, `bytes`, `KiB`, `ratio`, `packets`.
     pub unit: &'static str,
-    /// The same measured on something else, in the same run.
+    /// The same figure of something else, measured in the same run.
     #[serde(flatten)]
     pub peer: Option<Peer>,
 }
@@ -19,7 +19,7 @@ pub struct Figure {
 /// What a figure is compared with.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Peer {
-    /// What was measured.
+    /// What the peer is.
     peer: &'static str,
     /// Its value, in the figure's unit.
     peer_value: f64,
@@ -34,21 +34,21 @@ impl Figure {
         Self { name, value, unit, peer: None }
     }
 
-    /// The same figure beside a peer's.
+    /// Adds a peer's value to compare with.
     #[must_use]
     pub fn beside(mut self, peer: &'static str, peer_value: f64) -> Self {
         self.peer = Some(Peer { peer, peer_value, ratio: self.value / peer_value });
         self
     }
 
-    /// Prints it on a line of its own.
+    /// Prints it on its own line.
     pub fn print(&self) {
-        // A figure is numbers and names: it always has a JSON form.
+        // A figure consists of numbers and names: it always has a JSON form.
         println!("{}", serde_json::to_string(self).unwrap_or_default());
     }
 }
 
-/// The middle value; of an even number, the lower of the two. `None` of nothing.
+/// The middle value; of an even number, the lower of the two. `None` if there are no values.
 #[must_use]
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! A port on this machine that leads to a service inside a lab, so that a person can use a browser.
+//! A port on this machine that is forwarded to a service inside a lab, for use with a browser.
 
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 
 use crate::host::Host;
 
-/// Opens a port on 127.0.0.1: `preferred`, or any free one. Everything that arrives there goes to
-/// `target` as seen by `host`, until this process ends.
+/// Opens a port on 127.0.0.1: `preferred`, or any free one. Connections to it are forwarded to `target` as
+/// seen by `host`, until this process ends.
 ///
 /// # Errors
 /// When no port can be opened or the host's network can't be entered.
@@ -18,7 +18,7 @@ pub fn open(preferred: u16, host: &Host, target: SocketAddr) -> Result<SocketAdd
     let network = host.network();
     let (ready, entered) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        // The listener stays in the network it was made in; new sockets are made in the host's.
+        // The listener stays in the network where it was created; new sockets are created in the host's.
         let result = network.enter();
         let inside = result.is_ok();
         if ready.send(result).is_ok() && inside {
@@ -37,7 +37,7 @@ fn bind(preferred: u16) -> Result<TcpListener> {
 
 fn accept(listener: &TcpListener, target: SocketAddr) {
     for client in listener.incoming().flatten() {
-        // A platform that is down closes the client's connection, as it would directly.
+        // If the platform is down, the client's connection is closed, as it would be directly.
         if let Ok(server) = TcpStream::connect(target) {
             let _connection_over = join(client, server);
         }

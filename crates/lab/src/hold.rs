@@ -1,4 +1,4 @@
-//! Connections that stay open, to see what becomes of them when rules change.
+//! Connections that stay open, to test what happens to them when rules change.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use crate::host::Host;
 use crate::programs::Programs;
 
-/// How long an echo may take before the connection counts as cut. Long enough for TCP to repeat what
-/// got lost while rules were swapped.
+/// How long an echo may take before the connection counts as cut. Long enough for TCP to retransmit packets
+/// lost while rules were swapped.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// An open connection from a host to an echoing service.
@@ -22,17 +22,17 @@ pub struct Held {
     answers: BufReader<ChildStdout>,
 }
 
-/// Whether a held connection still works.
+/// Whether a held connection works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
-    /// What was sent came back.
+    /// The echo came back.
     Alive,
-    /// It did not, or the connection was reset.
+    /// No echo came back, or the connection was reset.
     Cut,
 }
 
 impl Held {
-    /// Opens a connection and sees it work.
+    /// Opens a connection and checks that it works.
     ///
     /// # Errors
     /// When it can't be opened.
@@ -70,14 +70,14 @@ impl Drop for Held {
     }
 }
 
-/// What a holder's process is told.
+/// Arguments of a holder's process.
 #[derive(Debug, clap::Args)]
 pub struct HoldArgs {
     /// Where to connect to.
     to: SocketAddr,
 }
 
-/// The holder's process: for every byte on standard input, says whether the connection is alive.
+/// The holder's process: for every byte on standard input, prints whether the connection is alive.
 ///
 /// # Errors
 /// When the connection can't be opened.

@@ -1,4 +1,4 @@
-//! One host of a lab: namespaces of its own, entered by commands.
+//! One host of a lab: its namespaces, in which commands run.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::programs::Programs;
 use crate::sys::{self, Depth, Namespaces};
 
-/// A host. Dropping it ends all its processes and takes its network away.
+/// A host. Dropping it ends all its processes and removes its network.
 #[derive(Debug)]
 pub struct Host {
     name: String,
@@ -21,14 +21,14 @@ pub struct Host {
     v6: Ipv6Addr,
     dir: PathBuf,
     namespaces: Arc<Namespaces>,
-    /// The process that stands for process 1 of the host.
+    /// The parent of the host's process 1.
     keeper: Child,
-    /// Process 1 lives until this closes.
+    /// Process 1 runs until this is closed.
     _life: ChildStdin,
 }
 
 impl Host {
-    /// Starts a host without any network but loopback.
+    /// Starts a host with no network but loopback.
     pub(crate) fn start(
         programs: &Programs,
         name: &str,
@@ -98,13 +98,13 @@ impl Host {
         &self.dir
     }
 
-    /// Where a file of the host, given by its absolute path there, is reached from outside.
+    /// The path from outside of a file given by its absolute path on the host.
     #[must_use]
     pub fn file(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.keeper.id()))
     }
 
-    /// The machine's id of the host's process 1, for `nsenter --all --target`.
+    /// The process id of the host's process 1 on this machine, for `nsenter --all --target`.
     ///
     /// # Errors
     /// When the host has ended.
@@ -113,7 +113,7 @@ impl Host {
             .with_context(|| format!("process 1 of host {} has ended", self.name))
     }
 
-    /// A program of this host: its own network, files, processes and name; in a session of its own.
+    /// A command on this host: with its network, files, processes and name, in its own session.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
@@ -121,7 +121,7 @@ impl Host {
         command
     }
 
-    /// A program of the machine that sees this host's network and nothing else of it.
+    /// A command on this machine that only uses the host's network.
     pub(crate) fn network_command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         sys::enter(&mut command, Arc::clone(&self.namespaces), Depth::Network);
@@ -137,7 +137,7 @@ impl Host {
     /// Runs a program of this host to its end.
     ///
     /// # Errors
-    /// When it can't be started or fails; the error carries what it printed.
+    /// When it can't be started or fails; the error contains its output.
     pub fn run<I, S>(&self, program: impl AsRef<OsStr>, arguments: I) -> Result<String>
     where
         I: IntoIterator<Item = S>,
@@ -148,8 +148,7 @@ impl Host {
         succeed(&mut command).with_context(|| format!("on host {}", self.name))
     }
 
-    /// Starts a program of this host that runs until it is dropped. Its output goes to `NAME.log` in
-    /// [`Host::dir`].
+    /// Starts a program on this host that runs until dropped. Its output goes to `NAME.log` in [`Host::dir`].
     ///
     /// # Errors
     /// When it can't be started.
@@ -168,7 +167,7 @@ impl Host {
     }
 }
 
-/// The process that a stand-in stands for.
+/// The child of a forwarding parent process.
 pub(crate) fn only_child(stand_in: u32) -> Option<u32> {
     let path = format!("/proc/{stand_in}/task/{stand_in}/children");
     fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
@@ -182,7 +181,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Moves the calling thread into the network, for good. Sockets made before stay where they were.
+    /// Moves the calling thread into the network permanently. Sockets created before stay in their network.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -195,7 +194,7 @@ impl Network {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // With process 1, the kernel ends the rest of the host.
+        // When process 1 ends, the kernel ends the other processes of the host.
         let _gone_already = sys::kill_and_wait(&mut self.keeper);
     }
 }
@@ -209,7 +208,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// What it has printed so far.
+    /// Its output so far.
     ///
     /// # Errors
     /// When its log can't be read.
@@ -218,7 +217,7 @@ impl Running {
             .with_context(|| format!("could not read {}", self.log.display()))
     }
 
-    /// Fails when the program has ended; says what it printed.
+    /// Fails if the program has ended; the error contains its output.
     ///
     /// # Errors
     /// When it has ended, or its state can't be read.
@@ -255,12 +254,12 @@ impl Running {
         Ok(sys::signal(self.pid()?, libc::SIGCONT)?)
     }
 
-    /// The machine's id of the program itself; the child that was started only stands for it.
+    /// The id of the program itself on this machine; the started child is its forwarding parent.
     pub(crate) fn pid(&self) -> Result<u32> {
         only_child(self.child.id()).with_context(|| format!("{} has ended", self.name))
     }
 
-    /// Asks the program to end (SIGTERM) and waits until it has.
+    /// Asks the program to end (SIGTERM) and waits for it.
     ///
     /// # Errors
     /// When it can't be waited for.
@@ -276,7 +275,7 @@ impl Drop for Running {
     }
 }
 
-/// Kills (SIGKILL) the program behind a child that [`Host::command`] started, and waits for its end.
+/// Kills (SIGKILL) the program of a child that [`Host::command`] started, and waits for its end.
 ///
 /// # Errors
 /// When it can't be signalled.
@@ -284,7 +283,7 @@ pub fn kill(child: &mut Child) -> Result<()> {
     sys::kill_and_wait(child).context("could not kill a program of the lab")
 }
 
-/// Runs to the end and returns what was printed; an error carries both outputs.
+/// Runs a command to its end and returns its standard output; an error contains both outputs.
 pub(crate) fn succeed(command: &mut Command) -> Result<String> {
     command.stdin(Stdio::null());
     let shown = format!("{command:?}");

@@ -1,8 +1,8 @@
-//! Process 1 of a lab host: gives the host its own files, then holds its namespaces open for as long
-//! as the lab lives.
+//! Process 1 of a lab host: sets up the host's own files, then keeps its namespaces for as long as the lab
+//! lives.
 //!
-//! The lab keeps the other end of standard input. When the lab ends, however it ends, that pipe closes,
-//! process 1 exits, and the kernel kills every process of the host and takes its network away.
+//! The lab holds the other end of standard input. When the lab ends, for whatever reason, the pipe is closed,
+//! process 1 exits, and the kernel kills every process of the host and removes its network.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,13 +12,13 @@ use anyhow::{Context, Result};
 
 use crate::sys::{self, Mount};
 
-/// What a host's process 1 is told.
+/// Arguments of a host's process 1.
 #[derive(Debug, clap::Args)]
 pub struct InitArgs {
     /// Host name.
     #[arg(long)]
     name: String,
-    /// A directory of this host on the lab's file system.
+    /// A directory of this host in the lab's workspace.
     #[arg(long)]
     dir: String,
     /// The DNS server for /etc/resolv.conf.
@@ -29,11 +29,11 @@ pub struct InitArgs {
 /// Runs until standard input closes.
 ///
 /// # Errors
-/// When the host can't be given its own files.
+/// When the host's files can't be set up.
 pub fn run(args: &InitArgs) -> Result<()> {
     give_own_files(args)?;
     sys::set_host_name(&args.name).context("could not set the host name")?;
-    // Any process of the host may ping; off by default in a new network namespace.
+    // Every process of the host may ping; by default, this is disabled in a new network namespace.
     fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0").context("could not allow pings")?;
     sys::disown_children();
     println!("ready");
@@ -50,7 +50,7 @@ pub fn run(args: &InitArgs) -> Result<()> {
     }
 }
 
-/// `/etc` and `/var` start as the machine's and change for this host alone; `/run` starts empty, so
+/// `/etc` and `/var` start as copies of the machine's, and changes stay on this host; `/run` starts empty, so
 /// that no program of the host can talk to the machine's service manager.
 fn give_own_files(args: &InitArgs) -> Result<()> {
     sys::mount(Mount::Private, "/").context("could not detach the mounts from the machine's")?;
@@ -58,7 +58,7 @@ fn give_own_files(args: &InitArgs) -> Result<()> {
     let layers = format!("{}/layers", args.dir);
     fs::create_dir_all(&layers).with_context(|| format!("could not make {layers}"))?;
     sys::mount(Mount::Memory, &layers).with_context(|| format!("could not mount {layers}"))?;
-    // In a user namespace, directories of the machine's root can't be written to; these are the host's.
+    // In a user namespace, directories of the machine's root are not writable; these become the host's.
     overlay(&layers, "/etc", &["systemd/system", "xshield"])?;
     overlay(&layers, "/var", &["cache", "lib", "log", "tmp"])?;
     sys::mount(Mount::Memory, "/run").context("could not mount /run")?;
@@ -80,7 +80,7 @@ fn overlay(layers: &str, directory: &str, own: &[&str]) -> Result<()> {
         fs::create_dir_all(&path).with_context(|| format!("could not make {path}"))?;
     }
     let options = format!("lowerdir={directory},upperdir={upper},workdir={work}");
-    // In a user namespace the kernel lets overlays keep their marks in user.* attributes only.
+    // In a user namespace, the kernel only allows overlays to store their marks in user.* attributes.
     let unprivileged = format!("{options},userxattr");
     sys::mount(Mount::Overlay(&options), directory)
         .or_else(|_| sys::mount(Mount::Overlay(&unprivileged), directory))
@@ -92,7 +92,7 @@ fn overlay(layers: &str, directory: &str, own: &[&str]) -> Result<()> {
         })
 }
 
-/// Replaces a file of the machine by one of the host's own, also where it is a symbolic link.
+/// Replaces a file of the machine by one of the host, even if it is a symbolic link.
 pub(crate) fn replace(path: &str, text: &str) -> Result<()> {
     if Path::new(path).symlink_metadata().is_ok() {
         fs::remove_file(path).with_context(|| format!("could not replace {path}"))?;

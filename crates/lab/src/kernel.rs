@@ -1,4 +1,4 @@
-//! The independent reader: what `nft` says is in a host's kernel. Never our own code.
+//! An independent view: what `nft` reads from a host's kernel. Never our own code.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -41,9 +41,8 @@ impl Kernel {
         self.items.iter().filter_map(move |item| item.get(kind))
     }
 
-    /// Everything that is programmed, as text, without what changes by itself: handles, counts, and
-    /// the elements that packets put into dynamic sets. Two readings are equal when nobody changed a
-    /// rule.
+    /// The programmed rules as text, without what changes by itself: handles, counts, and elements that
+    /// packets add to dynamic sets. Two results are equal if nobody changed a rule.
     #[must_use]
     pub fn programmed(&self) -> Vec<String> {
         const KINDS: [&str; 4] = ["chain", "rule", "set", "map"];
@@ -61,7 +60,7 @@ impl Kernel {
     }
 }
 
-/// Takes out of an item what changes without anybody changing a rule.
+/// Removes what changes by itself from an item.
 fn settled(mut item: Value) -> Value {
     settle(&mut item);
     item

@@ -1,4 +1,4 @@
-//! A lab: hosts, and a switch between them. Nothing of it is in the machine's own network.
+//! A lab: hosts connected by a switch. It does not use the machine's own network.
 
 use std::fs::{self, File, TryLockError};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,23 +13,23 @@ use crate::host::{Host, Running, succeed};
 use crate::programs::Programs;
 use crate::service::Service;
 
-/// What the directories of labs are called, and the cgroups of their machines.
+/// The prefix of lab directories and of their machines' cgroups.
 pub(crate) const PREFIX: &str = "xshield-lab-";
 const LOCK: &str = "lock";
 
-/// Several hosts on one switch. Dropping it ends every process in it and removes its files.
+/// Several hosts on one switch. Dropping it ends all its processes and removes its files.
 #[derive(Debug)]
 pub struct Lab {
     programs: Programs,
     hosts: Vec<Host>,
     services: Vec<Running>,
     switch: Host,
-    /// Last, so that it is removed after everything that writes into it has ended.
+    /// The last field: removed after everything that writes into it has ended.
     workspace: Workspace,
 }
 
 impl Lab {
-    /// An empty lab: a switch and no hosts. Removes what labs that were killed have left behind.
+    /// An empty lab: a switch without hosts. Removes what killed labs left behind.
     ///
     /// # Errors
     /// When namespaces or the bridge can't be made.
@@ -55,7 +55,7 @@ impl Lab {
 
     /// Adds a host that answers at 10.77.0.`number` and fd77::`number`.
     ///
-    /// The network has one segment; every address, also one outside that range, is reached directly.
+    /// The network is one segment; every address, including those outside that range, is reached directly.
     ///
     /// # Errors
     /// When the host or its link can't be made.
@@ -65,7 +65,7 @@ impl Lab {
         let resolver = Some(IpAddr::from(Ipv4Addr::new(10, 77, 0, 1)));
         let dir = self.workspace.path.join(name);
         let host = Host::start(&self.programs, name, (v4, v6), &dir, resolver)?;
-        // The peer end is given to the host by its process id, so `ip` must see the lab's processes.
+        // The peer end is moved to the host by its process id, so `ip` must see the lab's processes.
         ip(
             &self.switch,
             &format!(
@@ -113,7 +113,7 @@ impl Lab {
         &self.workspace.path
     }
 
-    /// The binaries this lab drives.
+    /// The binaries that this lab runs.
     #[must_use]
     pub fn programs(&self) -> &Programs {
         &self.programs
@@ -149,7 +149,7 @@ pub(crate) fn ip(host: &Host, lines: &str) -> Result<()> {
     Ok(())
 }
 
-/// Fails with the package to install when a tool is not there.
+/// Fails with the package to install if a tool is missing.
 pub(crate) fn require_tool(tool: &str, package: &str) -> Result<()> {
     if Command::new(tool).arg("-V").output().is_err() {
         bail!("{tool} is not installed; run: apt-get install -y {package}");
@@ -157,7 +157,7 @@ pub(crate) fn require_tool(tool: &str, package: &str) -> Result<()> {
     Ok(())
 }
 
-/// Where a program is, in PATH or where administration programs are; fails with the package to
+/// The path of a program, in PATH or in the directories of administration programs; fails with the package to
 /// install.
 pub(crate) fn require_program(program: &str, package: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -169,8 +169,8 @@ pub(crate) fn require_program(program: &str, package: &str) -> Result<PathBuf> {
     found.with_context(|| format!("{program} is missing; run: apt-get install -y {package}"))
 }
 
-/// A directory that is removed with the lab; locked while the lab lives, so that the next lab can tell
-/// it from a leftover.
+/// A directory that is removed with the lab, and locked while the lab lives, so that the next lab can
+/// distinguish it from a leftover.
 #[derive(Debug)]
 struct Workspace {
     path: PathBuf,
@@ -185,12 +185,12 @@ impl Workspace {
         let name =
             format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = parent.join(name);
-        // Hosts keep keys in there.
+        // Hosts store keys in it.
         fs::DirBuilder::new()
             .mode(0o700)
             .create(&path)
             .with_context(|| format!("could not make {}", path.display()))?;
-        // Locked before it has its name: under that name, nobody ever finds it free while this lives.
+        // Locked before it gets its name: under that name, it is never unlocked while this lives.
         let unnamed = path.join("lock.new");
         let lock = File::create(&unnamed)?;
         lock.lock().context("could not lock the lab's directory")?;
@@ -201,19 +201,19 @@ impl Workspace {
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        // What can't be removed now is a leftover for the next lab.
+        // What can't be removed now is removed by the next lab.
         let _leftover = fs::remove_dir_all(&self.path);
     }
 }
 
-/// Removes the directories of labs that no longer live. Their processes and networks went with them.
+/// Removes the directories of labs that have ended. Their processes and networks ended with them.
 fn remove_leftovers(parent: &Path) {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     for entry in entries.filter(|e| e.file_name().to_string_lossy().starts_with(PREFIX)) {
         let path = entry.path();
         let lives = match File::open(path.join(LOCK)) {
             Ok(lock) => matches!(lock.try_lock(), Err(TryLockError::WouldBlock)),
-            // A directory without a lock is either just being made or being removed.
+            // A directory without a lock is being created or removed.
             Err(_) => young(&path),
         };
         if !lives {
@@ -222,7 +222,7 @@ fn remove_leftovers(parent: &Path) {
     }
 }
 
-/// Whether something was made within the last minute.
+/// Whether a file was created within the last minute.
 pub(crate) fn young(path: &Path) -> bool {
     let age = fs::metadata(path).and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
     age.is_none_or(|age| age.as_secs() < 60)

@@ -1,14 +1,14 @@
 //! Several hosts on one machine: network namespaces, real kernels, real binaries, real packets.
 //!
-//! A [`Lab`] has a switch and [`Host`]s; each host has its own network, process list, name, `/etc`,
-//! `/var` and `/run`, so that the programs under test behave as on a machine of their own and can't
-//! touch this one. [`service`]s listen, [`probe`]s speak to them, the [`matrix`] compares what
-//! happened with what should have, and [`kernel`] reads the result back through `nft`. Everything else
-//! is the machine's: programs, `/home`, and `/tmp`, so keep a host's scratch files in `/var/tmp` or in
-//! [`Host::dir`]. A [`machine`] has all its files to itself, and runs systemd.
+//! A [`Lab`] has a switch and [`Host`]s; each host has its own network, process list, name, `/etc`, `/var`
+//! and `/run`, so that the programs under test behave as on their own machine and can't change this one.
+//! [`service`]s listen, [`probe`]s connect to them, the [`matrix`] compares the results with the expected
+//! ones, and [`kernel`] reads the rules with `nft`. Everything else is shared with the machine: programs,
+//! `/home` and `/tmp`, so keep a host's temporary files in `/var/tmp` or in [`Host::dir`]. A [`machine`] has
+//! all its own files, and runs systemd.
 //!
-//! Nothing of a lab outlives it: its hosts' first processes end when the lab does, also when it is
-//! killed, and the kernel takes the rest with them. Left-over files are removed by the next lab.
+//! Nothing of a lab outlives it: its hosts' first processes end with the lab, even if it is killed, and the
+//! kernel ends the rest. Leftover files are removed by the next lab.
 
 pub mod agent;
 pub mod bench;
@@ -49,7 +49,7 @@ pub use host::{Host, Running};
 pub use lab::Lab;
 pub use programs::Programs;
 
-/// What to do where namespaces can't be made.
+/// The advice if namespaces can't be created.
 pub(crate) const HELP: &str = "run it as root, or let users make namespaces: \
      sysctl -w user.max_user_namespaces=15000 kernel.apparmor_restrict_unprivileged_userns=0 \
      (in a container: --cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt apparmor=unconfined \

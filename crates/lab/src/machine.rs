@@ -1,4 +1,4 @@
-//! A host that runs systemd: packages are installed there and their units started as on any machine.
+//! A host that runs systemd: packages and their units are installed as on any machine.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -30,12 +30,12 @@ pub struct Machine<'a> {
     on: Option<On>,
 }
 
-/// What a machine is while it is on.
+/// A running machine.
 #[derive(Debug)]
 struct On {
-    /// Stands for process 1.
+    /// The parent of process 1.
     boot: Running,
-    /// The machine below's id of process 1.
+    /// The id of process 1 on the outer machine.
     init: u32,
     namespaces: Arc<Namespaces>,
 }
@@ -88,8 +88,8 @@ impl<'a> Machine<'a> {
         up.with_context(|| format!("it is {state:?}:\n{}", on.boot.output().unwrap_or_default()))
     }
 
-    /// Ends the machine in good order: every service is stopped first. Its files and its network stay,
-    /// with the rules in it: only a kernel that boots loses those.
+    /// Shuts the machine down properly: every service is stopped first. Its files and its network stay,
+    /// including the firewall rules: only a kernel that boots loses those.
     ///
     /// # Errors
     /// When it does not end.
@@ -112,7 +112,7 @@ impl<'a> Machine<'a> {
     /// Runs a program of this machine to its end.
     ///
     /// # Errors
-    /// When it can't be started or fails; the error carries what it printed.
+    /// When it can't be started or fails; the error contains its output.
     pub fn run<I, S>(&self, program: impl AsRef<OsStr>, arguments: I) -> Result<String>
     where
         I: IntoIterator<Item = S>,
@@ -123,7 +123,7 @@ impl<'a> Machine<'a> {
         succeed(&mut command).with_context(|| format!("on machine {}", self.host.name()))
     }
 
-    /// Where a file of the machine, given by its absolute path there, is reached from outside.
+    /// The path from outside of a file given by its absolute path on the machine.
     ///
     /// # Errors
     /// When the machine is off.
@@ -131,7 +131,7 @@ impl<'a> Machine<'a> {
         Ok(PathBuf::from(format!("/proc/{}/root{path}", self.on()?.init)))
     }
 
-    /// Brings a file of the lab to `/var/tmp` there. Returns its path on the machine.
+    /// Copies a file of the lab to `/var/tmp` there. Returns its path on the machine.
     ///
     /// # Errors
     /// When it can't be copied.
@@ -152,7 +152,7 @@ impl<'a> Machine<'a> {
         Ok(text.trim().to_owned())
     }
 
-    /// What a unit has said in the journal since the boot.
+    /// The journal of a unit since the boot.
     ///
     /// # Errors
     /// When the journal can't be read.
@@ -177,18 +177,18 @@ impl On {
 impl Drop for Machine<'_> {
     fn drop(&mut self) {
         drop(self.on.take());
-        // What is left is removed by the next machine.
+        // What remains is removed by the next machine.
         let _left = self.cgroups.wait_for_the_end();
         self.cgroups.remove(&self.cgroups.of_machine);
     }
 }
 
-/// The cgroups of the machine below, seen from a host of a lab.
+/// The cgroups of the outer machine, seen from a host of a lab.
 #[derive(Debug)]
 struct Cgroups {
-    /// All of them, reached from outside the host.
+    /// The root of the hierarchy, reached from outside the host.
     outside: PathBuf,
-    /// This machine's, as the host sees it.
+    /// The machine's cgroup, as the host sees it.
     of_machine: PathBuf,
 }
 
@@ -212,7 +212,7 @@ impl Cgroups {
         Ok(cgroups)
     }
 
-    /// Where one of them is reached from outside.
+    /// The path of a cgroup from outside.
     fn reached(&self, cgroup: &Path) -> PathBuf {
         self.outside.join(cgroup.file_name().unwrap_or_default())
     }
@@ -224,7 +224,7 @@ impl Cgroups {
         })
     }
 
-    /// With those below it; nothing happens to one that still has processes.
+    /// Removes a cgroup and those below it; one that still has processes is kept.
     fn remove(&self, cgroup: &Path) {
         let cgroup = self.reached(cgroup);
         if !is_populated(&cgroup) {
@@ -253,7 +253,7 @@ fn remove_tree(cgroup: &Path) {
             remove_tree(&entry.path());
         }
     }
-    // One that came to life again stays.
+    // One that is in use again is kept.
     let _in_use = fs::remove_dir(cgroup);
 }
 

@@ -1,5 +1,5 @@
-//! `xshield-lab`: the lab's helper. `demo` is for people; the other commands are what the lab starts
-//! inside its hosts.
+//! `xshield-lab`: the lab's helper. `demo`, `bench` and `soak` are for people; the lab starts the other
+//! commands inside its hosts.
 
 use std::process::ExitCode;
 
@@ -16,13 +16,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Shows platform, Spark and several hosts at work, with real packets.
+    /// Demonstrate platform, Spark and several hosts with real packets.
     Demo(demo::DemoArgs),
-    /// Measures and prints one JSON object a line.
+    /// Measure, and print one JSON object per line.
     Bench(bench::BenchArgs),
-    /// Probes random policies with random packets, for long.
+    /// Test random policies with random packets for a long time.
     Soak(prober::soak::SoakArgs),
-    /// Runs a program and prints its peak memory.
+    /// Run a program and print its peak memory.
     #[command(hide = true)]
     Peak(peak::PeakArgs),
     /// Process 1 of a host.
@@ -40,13 +40,13 @@ enum Command {
     /// An HTTP proxy.
     #[command(hide = true)]
     Proxy(proxy::ProxyArgs),
-    /// Opens connections at a steady pace.
+    /// Open connections at a steady rate.
     #[command(hide = true)]
     Open(bench::OpenArgs),
-    /// Holds a connection open.
+    /// Hold a connection open.
     #[command(hide = true)]
     Hold(hold::HoldArgs),
-    /// Sends the probes given on standard input.
+    /// Send the probes given on standard input.
     #[command(hide = true)]
     Probe,
 }

@@ -1,4 +1,4 @@
-//! The expectation matrix: every pair of hosts × every port × both families, expected and got.
+//! The expectation matrix: every pair of hosts × every port × both families, expected and actual.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,16 +12,16 @@ use crate::lab::Lab;
 use crate::probe::{self, Port, Probe, ProbeResult};
 use crate::service::SEEN;
 
-/// One cell: who speaks to whom, over what.
+/// One cell: a flow from one host to another.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Flow {
     /// The host that opens the flow.
     pub from: String,
-    /// The host it is opened to.
+    /// The host to which it is opened.
     pub to: String,
-    /// Over what.
+    /// The port or ping.
     pub port: Port,
-    /// Over which family.
+    /// The address family.
     pub family: Family,
 }
 
@@ -46,30 +46,30 @@ impl Family {
     }
 }
 
-/// What should become of a flow, and why.
+/// The expected result of a flow, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectation {
-    /// What should happen.
+    /// The result.
     pub outcome: ProbeResult,
-    /// Which rule or table line says so.
+    /// The rule or the table's line that determines it.
     pub because: String,
 }
 
 impl Expectation {
-    /// It should arrive and be answered.
+    /// It passes.
     #[must_use]
     pub fn passes(because: &str) -> Self {
         Self { outcome: ProbeResult::Passed, because: because.to_owned() }
     }
 
-    /// It should vanish.
+    /// It is dropped.
     #[must_use]
     pub fn drops(because: &str) -> Self {
         Self { outcome: ProbeResult::Dropped, because: because.to_owned() }
     }
 }
 
-/// Expectations, and what became of each.
+/// Expectations with their results.
 #[derive(Debug, Default)]
 pub struct Matrix {
     cells: BTreeMap<Flow, Cell>,
@@ -100,16 +100,16 @@ impl Matrix {
         Self { cells }
     }
 
-    /// The cells whose flow `keep` wants; the others are no part of the result.
+    /// Only the cells that `keep` selects; the others are not part of the result.
     #[must_use]
     pub fn only(self, keep: impl Fn(&Flow) -> bool) -> Self {
         Self { cells: self.cells.into_iter().filter(|(flow, _)| keep(flow)).collect() }
     }
 
-    /// Sends every probe, all hosts at the same time, and asks the receivers what they saw.
+    /// Sends every probe, all hosts at the same time, and reads what the receivers saw.
     ///
     /// # Errors
-    /// When a prober can't run or a host is missing; never because of an outcome.
+    /// When a prober can't run or a host is missing; never because of a result.
     pub fn probe(&mut self, lab: &Lab) -> Result<()> {
         static ROUND: AtomicU64 = AtomicU64::new(0);
         let round = ROUND.fetch_add(1, Ordering::Relaxed);
@@ -153,8 +153,8 @@ impl Matrix {
                 Family::V4 => to.v4().into(),
                 Family::V6 => to.v6().into(),
             };
-            // A dropped probe costs its patience; one that passes comes back at once, so that waiting
-            // long for it only keeps a busy machine from looking like a firewall.
+            // A dropped probe takes its whole timeout; one that passes returns at once, so a long timeout
+            // only prevents a busy machine from looking like a firewall.
             let patience = match cell.expected.outcome {
                 ProbeResult::Passed => Duration::from_secs(5),
                 _ => Duration::from_millis(1300),
@@ -170,20 +170,20 @@ impl Matrix {
         Ok(flows.into_iter().zip(outcomes).map(|((flow, nonce), out)| (flow, nonce, out)).collect())
     }
 
-    /// Cells that are not as expected; those that were never probed are among them.
+    /// Cells with an unexpected result, including those that were never probed.
     #[must_use]
     pub fn wrong(&self) -> Vec<&Flow> {
         let wrong = self.cells.iter().filter(|(_, cell)| cell.is_wrong());
         wrong.map(|(flow, _)| flow).collect()
     }
 
-    /// How many cells there are.
+    /// The number of cells.
     #[must_use]
     pub fn len(&self) -> usize {
         self.cells.len()
     }
 
-    /// Whether there is nothing to expect.
+    /// Whether there are no cells.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.cells.is_empty()
@@ -194,16 +194,16 @@ impl Matrix {
         self.cells.keys()
     }
 
-    /// What was expected of a flow.
+    /// The expected result of a flow.
     #[must_use]
     pub fn expected(&self, flow: &Flow) -> Option<&Expectation> {
         self.cells.get(flow).map(|cell| &cell.expected)
     }
 
-    /// Fails unless every cell was probed and came out as expected.
+    /// Fails unless every cell was probed with the expected result.
     ///
     /// # Errors
-    /// The matrix, with its wrong cells marked; also when it is empty.
+    /// The matrix, with its wrong cells marked; also if it is empty.
     pub fn verify(&self) -> Result<()> {
         let wrong = self.wrong().len();
         if self.is_empty() {
@@ -221,13 +221,13 @@ impl Cell {
         self.got != Some(self.expected.outcome)
     }
 
-    /// What to print for what was got.
+    /// The text of the actual result.
     fn got(&self) -> String {
         self.got.map_or("never ran".to_owned(), |got| got.to_string())
     }
 }
 
-/// The sender's word and the receiver's. A ping leaves no trace at the receiver but its answer.
+/// Combines the results of sender and receiver. A receiver does not record pings.
 fn both_ends(port: Port, sent: ProbeResult, arrived: bool) -> ProbeResult {
     match (port, sent, arrived) {
         (Port::Ping, sent, _) | (_, sent @ ProbeResult::Passed, true) => sent,
@@ -253,8 +253,8 @@ fn take_seen(lab: &Lab) -> Result<BTreeMap<String, BTreeSet<String>>> {
 }
 
 impl std::fmt::Display for Matrix {
-    /// One line per pair of hosts, one column per port, `expected/got` in each cell: once where IPv4
-    /// and IPv6 agree, both where they don't.
+    /// One line per pair of hosts, one column per port, `expected/got` in each cell: once if IPv4 and IPv6
+    /// agree, otherwise both.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ports: BTreeSet<Port> = self.cells.keys().map(|flow| flow.port).collect();
         let pairs: BTreeSet<(&str, &str)> =
@@ -294,7 +294,7 @@ impl std::fmt::Display for Matrix {
     }
 }
 
-/// `expected/got`, once where both families agree; `!` marks what is not as expected.
+/// `expected/got`, once if both families agree; `!` marks unexpected results.
 fn merged(cells: [Option<&Cell>; 2]) -> String {
     let word = |cell: &Cell| {
         let mark = if cell.is_wrong() { "!" } else { "" };

@@ -1,5 +1,5 @@
-//! What should become of a flow, from the policy alone: the compiler's rulesets of both ends, judged
-//! by `decide`, the specification that the kernel is tested against.
+//! The expected result of a flow from the policy alone: the compiler's rulesets of both ends, evaluated by
+//! `decide`, the specification that the kernel is tested against.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -31,7 +31,7 @@ struct OracleHost {
     bound: Bound,
 }
 
-/// What the oracle must know of a host besides its addresses.
+/// What the oracle needs to know of a host besides its addresses.
 #[derive(Debug, Clone)]
 pub struct Described<'a> {
     /// Host and asset name.
@@ -66,8 +66,7 @@ impl Oracle {
         Ok(Self { hosts: bound.collect::<Result<_>>()? })
     }
 
-    /// What should become of a flow between two hosts; a host that was not described lets everything
-    /// pass.
+    /// The expected result of a flow between two hosts; a host that was not described lets everything pass.
     #[must_use]
     pub fn expect(&self, flow: &Flow) -> Expectation {
         let ends = [
@@ -119,7 +118,7 @@ fn facts(services: &[Service], platform: &[SocketAddr]) -> Result<Facts> {
     Ok(facts)
 }
 
-/// The first packet of a probe's flow. Its source port is any that no rule names.
+/// The first packet of a probe's flow. No rule names its source port.
 fn packet(direction: Direction, peer: IpAddr, port: Port) -> Packet {
     const EPHEMERAL: u16 = 50_000;
     let transport = match (port, peer) {

@@ -1,4 +1,4 @@
-//! The memory a program takes at its peak.
+//! Peak memory of a program.
 
 use std::process::{Command, Stdio};
 
@@ -14,8 +14,8 @@ pub struct PeakArgs {
     command: Vec<String>,
 }
 
-/// Runs a program and prints the KiB it had resident at its peak. This process's own, a few MiB, is
-/// the least that can be shown: until exec, the kernel counts the parent's memory for the child.
+/// Runs a program and prints its peak resident memory in KiB. The result is at least this process's own few
+/// MiB: until exec, the kernel counts the parent's memory for the child.
 ///
 /// # Errors
 /// When the program can't be run or fails.

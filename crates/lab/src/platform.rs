@@ -16,7 +16,7 @@ use crate::wait;
 /// The platform's host in every lab.
 pub const HOST: &str = "platform";
 const NUMBER: u8 = 1;
-/// The port it answers on.
+/// Its port.
 pub const PORT: u16 = 8443;
 
 /// A running platform.
@@ -25,7 +25,7 @@ pub struct Platform {
     /// `None` while it is stopped.
     process: Option<Running>,
     program: PathBuf,
-    /// Data directory, password file and the command line's own settings.
+    /// Data directory, password file and configuration of the command line.
     directory: PathBuf,
     password: String,
     public_urls: Vec<String>,
@@ -34,10 +34,9 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Adds the platform's host to the lab, starts the platform there and signs its command line in.
+    /// Adds the platform's host to the lab, starts the platform there and signs in with its command line.
     ///
-    /// `password`: the first admin's. `more_urls`: where the platform is reached besides its address in
-    /// the lab.
+    /// `password`: the first admin's. `more_urls`: public URLs besides its address in the lab.
     ///
     /// # Errors
     /// When the platform is not built, does not become ready, or refuses the sign-in.
@@ -82,7 +81,7 @@ impl Platform {
             command.args(["--public-url", url]);
         }
         let mut process = host.spawn(HOST, command)?;
-        // It listens before its first keys are made; what is asked until then waits for an answer.
+        // It listens before its first keys are created; requests until then wait for an answer.
         wait::until("the platform listens", Duration::from_secs(60), || {
             process.still_runs()?;
             Ok((listens(host)? && self.ca_file().exists()).then_some(()))
@@ -104,7 +103,7 @@ impl Platform {
         Ok(())
     }
 
-    /// Copies the data of the stopped platform.
+    /// Copies the data directory of the stopped platform.
     ///
     /// # Errors
     /// When it runs, or can't be copied.
@@ -113,7 +112,7 @@ impl Platform {
         copy(&self.data_dir(), to)
     }
 
-    /// Puts a copy in the place of the stopped platform's data.
+    /// Replaces the data directory of the stopped platform by a copy.
     ///
     /// # Errors
     /// When it runs, or can't be copied.
@@ -123,7 +122,7 @@ impl Platform {
         copy(from, &self.data_dir())
     }
 
-    /// Where the platform is, as its hosts see it.
+    /// The platform's address, as seen by hosts.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         (IpAddr::from(Ipv4Addr::new(10, 77, 0, NUMBER)), PORT).into()
@@ -135,7 +134,7 @@ impl Platform {
         &self.program
     }
 
-    /// The certificate of the platform's own authority.
+    /// The certificate of the platform's CA.
     #[must_use]
     pub fn ca_file(&self) -> PathBuf {
         self.data_dir().join("ca.pem")
@@ -147,7 +146,7 @@ impl Platform {
         &self.password
     }
 
-    /// What the platform has written to its log.
+    /// The platform's log.
     ///
     /// # Errors
     /// When it can't be read.
@@ -179,7 +178,7 @@ impl Platform {
             .with_context(|| format!("xshield {arguments:?} printed {text:?}"))
     }
 
-    /// Makes an enforcement key. Returns the host configuration that goes with it.
+    /// Creates an enforcement key. Returns the host configuration with it.
     ///
     /// # Errors
     /// When the platform refuses.
@@ -193,7 +192,7 @@ impl Platform {
         fs::read_to_string(&file).context("the platform wrote no host configuration")
     }
 
-    /// Makes an enforcement key. Returns the deployment key that goes with it.
+    /// Creates an enforcement key. Returns its deployment key.
     ///
     /// # Errors
     /// When the platform refuses.
@@ -213,7 +212,7 @@ impl Platform {
         Ok(())
     }
 
-    /// Puts tags on an asset.
+    /// Sets tags of an asset.
     ///
     /// # Errors
     /// When the asset is unknown or a tag malformed.
@@ -230,7 +229,7 @@ impl Platform {
         self.cli(lab, &arguments).map(drop)
     }
 
-    /// The files of threat lists that the platform gives out.
+    /// The platform's threat list files for hosts.
     ///
     /// # Errors
     /// When they can't be listed.
@@ -252,7 +251,7 @@ impl Platform {
         self.cli(lab, &[&["admin", "rotate-keys"], step, &data].concat())
     }
 
-    /// Signs the command line in, trusting the CA that the platform has by now.
+    /// Signs the command line in, trusting the platform's current CA.
     ///
     /// # Errors
     /// When the platform refuses.
@@ -278,7 +277,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     crate::host::succeed(command.arg("-a").arg(from).arg(to)).map(drop)
 }
 
-/// Whether something listens on the platform's port, as the kernel of its host says.
+/// Whether something listens on the platform's port, according to the kernel of its host.
 fn listens(host: &Host) -> Result<bool> {
     let sockets = fs::read_to_string(format!("/proc/{}/net/tcp", host.pid()?))?;
     let listening = format!("00000000:{PORT:04X} 00000000:0000 0A");

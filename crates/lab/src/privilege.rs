@@ -1,4 +1,4 @@
-//! Getting the right to make namespaces.
+//! Obtaining the privilege to create namespaces.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::sys;
 
-/// Makes sure that this process can make hosts: as root it simply goes on; otherwise the program
-/// starts again, with the same arguments, as root of a user namespace of its own.
+/// Ensures that this process can create hosts: as root it continues; otherwise the program is started again,
+/// with the same arguments, as root of its own user namespace.
 ///
 /// # Errors
 /// When the kernel allows neither; the error says what to do.
@@ -22,11 +22,11 @@ pub fn acquire() -> Result<()> {
     Err(again.exec()).context("could not start again in a user namespace")
 }
 
-/// Runs the body of the test of that name with the right to make hosts. Without root, the test's
-/// own program is started again inside a user namespace, for this test alone.
+/// Runs the body of the test of that name with the privilege to create hosts. Without root, the test's own
+/// program is started again inside a user namespace, for this test alone.
 ///
-/// One body runs at a time, however many threads the harness has: labs measure real packets, and
-/// side by side they would only slow each other down.
+/// One body runs at a time, whatever the number of test threads: labs measure real packets, and concurrent
+/// ones would slow each other down.
 ///
 /// # Errors
 /// When the body fails, or the kernel allows no namespaces.
@@ -44,18 +44,18 @@ pub fn in_lab(test: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// Whether root here is root of the machine, not of a user namespace alone: programs that give up
-/// root's rights for another user's need one that has other users.
+/// Whether root is root of the machine, not just of a user namespace: programs that switch to another user
+/// need a system that has other users.
 ///
 /// # Errors
-/// When the kernel does not tell.
+/// When the kernel does not provide the information.
 pub fn is_real_root() -> Result<bool> {
     let map = std::fs::read_to_string("/proc/self/uid_map").context("could not read uid_map")?;
     let users = map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
     Ok(sys::is_root() && users.sum::<u64>() > 1)
 }
 
-/// This program, to be started in a new user and mount namespace, as root there.
+/// A command that starts this program as root in a new user and mount namespace.
 fn in_user_namespace() -> Result<Command> {
     const ENTER: [&str; 4] = ["--user", "--map-root-user", "--mount", "--"];
     let mut trial = Command::new("unshare");
@@ -73,7 +73,7 @@ fn in_user_namespace() -> Result<Command> {
     Ok(command)
 }
 
-/// Security modules may let user namespaces be made and then give them no rights.
+/// Security modules may allow user namespaces without any privileges in them.
 fn check() -> Result<()> {
     sys::can_make_networks()
         .with_context(|| format!("network namespaces can't be made here; {}", crate::HELP))

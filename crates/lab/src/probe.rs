@@ -1,4 +1,4 @@
-//! Probes: real packets from one host to another, and what became of them at both ends.
+//! Probes: real packets from one host to another, and their results at both ends.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -13,7 +13,7 @@ use crate::host::{Host, succeeded};
 use crate::programs::Programs;
 use crate::sys;
 
-/// What a probe speaks to.
+/// The target of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Port {
@@ -51,20 +51,20 @@ impl std::str::FromStr for Port {
     }
 }
 
-/// One question put to the network.
+/// One probe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Probe {
-    /// Where to.
+    /// The target address.
     pub address: IpAddr,
-    /// Which service.
+    /// The target port.
     pub port: Port,
     /// How long to wait for an answer before the probe counts as dropped.
     pub patience: Duration,
-    /// Sent, written down by the receiver, and expected back. No spaces.
+    /// Sent, recorded by the receiver, and expected back. No spaces.
     pub nonce: String,
 }
 
-/// What became of a probe.
+/// The result of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProbeResult {
@@ -72,7 +72,7 @@ pub enum ProbeResult {
     Passed,
     /// Nothing came back and the receiver saw nothing.
     Dropped,
-    /// Actively refused: nobody listens, or a firewall rejects.
+    /// Actively refused: no listener, or a firewall rejects.
     Refused,
     /// No route, or the neighbour does not answer.
     Unreachable,
@@ -92,7 +92,7 @@ impl fmt::Display for ProbeResult {
     }
 }
 
-/// Sends all probes from `host` at the same time and tells how each fared, as the sender sees it.
+/// Sends all probes from `host` at the same time; returns their results as seen by the sender.
 ///
 /// # Errors
 /// When the prober can't run.
@@ -113,7 +113,7 @@ pub fn send(host: &Host, programs: &Programs, probes: &[Probe]) -> Result<Vec<Pr
 /// The prober's process: reads probes from standard input, writes outcomes to standard output.
 ///
 /// # Errors
-/// When either is not possible, or a probe can't even be tried.
+/// When either fails, or a probe can't be sent.
 pub fn run() -> Result<()> {
     let mut input = String::new();
     std::io::stdin().read_to_string(&mut input)?;
@@ -143,10 +143,10 @@ fn try_one(probe: &Probe) -> Result<ProbeResult> {
     }
 }
 
-/// What an error says about the network; `None` when it says something about the machine.
+/// The result that an error means; `None` if it does not concern the network.
 fn outcome_of(error: &std::io::Error) -> Option<ProbeResult> {
     match error.kind() {
-        // The sender's own firewall answers EPERM for datagrams it drops.
+        // The sender's own firewall returns EPERM for datagrams that it drops.
         ErrorKind::TimedOut | ErrorKind::WouldBlock | ErrorKind::PermissionDenied => {
             Some(ProbeResult::Dropped)
         }
@@ -192,7 +192,7 @@ fn ping(probe: &Probe) -> std::io::Result<()> {
     exchange(&socket, probe, &message)
 }
 
-/// Sends until something with the nonce in it comes back; datagrams may get lost.
+/// Repeats sending until something with the nonce comes back; datagrams may get lost.
 fn exchange(socket: &UdpSocket, probe: &Probe, message: &[u8]) -> std::io::Result<()> {
     let deadline = Instant::now() + probe.patience;
     let mut buffer = [0; 2048];

@@ -1,4 +1,4 @@
-//! Where the binaries are that the lab drives.
+//! The binaries that the lab runs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,11 +18,11 @@ impl Programs {
         Self { directory: directory.to_owned() }
     }
 
-    /// The binaries built together with the running program: beside it, or one directory above for a
-    /// test in `deps/`. The environment variable `XSHIELD_BIN_DIR` overrides that.
+    /// The binaries built together with the running program: in its directory, or in the parent directory for
+    /// a test in `deps/`. The environment variable `XSHIELD_BIN_DIR` overrides that.
     ///
     /// # Errors
-    /// When the running program can't be told, or `xshield-lab` is not there.
+    /// When the running program's path is unknown, or `xshield-lab` is missing.
     pub fn of_this_build() -> Result<Self> {
         if let Some(directory) = std::env::var_os("XSHIELD_BIN_DIR") {
             return Ok(Self { directory: directory.into() });
@@ -92,15 +92,16 @@ impl Programs {
     }
 }
 
-/// A source that was changed after the program was built, by what cargo wrote down beside it. A program
-/// that was copied elsewhere has no such list.
+/// A source file changed after the program was built, according to cargo's dependency file. A copied program
+/// has no such file.
 fn newer_source(program: &Path) -> Option<PathBuf> {
     let changed = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
     let (list, built) = (fs::read_to_string(program.with_extension("d")).ok()?, changed(program)?);
     sources(&list).into_iter().find(|source| changed(source).is_some_and(|at| at > built))
 }
 
-/// The files of a list in the form of `make`: `program: source source`, a space in a name is `\ `.
+/// The files in a dependency file in the format of `make`: `program: source source`; a space in a name is `\
+/// `.
 fn sources(list: &str) -> Vec<PathBuf> {
     const SPACE: &str = "\u{0}";
     let list = list.replace("\\ ", SPACE);

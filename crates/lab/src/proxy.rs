@@ -1,5 +1,5 @@
-//! A small HTTP proxy that only knows CONNECT (RFC 9110, section 9.3.6), and ways for it to fail. It
-//! writes down who asked for what, and with which credentials.
+//! A small HTTP proxy that only supports CONNECT (RFC 9110, section 9.3.6) and can fail in several ways. It
+//! logs requests with their credentials.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,22 +14,22 @@ use crate::programs::Programs;
 use crate::wait;
 
 const OPEN: &str = "open";
-/// Stands in the log where no credentials were sent.
+/// Logged if no credentials were sent.
 const NO_CREDENTIALS: &str = "no credentials";
 
-/// What a proxy does with those who ask.
+/// How a proxy handles requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
-    /// Connects them.
+    /// Connects.
     Connect,
-    /// Connects them, and closes both ends when so many bytes have come from the server.
+    /// Connects, and closes both ends after a number of bytes from the server.
     Cut {
-        /// Bytes.
+        /// The number of bytes.
         after: u64,
     },
     /// Answers 502.
     Refuse,
-    /// Listens to them and never says a word.
+    /// Reads the request and never answers.
     Silent,
 }
 
@@ -68,8 +68,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy on a host and waits until its port is open. `authorization`: the value of
-    /// `Proxy-Authorization` without which it answers 407.
+    /// Starts a proxy on a host and waits until its port is open. `authorization`: the required value of
+    /// `Proxy-Authorization`; otherwise it answers 407.
     ///
     /// # Errors
     /// When it does not start.
@@ -86,7 +86,7 @@ impl Proxy {
             command.args(["--authorization", authorization]);
         }
         let name = format!("proxy-{port}");
-        // A proxy that ran there before wrote into the same log.
+        // An earlier proxy on this host wrote into the same log.
         let _never_ran = std::fs::remove_file(host.dir().join(format!("{name}.log")));
         let mut process = host.spawn(&name, command)?;
         wait::until("the proxy is up", Duration::from_secs(20), || {
@@ -96,7 +96,7 @@ impl Proxy {
         Ok(Self { process })
     }
 
-    /// Lets it accept connections and say nothing more.
+    /// Stops it; the kernel still accepts its connections.
     ///
     /// # Errors
     /// When it has ended.
@@ -114,14 +114,14 @@ impl Proxy {
     }
 }
 
-/// What the proxy's process is told.
+/// Arguments of the proxy's process.
 #[derive(Debug, clap::Args)]
 pub struct ProxyArgs {
     /// TCP port, on IPv4 and IPv6.
     port: u16,
-    /// What it does with those who ask: connect, cut=BYTES, refuse or silent.
+    /// How it handles requests: connect, cut=BYTES, refuse or silent.
     behaviour: Behaviour,
-    /// The `Proxy-Authorization` that it wants.
+    /// The required `Proxy-Authorization`.
     #[arg(long)]
     authorization: Option<String>,
 }
@@ -138,7 +138,7 @@ pub fn run(args: &ProxyArgs) -> Result<()> {
     std::thread::scope(|scope| {
         loop {
             let (stream, _) = listener.accept()?;
-            // A connection that breaks is the client's to report.
+            // A broken connection is reported by the client.
             scope.spawn(move || drop(serve(stream, args)));
         }
     })
@@ -169,7 +169,7 @@ fn serve(mut client: TcpStream, args: &ProxyArgs) -> Result<()> {
     };
     println!("{request} | {} | {answer}", given.as_deref().unwrap_or(NO_CREDENTIALS));
     if args.behaviour == Behaviour::Silent {
-        // Until the other side gives up.
+        // Until the client disconnects.
         client.read_to_end(&mut Vec::new())?;
         return Ok(());
     }
@@ -190,7 +190,7 @@ fn serve(mut client: TcpStream, args: &ProxyArgs) -> Result<()> {
     }
 }
 
-/// Both ways, until either end closes or `most` bytes have come from the server.
+/// Copies in both directions, until either end closes or `most` bytes have come from the server.
 fn tunnel(client: TcpStream, server: TcpStream, most: u64) -> Result<()> {
     let (up_from, up_to) = (client.try_clone()?, server.try_clone()?);
     let both = [client.try_clone()?, server.try_clone()?];
@@ -203,7 +203,7 @@ fn tunnel(client: TcpStream, server: TcpStream, most: u64) -> Result<()> {
 }
 
 fn copy(mut from: impl Read, mut to: TcpStream) {
-    // Either end may close whenever it likes; then both are closed.
+    // When either end closes, both are closed.
     let _ended = std::io::copy(&mut from, &mut to);
     let _closed_already = to.shutdown(Shutdown::Both);
 }

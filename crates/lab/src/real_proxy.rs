@@ -1,5 +1,4 @@
-//! The proxies that people run, from Debian: squid and tinyproxy, each on a lab host, with a password
-//! or without.
+//! Widely used proxies from Debian: squid and tinyproxy, each on a lab host, with or without a password.
 
 use std::fs;
 use std::time::Duration;
@@ -10,14 +9,14 @@ use crate::host::{Host, Running};
 use crate::lab::require_program;
 use crate::{sys, wait};
 
-/// The user name that proxies with a password want.
+/// The user name for proxies with a password.
 pub const USER: &str = "spark";
-/// The password that goes with it.
+/// The password.
 pub const PASSWORD: &str = "s3cret-proxy";
 /// For squid: the MD5 form (`$apr1$`) of [`PASSWORD`].
 const PASSWORD_HASH: &str = "$apr1$labsalt1$ulEdwVQUjfdbT1jO4m0SY1";
 
-/// Which program.
+/// The program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// squid-cache.org, package squid.
@@ -26,12 +25,12 @@ pub enum Kind {
     Tinyproxy,
 }
 
-/// Whom it lets through.
+/// Who may use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Everyone.
     Open,
-    /// Who knows [`USER`] and [`PASSWORD`].
+    /// Clients with [`USER`] and [`PASSWORD`].
     Password,
 }
 
@@ -53,7 +52,7 @@ impl RealProxy {
             Kind::Squid => format!("squid-{port}"),
             Kind::Tinyproxy => format!("tinyproxy-{port}"),
         };
-        // Both give up their rights, so their files are where any user of the host may write.
+        // Both drop their privileges, so their files are in a world-writable directory of the host.
         let directory = format!("/var/tmp/{name}");
         let outside = host.file(&directory);
         if outside.exists() {
@@ -93,7 +92,7 @@ impl RealProxy {
         Ok(Self { kind, process, log })
     }
 
-    /// From now on it accepts connections and never says a word.
+    /// Stops it; the kernel still accepts its connections.
     ///
     /// # Errors
     /// When it has ended.
@@ -101,7 +100,7 @@ impl RealProxy {
         self.process.pause()
     }
 
-    /// Goes on where it was paused.
+    /// Resumes it.
     ///
     /// # Errors
     /// When it has ended.
@@ -109,7 +108,7 @@ impl RealProxy {
         self.process.resume()
     }
 
-    /// The requests that it let through to their target, a line each, oldest first.
+    /// The requests that it forwarded, one per line, oldest first.
     ///
     /// # Errors
     /// When its log can't be read.
@@ -125,7 +124,7 @@ impl RealProxy {
         Ok(text.lines().filter(|line| line.contains(mark)).map(str::to_owned).collect())
     }
 
-    /// Everything that it has written down.
+    /// Its whole log.
     ///
     /// # Errors
     /// When its output can't be read.

@@ -1,5 +1,5 @@
-//! Small real services: they accept TCP connections and UDP datagrams, write down what reached them,
-//! and send it back.
+//! Small real services: they accept TCP connections and UDP datagrams, record what they receive, and send it
+//! back.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -27,9 +27,9 @@ pub struct Service {
     pub udp: &'static [u16],
 }
 
-/// The file in [`Host::dir`] in which a host's services write down what reached them.
+/// The file in [`Host::dir`] in which a host's services record what they received.
 pub const SEEN: &str = "seen";
-/// Where a host's services are, by their names.
+/// The directory of a host's services, by name.
 pub const SERVICES: &str = "/var/lib/services";
 const OPEN: &str = "open";
 
@@ -55,13 +55,13 @@ impl Service {
     }
 }
 
-/// What a service's process is told.
+/// Arguments of a service's process.
 #[derive(Debug, clap::Args)]
 pub struct ServiceArgs {
     /// File name of the program.
     #[arg(long)]
     process: String,
-    /// Only call itself so, and stay the file that was started.
+    /// Only change the process name, without another executable.
     #[arg(long)]
     pretend: bool,
     /// TCP port; may be repeated.
@@ -70,7 +70,7 @@ pub struct ServiceArgs {
     /// UDP port; may be repeated.
     #[arg(long)]
     udp: Vec<u16>,
-    /// Where to write down what arrives.
+    /// The file that records what arrives.
     #[arg(long)]
     seen: PathBuf,
 }
@@ -113,8 +113,7 @@ pub fn run(args: &ServiceArgs) -> Result<()> {
     Ok(())
 }
 
-/// Goes on as a program of that name in a directory of the host that only root can write to, which is
-/// this program under another path.
+/// Re-executes this program as a file of that name in a directory of the host that only root can write to.
 fn become_program(name: &str) -> Result<()> {
     let own = std::env::current_exe().context("could not tell this program's path")?;
     if own.file_name().is_some_and(|own| own == name) {
@@ -122,7 +121,7 @@ fn become_program(name: &str) -> Result<()> {
     }
     fs::create_dir_all(SERVICES).with_context(|| format!("could not make {SERVICES}"))?;
     let path = Path::new(SERVICES).join(name);
-    // Where another of that name runs already, its file can't be written to, and need not be.
+    // If a program of that name is running, its file can't be written, and need not be.
     if !path.exists() {
         fs::write(&path, "").with_context(|| format!("could not make {}", path.display()))?;
     }
@@ -132,7 +131,7 @@ fn become_program(name: &str) -> Result<()> {
         .with_context(|| format!("could not start {to}"))
 }
 
-/// Every address of both families: the kernel maps IPv4 onto an unspecified IPv6 socket.
+/// All addresses of both families: the kernel maps IPv4 onto an unspecified IPv6 socket.
 fn everywhere(port: u16) -> SocketAddr {
     (Ipv6Addr::UNSPECIFIED, port).into()
 }
@@ -142,13 +141,13 @@ fn serve_tcp(listener: &TcpListener, seen: &File) -> Result<()> {
         let (stream, _) = listener.accept()?;
         let seen = seen.try_clone()?;
         std::thread::spawn(move || {
-            // A connection that breaks is the prober's to report.
+            // A broken connection is reported by the prober.
             let _broken = answer(stream, seen);
         });
     }
 }
 
-/// Sends every line back after writing it down, until the client closes.
+/// Records every line and sends it back, until the client closes.
 fn answer(mut stream: TcpStream, mut seen: File) -> Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?);
     let mut line = String::new();
@@ -165,7 +164,7 @@ fn serve_udp(socket: &UdpSocket, mut seen: &File) -> Result<()> {
     loop {
         let (length, from) = socket.recv_from(&mut buffer)?;
         seen.write_all(&buffer[..length])?;
-        // The reply can be refused by this host's own firewall; the prober tells.
+        // The reply can be refused by this host's own firewall; the prober reports that.
         let _unanswered = socket.send_to(&buffer[..length], from);
     }
 }

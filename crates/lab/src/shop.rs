@@ -1,5 +1,5 @@
-//! The shop's hosts as a lab: every host runs every service, so that each closed port is one that
-//! would answer.
+//! The shop's hosts as a lab: every host runs every service, so that a service would answer on each blocked
+//! port.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::programs::Programs;
 use crate::service::Service;
 use crate::{spark, wait};
 
-/// What every host of the shop runs.
+/// The services on every host of the shop.
 pub const SERVICES: &[Service] = &[
     Service { process: "sshd", tcp: &[22], udp: &[] },
     Service { process: "nginx", tcp: &[80, 443], udp: &[] },
@@ -33,7 +33,7 @@ pub fn ports() -> Vec<Port> {
     tcp.chain(udp).chain([Port::Ping]).collect()
 }
 
-/// The example's hosts, each with all services. The platform has no host yet.
+/// The example's hosts, each with all services, without a platform.
 ///
 /// # Errors
 /// When the lab can't be made.
@@ -59,11 +59,11 @@ pub struct Shop {
     pub example: Example,
 }
 
-/// The tables that Spark owns where no threat list is in force.
+/// The tables of Spark if no threat list is in force.
 const TABLES: [&str; 1] = ["inet xshield"];
 
 impl Shop {
-    /// Lab and platform, seen to be open. No host is registered, no policy applied.
+    /// Lab and platform, checked to be open. No host is registered, no policy applied.
     ///
     /// # Errors
     /// When either can't be started, or a port is closed though nothing is enforced.
@@ -89,7 +89,7 @@ impl Shop {
         Ok(shop)
     }
 
-    /// First run on every host: it makes its identity, registers, and hears that there is no policy.
+    /// The first run on every host: it creates its identity, registers, and learns that there is no policy.
     ///
     /// # Errors
     /// When a run fails.
@@ -129,8 +129,8 @@ impl Shop {
         self.platform.apply(&self.lab, &directory)
     }
 
-    /// Runs Spark until every host enforces what the platform wants. The platform compiles after it
-    /// has answered, so that a run right behind a change can be too early. Returns the revision.
+    /// Runs Spark until every host enforces what the platform wants. The platform compiles after it has
+    /// answered, so a run immediately after a change can be too early. Returns the revision.
     ///
     /// # Errors
     /// When a run fails, or a host does not get there.
@@ -146,7 +146,7 @@ impl Shop {
         })
     }
 
-    /// Asks every kernel, through nft, whether our table is there and no other.
+    /// Checks every kernel, through nft, for our table and no other.
     ///
     /// # Errors
     /// When it is not so.
@@ -160,7 +160,7 @@ impl Shop {
         Ok(())
     }
 
-    /// The example's policy, judged without the platform.
+    /// The example's policy, evaluated without the platform.
     ///
     /// # Errors
     /// When it does not compile.
@@ -180,14 +180,14 @@ impl Shop {
     }
 }
 
-/// Every pair × port, all expected to pass: a cell that is blocked later must be seen open first.
+/// Every pair × port, all expected to pass: a cell that is blocked later must be open first.
 #[must_use]
 pub fn before(example: &Example) -> Matrix {
     Matrix::of(&example.host_names(), &ports(), |_| Expectation::passes("nothing is enforced yet"))
 }
 
-/// Every pair × port as the example's table says. Where the policy itself, as judged by the oracle,
-/// says something else, the cell can't come out right and tells both.
+/// Every pair × port as in the example's table. If the policy itself, evaluated by the oracle, differs, the
+/// cell is wrong in any case and names both.
 #[must_use]
 pub fn after(example: &Example, oracle: &Oracle) -> Matrix {
     Matrix::of(&example.host_names(), &ports(), |flow| expectation(example, oracle, flow))
@@ -203,7 +203,7 @@ fn expectation(example: &Example, oracle: &Oracle, flow: &Flow) -> Expectation {
     }
 }
 
-/// An outcome that no probe between hosts with services has.
+/// An expectation that no probe between hosts with services can meet.
 fn contradiction(because: &str) -> Expectation {
     Expectation { outcome: ProbeResult::Unreachable, because: because.to_owned() }
 }

@@ -1,5 +1,5 @@
-//! A mail server for tests: speaks enough SMTP (RFC 5321) with STARTTLS (RFC 3207) and AUTH (RFC 4954)
-//! for real clients, keeps what it takes, and misbehaves when asked to.
+//! A mail server for tests: supports enough SMTP (RFC 5321) with STARTTLS (RFC 3207) and AUTH (RFC 4954) for
+//! real clients, keeps what it accepts, and misbehaves on request.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,16 +10,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// A mail that was taken.
+/// An accepted mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mail {
     /// The envelope's sender.
     pub from: String,
     /// The envelope's recipients.
     pub to: Vec<String>,
-    /// Headers and text, as they came.
+    /// Headers and text, as received.
     pub data: String,
-    /// User and password, when the client logged in.
+    /// User and password, if the client logged in.
     pub login: Option<(String, String)>,
     /// Whether it came through TLS.
     pub protection: Protection,
@@ -34,23 +34,23 @@ pub enum Protection {
     Tls,
 }
 
-/// What becomes of a mail that is complete.
+/// What happens to a completely received mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnMail {
-    /// It is kept, and the client is told.
+    /// It is kept and acknowledged.
     Accept,
     /// It is not kept: 451.
     Refuse,
-    /// It is kept, and the client hears nothing: as when the connection dies at the worst moment.
+    /// It is kept but not acknowledged: as if the connection broke at the worst moment.
     AcceptSilently,
 }
 
-/// What the server offers and asks for.
+/// What the server offers and requires.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// With it, STARTTLS is offered, and nothing is taken without.
+    /// If set, STARTTLS is offered and required.
     pub tls: Option<Arc<ServerConfig>>,
-    /// User and password without which nothing is taken.
+    /// The required user and password.
     pub login: Option<(String, String)>,
 }
 
@@ -99,7 +99,7 @@ impl SmtpServer {
                 let Ok(stream) = stream else { continue };
                 let (shared, options) = (theirs.clone(), options.clone());
                 std::thread::spawn(move || {
-                    // A client that breaks off is its own affair.
+                    // A client may disconnect at any time.
                     let _ = serve(stream, &shared, &options);
                 });
             }
@@ -107,24 +107,24 @@ impl SmtpServer {
         Ok(Self { address, shared, stopped })
     }
 
-    /// Where it listens.
+    /// Its address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What becomes of mails from now on.
+    /// Sets what happens to mails from now on.
     pub fn on_mail(&self, on_mail: OnMail) {
         self.shared.state().on_mail = on_mail;
     }
 
-    /// The mails so far.
+    /// The mails accepted so far.
     #[must_use]
     pub fn mails(&self) -> Vec<Mail> {
         self.shared.state().mails.clone()
     }
 
-    /// Waits until there are at least `count` mails, or `within` is over; gives those there are.
+    /// Waits until there are at least `count` mails, or `within` has passed; returns the mails.
     #[must_use]
     pub fn wait_for(&self, count: usize, within: Duration) -> Vec<Mail> {
         let deadline = Instant::now() + within;
@@ -137,16 +137,16 @@ impl SmtpServer {
         state.mails.clone()
     }
 
-    /// Listens no more: clients are refused.
+    /// Stops listening: clients are refused.
     pub fn stop(&self) {
         self.stopped.store(true, std::sync::atomic::Ordering::SeqCst);
-        // Wakes the listener, which then goes away.
+        // Wakes the listener, which then ends.
         drop(TcpStream::connect(self.address));
     }
 }
 
 impl Mail {
-    /// A header's value, unfolded; not decoded.
+    /// A header's value, unfolded but not decoded.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<String> {
         let head = self.data.split("\r\n\r\n").next().unwrap_or_default().replace("\r\n ", " ");
@@ -156,7 +156,7 @@ impl Mail {
         })
     }
 
-    /// The text behind the headers, with quoted-printable undone.
+    /// The text after the headers, decoded from quoted-printable.
     #[must_use]
     pub fn text(&self) -> String {
         let body = self.data.split_once("\r\n\r\n").map_or("", |(_, body)| body);
@@ -189,7 +189,7 @@ fn quoted_printable(body: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What a session ends with.
+/// How a session ended.
 enum End {
     Quit,
     /// The client wants TLS.
@@ -260,7 +260,7 @@ impl Session<'_> {
                         OnMail::Accept => "250 2.0.0 kept".to_owned(),
                         OnMail::Refuse => "451 4.3.0 not now".to_owned(),
                         OnMail::AcceptSilently => {
-                            // Until the client goes away.
+                            // Until the client disconnects.
                             let mut nothing = [0; 1];
                             while stream.read(&mut nothing)? > 0 {}
                             return Ok(End::Quit);

@@ -17,14 +17,14 @@ use crate::wait;
 /// Where Spark looks for its configuration.
 pub const CONFIG: &str = "/etc/xshield/spark.yaml";
 
-/// What one run came to.
+/// The result of one run.
 #[derive(Debug)]
 pub struct SparkRun {
-    /// How it exited.
+    /// Its exit status.
     pub exit: ExitStatus,
-    /// What it printed with `--json`; null when it printed none.
+    /// Its output with `--json`; null if there was none.
     pub json: Value,
-    /// What it wrote to standard error.
+    /// Its standard error.
     pub stderr: String,
 }
 
@@ -35,21 +35,21 @@ impl SparkRun {
         self.json["status"].as_str().unwrap_or("(none)")
     }
 
-    /// Whether the platform refused it for having had too many requests of the host.
+    /// Whether the platform refused it because of too many requests of the host.
     fn was_put_off(&self) -> bool {
         let problems = self.json["problems"].as_array().into_iter().flatten();
         let texts = problems.filter_map(|problem| problem["text"].as_str());
         texts.into_iter().any(|text| text.contains("too many requests of this asset"))
     }
 
-    /// The revision in force, if there is one.
+    /// The revision in force, if any.
     #[must_use]
     pub fn revision(&self) -> Option<u64> {
         self.json["in_force"]["revision"].as_u64()
     }
 }
 
-/// Puts a host's configuration in place. Nothing is to be installed on lab hosts: they share the
+/// Writes a host's configuration. Spark must not install anything on lab hosts, since they share the
 /// machine's programs.
 ///
 /// # Errors
@@ -80,14 +80,14 @@ pub fn command(lab: &Lab, host: &Host, arguments: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// For how long a host that asks too often is put off at most.
+/// How long a host with too many requests is delayed at most.
 const PUT_OFF: Duration = Duration::from_secs(30);
 
-/// Runs one cycle. A failing cycle is a result, not an error; one that the platform put off because the
-/// host had asked too often is run again: tests run Spark more often than any scheduler.
+/// Runs one cycle. A failing cycle is a result, not an error; one that the platform refused because of too
+/// many requests is run again: tests run Spark more often than any scheduler.
 ///
 /// # Errors
-/// When Spark can't be started, or the platform goes on putting it off.
+/// When Spark can't be started, or the platform continues to refuse it.
 pub fn run(lab: &Lab, host: &Host) -> Result<SparkRun> {
     let what = format!("the platform takes requests of {}", host.name());
     wait::until(&what, PUT_OFF, || {
@@ -122,10 +122,10 @@ pub fn run_everywhere<'a>(lab: &Lab, hosts: &[&'a str]) -> Result<Vec<(&'a str, 
     })
 }
 
-/// Fails with what Spark said unless every run exited with success.
+/// Fails with Spark's error output unless every run succeeded.
 ///
 /// # Errors
-/// The first run that did not.
+/// The first run that failed.
 pub fn all_succeeded(runs: &[(&str, SparkRun)]) -> Result<()> {
     for (host, run) in runs {
         if !run.exit.success() {

@@ -1,4 +1,4 @@
-//! The system calls behind the lab, each as a safe function. Nothing else in the crate is unsafe.
+//! The system calls of the lab, each as a safe function. Nothing else in the crate is unsafe.
 
 use std::fs::File;
 use std::io;
@@ -22,14 +22,14 @@ pub(crate) struct Namespaces {
 /// Which namespaces a command enters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Depth {
-    /// Only the host's network; files and processes stay the lab's.
+    /// Only the host's network; files and processes are those of the lab.
     Network,
-    /// Everything: the command runs as a program of that host.
+    /// All of them: the command runs as a program of that host.
     Host,
 }
 
 impl Namespaces {
-    /// Opens the namespaces that process `pid` and its children to be live in.
+    /// Opens the namespaces of process `pid` and of its future children.
     pub(crate) fn of(pid: u32) -> io::Result<Self> {
         let open = |kind: &str| File::open(format!("/proc/{pid}/ns/{kind}"));
         Ok(Self {
@@ -41,14 +41,14 @@ impl Namespaces {
         })
     }
 
-    /// Moves the calling thread into this host's network, for good.
+    /// Moves the calling thread into this host's network permanently.
     pub(crate) fn enter_network(&self) -> io::Result<()> {
         setns(self.net.as_raw_fd(), libc::CLONE_NEWNET)
     }
 }
 
-/// Makes `command` start in the namespaces, in a session of its own, so that a Ctrl-C at the terminal
-/// reaches the lab alone.
+/// Makes `command` start in the namespaces, in its own session, so that a Ctrl-C at the terminal only reaches
+/// the lab.
 pub(crate) fn enter(command: &mut Command, namespaces: Arc<Namespaces>, depth: Depth) {
     let hook = move || {
         new_session()?;
@@ -65,7 +65,7 @@ pub(crate) fn enter(command: &mut Command, namespaces: Arc<Namespaces>, depth: D
     before_exec(command, hook);
 }
 
-/// Makes `command` start as process 1 of new namespaces of every kind that a host needs.
+/// Makes `command` start as process 1 in new namespaces of every kind that a host needs.
 pub(crate) fn found_host(command: &mut Command) {
     before_exec(command, || {
         new_session()?;
@@ -79,8 +79,8 @@ pub(crate) fn found_host(command: &mut Command) {
     });
 }
 
-/// Makes `command` start as process 1 of a machine on a host: with the host's network, and new
-/// namespaces of every other kind, for its cgroups, too.
+/// Makes `command` start as process 1 of a machine on a host: with the host's network, and new namespaces of
+/// every other kind, including cgroups.
 pub(crate) fn found_machine(command: &mut Command) {
     before_exec(command, || {
         let kinds = libc::CLONE_NEWNS
@@ -121,13 +121,13 @@ fn new_session() -> io::Result<()> {
     result(unsafe { libc::setsid() })
 }
 
-/// The process that a [`continue_in_child`] parent stands for.
+/// The child of a [`continue_in_child`] parent.
 static STOOD_FOR: AtomicI32 = AtomicI32::new(0);
 
-/// A process can't move itself into another pid namespace, only its children. So: fork, go on in the
-/// child, and let the parent stand for it: it forwards SIGTERM and SIGINT, turns SIGUSR1 into SIGKILL,
-/// and ends as the child ends. When the parent itself is killed, the child dies, too; but then it is
-/// the machine's process 1 that has to clear it away, and some take their time.
+/// A process can't move itself into another pid namespace, only its children. So it forks and continues in
+/// the child; the parent represents the child: it forwards SIGTERM and SIGINT, turns SIGUSR1 into SIGKILL,
+/// and exits as the child does. If the parent itself is killed, the child dies, too; but then it is reaped by
+/// the machine's process 1, which may take some time.
 #[allow(unsafe_code, reason = "fork, wait and signal handling between fork and exec")]
 fn continue_in_child() -> io::Result<()> {
     // SAFETY: this runs between fork and exec: there is one thread. Only async-signal-safe calls
@@ -144,8 +144,8 @@ fn continue_in_child() -> io::Result<()> {
 #[allow(unsafe_code, reason = "see continue_in_child")]
 unsafe fn stand_for(child: libc::pid_t) -> ! {
     STOOD_FOR.store(child, Ordering::SeqCst);
-    // SAFETY: as in continue_in_child; the handler only loads an atomic and calls kill. The files are
-    // the child's from here on: whoever waits for a pipe to close must not wait for this process.
+    // SAFETY: as in continue_in_child; the handler only loads an atomic and calls kill. The files belong to
+    // the child from here on: a reader that waits for a pipe to close must not wait for this process.
     unsafe {
         let handler = forward as extern "C" fn(libc::c_int) as libc::sighandler_t;
         libc::signal(libc::SIGTERM, handler);
@@ -180,15 +180,15 @@ fn result(code: libc::c_int) -> io::Result<()> {
     if code < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Whether this process may make namespaces without entering a user namespace first.
+/// Whether this process may create namespaces without first entering a user namespace.
 #[allow(unsafe_code, reason = "system call")]
 pub(crate) fn is_root() -> bool {
     // SAFETY: no arguments, always succeeds.
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Whether a child of this process can make network namespaces: security modules may let user
-/// namespaces be made and then give them no rights.
+/// Whether a child of this process can create network namespaces: security modules may allow user namespaces
+/// without any privileges in them.
 pub(crate) fn can_make_networks() -> io::Result<()> {
     let mut trial = Command::new("true");
     before_exec(&mut trial, || unshare(libc::CLONE_NEWNET));
@@ -198,23 +198,23 @@ pub(crate) fn can_make_networks() -> io::Result<()> {
 /// The file systems a host mounts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Mount<'a> {
-    /// Keep this mount namespace's changes to itself.
+    /// Makes mounts of this mount namespace private.
     Private,
-    /// The processes of this pid namespace.
+    /// The procfs of this pid namespace.
     Proc,
     /// An empty file system in memory.
     Memory,
-    /// `lower`, with changes kept elsewhere.
+    /// `lower`, with changes stored elsewhere.
     Overlay(&'a str),
-    /// What is at another path.
+    /// A bind mount of another path.
     Same(&'a str),
-    /// What is mounted there already, from now on read-only.
+    /// A read-only remount of what is mounted there.
     ReadOnly,
-    /// What the kernel tells about devices and this network, read-only.
+    /// The sysfs of this network namespace, read-only.
     Sys,
     /// The cgroups below this cgroup namespace's root.
     Cgroups,
-    /// Terminals of this mount alone.
+    /// A devpts instance of its own.
     Terminals,
 }
 
@@ -237,13 +237,13 @@ pub(crate) fn mount(what: Mount<'_>, target: &str) -> io::Result<()> {
     mount_raw(source, target, kind, flags, options)
 }
 
-/// Makes the mount at `root` the root of this mount namespace; nothing else of the old one can be
-/// reached from then on.
+/// Makes the mount at `root` the root of this mount namespace; nothing else of the old one is reachable from
+/// then on.
 #[allow(unsafe_code, reason = "system calls")]
 pub(crate) fn change_root(root: &str) -> io::Result<()> {
     std::env::set_current_dir(root)?;
-    // SAFETY: NUL-terminated strings that live for ever. The new root is put over the old one, which
-    // is on top of the stack at "." until it is taken away (pivot_root(2), "pivot_root(".", ".")").
+    // SAFETY: NUL-terminated strings with static lifetime. The new root is mounted over the old one, which is
+    // on top of the stack at "." until it is unmounted (pivot_root(2), "pivot_root(".", ".")").
     unsafe {
         let here = c".".as_ptr();
         if libc::syscall(libc::SYS_pivot_root, here, here) != 0 {
@@ -254,7 +254,7 @@ pub(crate) fn change_root(root: &str) -> io::Result<()> {
     std::env::set_current_dir("/")
 }
 
-/// Takes a capability (its number in `linux/capability.h`) from this process and all that it starts.
+/// Drops a capability (its number in `linux/capability.h`) from this process and its descendants.
 #[allow(unsafe_code, reason = "system call")]
 pub(crate) fn give_up_capability(number: u8) -> io::Result<()> {
     // SAFETY: takes integers.
@@ -283,14 +283,14 @@ fn mount_raw(
     })
 }
 
-/// Names the host of this UTS namespace.
+/// Sets the host name of this UTS namespace.
 #[allow(unsafe_code, reason = "system call")]
 pub(crate) fn set_host_name(name: &str) -> io::Result<()> {
     // SAFETY: pointer and length of one string.
     result(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) })
 }
 
-/// Sets the name of the calling thread's process, as `ps` shows it; cut to 15 bytes by the kernel.
+/// Sets the name of the calling thread's process, as shown by `ps`; the kernel truncates it to 15 bytes.
 #[allow(unsafe_code, reason = "system call")]
 pub(crate) fn set_process_name(name: &str) -> io::Result<()> {
     let name = std::ffi::CString::new(name)?;
@@ -298,14 +298,14 @@ pub(crate) fn set_process_name(name: &str) -> io::Result<()> {
     result(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) })
 }
 
-/// Lets the kernel clear away children, also those that process 1 inherits, without being waited for.
+/// Lets the kernel reap children, including those that process 1 inherits, without waiting for them.
 #[allow(unsafe_code, reason = "system call")]
 pub(crate) fn disown_children() {
     // SAFETY: sets a disposition, installs no handler.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
 }
 
-/// Which signals end a lab.
+/// The signals that end a lab.
 #[allow(unsafe_code, reason = "system call")]
 fn ending_signals() -> libc::sigset_t {
     // SAFETY: sigemptyset makes the zeroed set a valid one; sigaddset takes it and a number.
@@ -319,7 +319,7 @@ fn ending_signals() -> libc::sigset_t {
     }
 }
 
-/// From here on, SIGINT, SIGTERM and SIGHUP wait until [`ended_within`] asks for them. To be called
+/// From here on, SIGINT, SIGTERM and SIGHUP are blocked until [`ended_within`] receives them. To be called
 /// before other threads start.
 #[allow(unsafe_code, reason = "system call")]
 pub(crate) fn hold_ending_signals() {
@@ -328,7 +328,7 @@ pub(crate) fn hold_ending_signals() {
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
 }
 
-/// Waits for one of the held signals; `false` when `time` passed without one.
+/// Waits for one of the blocked signals; `false` if `time` passed without one.
 #[allow(unsafe_code, reason = "system call")]
 pub(crate) fn ended_within(time: Duration) -> bool {
     let set = ending_signals();
@@ -340,8 +340,8 @@ pub(crate) fn ended_within(time: Duration) -> bool {
     unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const timeout) > 0 }
 }
 
-/// Kills the program that `stand_in`, a child started by [`enter`] or [`found_host`], stands for, and
-/// waits until both are gone.
+/// Kills the program represented by `stand_in`, a child started by [`enter`] or [`found_host`], and waits
+/// until both are gone.
 pub(crate) fn kill_and_wait(stand_in: &mut std::process::Child) -> io::Result<()> {
     if stand_in.try_wait()?.is_none() {
         signal(stand_in.id(), libc::SIGUSR1)?;
@@ -350,7 +350,7 @@ pub(crate) fn kill_and_wait(stand_in: &mut std::process::Child) -> io::Result<()
     Ok(())
 }
 
-/// The most memory that any ended child of this process had resident, in KiB.
+/// The peak resident memory of any ended child of this process, in KiB.
 #[allow(unsafe_code, reason = "system call")]
 pub(crate) fn peak_of_children_kib() -> io::Result<i64> {
     // SAFETY: a zeroed rusage is valid, and it outlives the call that fills it.
@@ -393,7 +393,7 @@ pub(crate) fn ping_socket(ipv6: bool) -> io::Result<std::net::UdpSocket> {
     }
 }
 
-/// Gives a socket room for `bytes` of what it receives, beyond the system's limit.
+/// Sets a socket's receive buffer to `bytes`, beyond the system's limit.
 #[allow(unsafe_code, reason = "system call")]
 pub(crate) fn set_receive_buffer(socket: &impl AsRawFd, bytes: usize) -> io::Result<()> {
     let bytes = libc::c_int::try_from(bytes).map_err(io::Error::other)?;
@@ -410,7 +410,7 @@ pub(crate) fn set_receive_buffer(socket: &impl AsRawFd, bytes: usize) -> io::Res
     })
 }
 
-/// Makes closing a stream reset it, so that neither end remembers it.
+/// Makes closing a stream reset it, so that neither end keeps its state.
 #[allow(unsafe_code, reason = "system call")]
 pub(crate) fn reset_when_closed(stream: &std::net::TcpStream) -> io::Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
@@ -427,7 +427,7 @@ pub(crate) fn reset_when_closed(stream: &std::net::TcpStream) -> io::Result<()> 
     })
 }
 
-/// Waits until there is something to read or accept; `false` when `time` passed without.
+/// Waits until there is something to read or accept; `false` if `time` passed without.
 #[allow(unsafe_code, reason = "system call")]
 pub(crate) fn readable_within(socket: &impl AsRawFd, time: Duration) -> io::Result<bool> {
     let mut wanted = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
@@ -438,7 +438,7 @@ pub(crate) fn readable_within(socket: &impl AsRawFd, time: Duration) -> io::Resu
     Ok(ready > 0)
 }
 
-/// Random bytes of the kernel.
+/// Random bytes from the kernel.
 #[allow(unsafe_code, reason = "system call")]
 pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0u8; N];
@@ -454,7 +454,7 @@ pub(crate) fn ticks_per_second() -> u64 {
     u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100)
 }
 
-/// Connects from an address of this machine: std can't choose one.
+/// Connects from a given local address, which std does not support.
 #[allow(unsafe_code, reason = "std can't bind before it connects")]
 pub(crate) fn connect_from(
     from: std::net::Ipv4Addr,

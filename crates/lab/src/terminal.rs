@@ -1,4 +1,4 @@
-//! A program at a terminal of its own: a pseudo-terminal, as a terminal window has it.
+//! A program at a pseudo-terminal, as in a terminal window.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -10,22 +10,22 @@ use anyhow::{Context as _, Result, bail};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
-/// Before the exit code.
+/// Precedes the exit code.
 const ENDED: &str = "[ended with ";
 
-/// The terminal, and who is at it.
+/// A terminal with a program.
 #[derive(Debug)]
 pub struct Terminal {
     master: File,
     child: Child,
     seen: String,
-    /// What was waited for lies before it.
+    /// The end of the output that was already waited for.
     read: usize,
 }
 
 impl Terminal {
-    /// Runs a program. `shell` begins a command that ends in `sh`, with all that is special about it; where
-    /// Ctrl-C is to reach the program it is `setsid --ctty sh`.
+    /// Runs a program. `shell` is the beginning of a command that ends in `sh`, with its special arguments;
+    /// for Ctrl-C to reach the program it is `setsid --ctty sh`.
     ///
     /// # Errors
     /// When there are no pseudo-terminals, or the shell can't be started.
@@ -40,8 +40,8 @@ impl Terminal {
             options.read(true).write(true).custom_flags(libc::O_NOCTTY);
             options.open(&name).map(Stdio::from)
         };
-        // When the leader of a terminal's session ends, what was written and not read yet is lost, so that
-        // is the shell, which waits to be let go.
+        // When the leader of a terminal's session ends, unread output is lost, so the leader is the shell,
+        // which waits to be released.
         let script = format!("trap : INT; \"$@\"; echo \"{ENDED}$?]\"; read _");
         shell.args(["-c", &script, "sh"]).arg(program).args(arguments);
         shell.stdin(open()?).stdout(open()?).stderr(open()?);
@@ -51,7 +51,7 @@ impl Terminal {
         Ok(Self { master: File::from(master), child, seen: String::new(), read: 0 })
     }
 
-    /// Waits until this is shown after what was waited for before.
+    /// Waits until this text appears after the output that was already waited for.
     ///
     /// # Errors
     /// When the program's terminal ends before.
@@ -77,7 +77,7 @@ impl Terminal {
         self.master.write_all(keys.as_bytes()).context("could not type")
     }
 
-    /// Whether what is typed is shown.
+    /// Whether input is echoed.
     ///
     /// # Errors
     /// When the terminal does not tell.
@@ -85,7 +85,7 @@ impl Terminal {
         Ok(tcgetattr(&self.master)?.local_modes.contains(LocalModes::ECHO))
     }
 
-    /// Waits until the program ends; its exit code, and all that was shown.
+    /// Waits until the program ends; returns its exit code and its complete output.
     ///
     /// # Errors
     /// When the terminal ends before.

@@ -1,10 +1,10 @@
-//! Waiting for a condition, never for a while.
+//! Waiting for a condition, never for a fixed time.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Asks `condition` again and again until it answers, or fails when `limit` has passed.
+/// Calls `condition` repeatedly until it returns a value; fails when `limit` has passed.
 ///
 /// # Errors
 /// When the limit has passed (the error names `what`), or the condition fails.

@@ -1,14 +1,14 @@
-//! A page of the documentation as what it shows: commands, and what they print. Read from the page itself,
-//! so that the page can be walked through and compared.
+//! A page of the documentation as commands with their output, read from the page itself, so that the commands
+//! can be run and compared.
 
 use anyhow::{Context as _, Result, ensure};
 
-/// A command that a page shows at a prompt, with the lines below it.
+/// A command that a page shows at a prompt, with its output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What is typed.
+    /// The command.
     pub command: String,
-    /// What is printed; empty where the page shows nothing.
+    /// Its output; empty if the page shows none.
     pub prints: Vec<String>,
 }
 
@@ -19,7 +19,7 @@ pub fn steps(page: &str) -> Vec<Step> {
     for line in blocks(page, "console").flat_map(str::lines) {
         match (line.strip_prefix("$ ").or_else(|| line.strip_prefix("# ")), steps.last_mut()) {
             (Some(typed), _) => {
-                // What stands behind a # is said to the reader.
+                // A # begins a remark for the reader.
                 let command = typed.split("  #").next().unwrap_or(typed).trim_end().to_owned();
                 steps.push(Step { command, prints: Vec::new() });
             }
@@ -30,7 +30,7 @@ pub fn steps(page: &str) -> Vec<Step> {
     steps
 }
 
-/// The texts of a page's blocks in one language.
+/// The contents of a page's code blocks in one language.
 pub fn blocks<'a>(page: &'a str, language: &'a str) -> impl Iterator<Item = &'a str> {
     page.split("```").skip(1).step_by(2).filter_map(move |block| {
         let (named, text) = block.split_once('\n')?;
@@ -51,7 +51,7 @@ pub fn named<'a>(page: &'a str, programs: &[&str]) -> Vec<&'a str> {
         .collect()
 }
 
-/// Fails with the first line that is not as the page has it, but for what is another one every time.
+/// Fails with the first line that differs from the page, except for values that vary.
 ///
 /// # Errors
 /// Both texts, and the line.
@@ -91,12 +91,12 @@ fn is_same_cell(left: &str, right: &str) -> bool {
         })
 }
 
-/// A time before now, in a table.
+/// A relative time, in a table.
 fn is_time(cell: &str) -> bool {
     cell == "now" || cell.ends_with(" ago")
 }
 
-/// What a word is of which another one stands there every time.
+/// The kind of a varying word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Digest,

@@ -1,4 +1,4 @@
-//! The resident agent: a policy in force within seconds, repair, and what it survives.
+//! The resident agent: enforcement within seconds, repair, and survival of failures.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use xshield_lab::probe::Port;
 use xshield_lab::shop::Shop;
 use xshield_lab::{Running, wait};
 
-/// Far longer than any of it takes; a heartbeat is longer still, so that only the notification can
-/// have been quicker.
+/// Far longer than any of it takes; the heartbeat interval is longer still, so that only a notification can
+/// be the cause.
 const SOON: Duration = Duration::from_secs(60);
 const RARE_HEARTBEAT: &str = "heartbeat-seconds: 3600";
 
@@ -74,7 +74,7 @@ fn flushed_rules_are_restored_and_reported() -> Result<()> {
         let mut open = Matrix::of(&["attacker", "db"], &[Port::Tcp(5432)], |_| {
             Expectation::passes("db's rules are flushed")
         });
-        // The agent may already have been quicker.
+        // The agent may already have enforced it.
         open.probe(&shop.lab)?;
         wait::until("the rules are back", SOON, || {
             Ok((!Kernel::read(db)?.tables().is_empty()).then_some(()))
@@ -151,7 +151,7 @@ fn the_last_policy_stays_without_agent_and_platform() -> Result<()> {
         shop.commit()?;
         all_enforce(&shop, 1)?;
         shop.platform.stop()?;
-        // As a crash: one by SIGKILL, the others in good order.
+        // As in a crash: one by SIGKILL, the others regularly.
         drop(agents.pop());
         for agent in agents {
             assert!(agent.stop()?.success());
@@ -190,7 +190,7 @@ fn the_configuration_is_changed_in_place_and_a_bad_one_changes_nothing() -> Resu
 
         let set = ["updateConfig", "--set", "configuration.telemetry-seconds=45"];
         assert!(agent::command(&shop.lab, host, &set)?.status.success());
-        // As a shell leaves it that has cut the rest away.
+        // As if a shell had cut off the rest.
         let cut = agent::command(&shop.lab, host, &["updateConfig", "--param", "configuration.a"])?;
         let said = String::from_utf8_lossy(&cut.stderr).into_owned();
         assert!(!cut.status.success() && said.contains("--value is missing; the shell"), "{said}");
@@ -217,7 +217,7 @@ fn the_configuration_is_changed_in_place_and_a_bad_one_changes_nothing() -> Resu
         })?;
         assert_eq!(status["heartbeat_seconds"], 60, "{status}");
 
-        // A file broken by hand is named with its place, and nothing else happens.
+        // An invalid file is refused with its position, and nothing else happens.
         let path = host.file(agent::CONFIG);
         let text = std::fs::read_to_string(&path)?;
         std::fs::write(&path, text.replace("  proxy:", "  proxy: ["))?;
@@ -230,7 +230,7 @@ fn the_configuration_is_changed_in_place_and_a_bad_one_changes_nothing() -> Resu
     })
 }
 
-/// Connection tracking can't be taken from a kernel; the agent is told to do without.
+/// Connection tracking can't be removed from a kernel; the agent is configured not to use it.
 #[test]
 fn paths_come_from_the_recorder_where_connection_tracking_does_not_answer() -> Result<()> {
     in_lab("paths_come_from_the_recorder_where_connection_tracking_does_not_answer", || {

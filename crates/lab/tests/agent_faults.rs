@@ -1,4 +1,4 @@
-//! What goes wrong around commands, uploads and clocks, and what an agent and Spark make of it.
+//! Failures around commands, uploads and clocks, with the agent and Spark.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(90);
 const HOST: &str = "db";
 /// A port that no policy opens.
 const CLOSED: u16 = 9999;
-/// Names the file that says by how much the agent's clock is wrong.
+/// The file with the error of the agent's clock.
 const CLOCK: &str = "/etc/xshield/clock";
 
 struct Scenario {
@@ -34,7 +34,7 @@ impl Scenario {
         self.shop.lab.host(HOST)
     }
 
-    /// Starts the agent with these variables, whatever becomes of it.
+    /// Starts the agent with these environment variables, without waiting for it.
     fn start_with(&self, variables: &[(&str, &str)]) -> Result<Running> {
         let mut command = self.db()?.command(self.shop.lab.programs().agent()?);
         command.args(["run", "--log-level", "debug"]).envs(variables.iter().copied());
@@ -54,7 +54,7 @@ impl Scenario {
         })
     }
 
-    /// Gives a command to db; returns its id.
+    /// Creates a command for db; returns its id.
     fn give(&self, kind: &str, more: &[&str]) -> Result<String> {
         let mut arguments = vec!["command", kind, "--asset", HOST];
         arguments.extend(more);
@@ -62,7 +62,7 @@ impl Scenario {
         Ok(made["id"].as_str().context("a command has an id")?.to_owned())
     }
 
-    /// How a command stands at an asset.
+    /// The state of a command at an asset.
     fn state_of(&self, command: &str, asset: &str) -> Result<String> {
         let shown = self.shop.platform.json(&self.shop.lab, &["command", "show", command])?;
         let outcomes = shown["outcomes"].as_array().context("outcomes")?;
@@ -88,7 +88,7 @@ impl Scenario {
         self.shop.platform.cli(&self.shop.lab, &["agent-events", "--asset", HOST])
     }
 
-    /// A file of the diagnostics of an asset.
+    /// A file in the diagnostics of an asset.
     fn unpacked(&self, asset: &str, name: &str) -> Result<String> {
         let archive = self.shop.lab.host("platform")?.dir().join(format!("{asset}.tar.gz"));
         let path = archive.to_string_lossy().into_owned();
@@ -101,7 +101,7 @@ impl Scenario {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// What waits on the host for its upload.
+    /// The archive on the host that waits for its upload.
     fn archive_here(&self, command: &str) -> Result<Option<Vec<u8>>> {
         let path = self.db()?.file("/var/lib/xshield/diagnostics").join(command);
         Ok(path.exists().then(|| std::fs::read(&path)).transpose()?)
@@ -112,7 +112,7 @@ fn has_died(agent: &mut Running) -> Result<()> {
     wait::until("the agent kills itself", SOON, || Ok(agent.still_runs().is_err().then_some(())))
 }
 
-/// Until the clock says so.
+/// Waits until the clock has advanced.
 fn passes(time: Duration) -> Result<()> {
     let until = SystemTime::now() + time;
     wait::until("time passes", SOON, || Ok((SystemTime::now() >= until).then_some(())))
@@ -139,7 +139,7 @@ fn an_upload_resumes_after_kills_and_interruptions() -> Result<()> {
             has_died(&mut agent)?;
         }
 
-        // No connection lives for long now.
+        // No connection lasts long now.
         scenario.db()?.run("ip", ["route", "add", "blackhole", "10.77.0.1/32"])?;
         let (lab, cut) = (&scenario.shop.lab, Behaviour::Cut { after: 4_000 });
         let proxy = Proxy::start(lab.host("proxy")?, lab.programs(), 3001, cut, None)?;
@@ -179,7 +179,7 @@ fn diagnostics_saved_before_a_kill_are_reported_once() -> Result<()> {
 fn commands_expired_while_offline_are_not_carried_out() -> Result<()> {
     in_lab("commands_expired_while_offline_are_not_carried_out", || {
         let scenario = Scenario::begin()?;
-        // Heard in time, and not done before the host is gone.
+        // Received in time, but not carried out before the host is gone.
         let mut agent =
             scenario.start_with(&[("XSHIELD_KILL_AT", Step::CollectedDiagnostics.name())])?;
         scenario.is_reached()?;
@@ -187,7 +187,7 @@ fn commands_expired_while_offline_are_not_carried_out() -> Result<()> {
         has_died(&mut agent)?;
         drop(agent);
         ensure!(scenario.archive_here(&heard)?.is_some(), "it was not heard in time");
-        // Given while the host is away.
+        // Created while the host is offline.
         let unheard = scenario.give("debug-on", &["--expires", "3s"])?;
         passes(Duration::from_secs(6))?;
 
@@ -195,7 +195,7 @@ fn commands_expired_while_offline_are_not_carried_out() -> Result<()> {
         scenario.is_reached()?;
         scenario.ends_as(&heard, HOST, &["failed", "expired"])?;
         scenario.ends_as(&unheard, HOST, &["expired"])?;
-        // One that is in time shows that commands are heard.
+        // A valid one shows that commands are received.
         let later = scenario.give("run-now", &[])?;
         scenario.ends_as(&later, HOST, &["done"])?;
         ensure!(scenario.uploads()?.is_empty(), "{:?}", scenario.uploads()?);
@@ -301,7 +301,7 @@ fn after_its_asset_was_deleted_a_host_reports_everything_again() -> Result<()> {
         let _agent = scenario.start_with(&[])?;
         let (lab, platform) = (&scenario.shop.lab, &scenario.shop.platform);
         let id = || -> Result<Option<String>> {
-            // There is none for a moment.
+            // It is briefly missing.
             let shown = platform.json(lab, &["asset", "show", HOST]).unwrap_or_default();
             Ok(shown["id"].as_str().map(str::to_owned))
         };

@@ -1,5 +1,5 @@
-//! What agents tell as it happens: denials and matches, long before the next heartbeat, and each packet
-//! shown or counted as lost. The recorder's counts stay the ones that count.
+//! Live reports of agents: denials and matches arrive long before the next heartbeat, and each packet is
+//! shown or counted as lost. The recorder's counts remain the authoritative ones.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +12,7 @@ use xshield_lab::probe::ProbeResult;
 use xshield_lab::shop::Shop;
 use xshield_lab::{Running, agent, wait};
 
-/// Far shorter than a heartbeat: within it, only what is told as it happens arrives.
+/// Far shorter than the heartbeat interval: within it, only live reports arrive.
 const SOON: Duration = Duration::from_secs(60);
 const RARE_HEARTBEAT: &str = "heartbeat-seconds: 3600";
 /// A port that nothing serves and no rule opens.
@@ -25,11 +25,12 @@ struct Scenario {
 }
 
 impl Scenario {
-    /// With lines for the agent's configuration. Nothing is enforced yet.
+    /// With additional lines of the agent's configuration. Nothing is enforced yet.
     fn set(host: &'static str, more: &str) -> Result<(Self, Running)> {
         let mut shop = Shop::start()?;
         external_host::add(&mut shop.lab)?;
-        // The others are assets as well, so that they have tags: Spark registers them, and rests.
+        // The others are assets as well, so that they have tags: Spark registers them, and does not run
+        // again.
         shop.register()?;
         let configuration = shop.platform.host_configuration(&shop.lab)?;
         let there = shop.lab.host(host)?;
@@ -56,7 +57,7 @@ impl Scenario {
         agent::status(&self.shop.lab, self.there()?)
     }
 
-    /// Waits until the rules hand packets over to the agent.
+    /// Waits until the rules log packets to the agent's group.
     fn listens(&self) -> Result<()> {
         wait::until("the rules hand packets to the agent", SOON, || {
             let status = self.status()?;
@@ -71,7 +72,7 @@ impl Scenario {
         Ok(found)
     }
 
-    /// Counts what arrives at the closed port before any of our tables sees it.
+    /// Counts packets that arrive at the closed port before our tables see them.
     fn count_arrivals(&self) -> Result<()> {
         let table = format!(
             "table inet count {{
@@ -89,7 +90,7 @@ impl Scenario {
         self.counter("count", "arrived")
     }
 
-    /// What `nft` says of a counter.
+    /// The value of a counter according to `nft`.
     fn counter(&self, table: &str, name: &str) -> Result<u64> {
         let list = ["-j", "list", "counter", "inet", table, name];
         let listed: Value = serde_json::from_str(&self.there()?.run("nft", list)?)?;
@@ -98,7 +99,7 @@ impl Scenario {
         counter["packets"].as_u64().context("no count")
     }
 
-    /// Sends datagrams to the closed port, from one socket and as fast as they go.
+    /// Sends datagrams to the closed port, from one socket at full speed.
     fn send(&self, from: &str, datagrams: u32) -> Result<()> {
         let to = self.there()?.v4();
         let script = format!(
@@ -109,14 +110,14 @@ impl Scenario {
         self.shop.lab.host(from)?.run("perl", ["-e", &script]).map(drop)
     }
 
-    /// What `xshield live` shows of the host.
+    /// The output of `xshield live` for the host.
     fn live(&self) -> Result<Vec<Value>> {
         let show = ["live", "--once", "--json", "--asset", self.host];
         let text = self.shop.platform.cli(&self.shop.lab, &show)?;
         text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
 
-    /// Packets to the closed port that were shown, and packets that were told as lost.
+    /// Packets to the closed port that were shown, and those reported as lost.
     fn shown_and_lost(&self) -> Result<(u64, u64)> {
         let live = self.live()?;
         let of_port = live.iter().filter(|event| event["port"] == CLOSED);
@@ -124,9 +125,9 @@ impl Scenario {
         Ok((packets(of_port), lost))
     }
 
-    /// Waits until every packet that the rules were to hand over is shown or told as lost, at least so
-    /// many of them at the closed port; returns how many of those were shown, and all that were lost.
-    /// Others are denied as well, such as what is left of the platform's connections.
+    /// Waits until every logged packet is shown or reported as lost, at least a number of them at the closed
+    /// port; returns how many of those were shown, and all that were lost. Others are denied as well, such as
+    /// remaining packets of the platform's connections.
     fn all_told(&self, least: u64) -> Result<(u64, u64)> {
         wait::until("each packet is shown or told as lost", SOON, || {
             let shown = packets(self.live()?.iter());
@@ -136,9 +137,9 @@ impl Scenario {
         })
     }
 
-    /// Runs a whole cycle, and returns what the platform has counted at the closed port.
+    /// Runs a complete cycle, and returns the platform's count for the closed port.
     fn recorded(&self) -> Result<u64> {
-        // One may have been under way.
+        // One may have been running.
         for _ in 0..2 {
             let before = self.status()?["cycles"].as_u64();
             agent::command(&self.shop.lab, self.there()?, &["run"])?;
@@ -234,12 +235,12 @@ fn a_match_is_alerted_at_once_and_once() -> Result<()> {
             reach(lab, external_host::NAME, "web", 443)?[0] == ProbeResult::Passed,
             "not listed yet"
         );
-        // Nobody takes it; that alerts are made is seen on the platform.
+        // No receiver accepts it; that alerts are raised is seen on the platform.
         scenario.cli(&["channel", "syslog", "siem", "--host", "192.0.2.1"])?;
         let rule = ["alert", "rule", "set", "met", "--when", "any-match", "--channel", "siem"];
         scenario.cli(&[&rule[..], &["--throttle", "0s"]].concat())?;
         feed.list(lab, platform, &[V4.to_string()])?;
-        wait::until("the stranger is cut", SOON, || {
+        wait::until("the external host is blocked", SOON, || {
             let cut = reach(lab, external_host::NAME, "web", 443)?[0] == ProbeResult::Dropped;
             Ok(cut.then_some(()))
         })?;
@@ -265,7 +266,7 @@ fn a_match_is_alerted_at_once_and_once() -> Result<()> {
         let seen = scenario.live()?;
         ensure!(seen.iter().any(|event| event["remote"] == V4.to_string()), "{seen:?}");
 
-        // What is counted was seen before it is read, also where it is the first that is ever read.
+        // Counted packets were seen before they are read, even in the very first reading.
         let told = SystemTime::now();
         wait::until("the clock goes on", SOON, || {
             Ok((told.elapsed()? > Duration::from_secs(1)).then_some(()))
@@ -292,7 +293,7 @@ fn with_live_events_off_no_rule_logs_and_a_killed_agent_resumes() -> Result<()> 
         wait::until("they are seen", SOON, || {
             Ok((scenario.shown_and_lost()? == (10, 0)).then_some(()))
         })?;
-        // As a crash.
+        // As in a crash.
         drop(running);
         scenario.send("attacker", 5)?;
         let mut running = agent::start(&scenario.shop.lab, scenario.there()?)?;
@@ -353,7 +354,7 @@ fn a_log_group_in_use_by_another_program_is_survived() -> Result<()> {
         scenario.send("attacker", 4)?;
         ensure!(scenario.recorded()? == 4, "enforced and counted all the same");
         drop(holder);
-        // Tried again once a minute, and at once when the configuration is read again.
+        // Retried once a minute, and at once when the configuration is read again.
         let pid = scenario.status()?["pid"].to_string();
         scenario.there()?.run("kill", ["-HUP", &pid])?;
         scenario.listens()?;
@@ -386,7 +387,7 @@ fn undelivered_live_events_are_counted_when_the_platform_is_back() -> Result<()>
         let (shown, lost) = scenario.all_told(40)?;
         ensure!(shown == 10 && lost >= 30, "{shown} shown, {lost} lost");
 
-        // It takes what was sent, and does not say so in time.
+        // It accepts what was sent, but does not answer in time.
         let serves = scenario.shop.lab.host(xshield_lab::platform::HOST)?;
         let pid = serves.run("pidof", ["xshield"])?;
         serves.run("kill", ["-STOP", pid.trim()])?;
@@ -422,7 +423,7 @@ fn live_events_name_the_opener_and_show_would_deny() -> Result<()> {
                 Ok(scenario.live()?.iter().find(of).cloned())
             })
         };
-        // Nothing answers: it is an attempt that ends by itself.
+        // Nothing answers: the attempt ends by itself.
         let _ = scenario.there()?.command("perl").args(["-e", &open]).status()?;
         let event = seen("denied")?;
         ensure!(event["direction"] == "outbound" && event["process"] == "perl", "{event}");

@@ -1,4 +1,4 @@
-//! The agent behind proxies that die, refuse and cut: it always finds a way, policies come through it,
+//! The agent behind proxies that die, refuse and disconnect: it always finds a route, enforces new policies,
 //! and every denied packet is counted once.
 
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ const TINY: u16 = 4128;
 const PASSWORD: &str = "czNjcmV0LXByb3h5";
 /// A port that no policy opens.
 const CLOSED: u16 = 9999;
-/// Short, so that what is counted is delivered soon.
+/// Short, so that counts are delivered soon.
 const HEARTBEAT: [(&str, &str); 1] = [("heartbeat-seconds", "3")];
 
 struct Scenario {
@@ -34,7 +34,7 @@ struct Scenario {
 }
 
 impl Scenario {
-    /// The shop with a host for proxies; db can't reach the platform by itself.
+    /// The shop with a host for proxies; db can't reach the platform directly.
     fn begin() -> Result<Self> {
         let scenario = Self::unregistered()?;
         let lab = &scenario.shop.lab;
@@ -43,7 +43,7 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// As [`Scenario::begin`], but for db, which knows no platform yet.
+    /// As [`Scenario::begin`], but db is not registered.
     fn unregistered() -> Result<Self> {
         let mut shop = Shop::start()?;
         shop.lab.add_host(PROXIES.0, PROXIES.1)?;
@@ -63,7 +63,7 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// With the domain and the deployment key alone, through one proxy.
+    /// With only the domain and the deployment key, through one proxy.
     fn register_through(&self, proxy: &str) -> Result<()> {
         let (lab, platform) = (&self.shop.lab, &self.shop.platform);
         let key = platform.deployment_key(lab)?;
@@ -97,7 +97,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// As a service manager does it.
+    /// As by a service manager.
     fn stop_agent(&mut self) -> Result<()> {
         if let Some(agent) = self.agent.take() {
             let said = agent.output()?;
@@ -114,7 +114,7 @@ impl Scenario {
         RealProxy::start(self.host(PROXIES.0)?, kind, port, Access::Password)
     }
 
-    /// Lines of the configuration, changed as operators do it.
+    /// Changes lines of the configuration as operators do.
     fn update_config(&self, proxies: &str, users: &str, passwords: &str) -> Result<()> {
         let param = "configuration.proxy;configuration.proxy-user;configuration.proxy-password";
         let value = format!("{proxies};{users};{passwords}");
@@ -128,7 +128,7 @@ impl Scenario {
         agent::status(&self.shop.lab, self.db()?)
     }
 
-    /// Waits for a cycle that reached the platform by this way.
+    /// Waits for a cycle that reached the platform by this route.
     fn reaches_by(&self, route: &str) -> Result<()> {
         wait::until(&format!("the platform is reached by {route}"), SOON, || {
             let status = self.status()?;
@@ -138,7 +138,7 @@ impl Scenario {
         .with_context(|| format!("{:#}", self.status().unwrap_or_default()["last_cycle"]))
     }
 
-    /// Sees `count` more cycles, all by this way.
+    /// Waits for `count` more cycles, all by this route.
     fn stays_with(&self, route: &str, count: usize) -> Result<()> {
         for _ in 0..count {
             let before = self.status()?["last_cycle"]["ended"].clone();
@@ -151,7 +151,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// Commits a policy in which app reaches one port of db, and sees it in force by packets.
+    /// Commits a policy that only allows app to reach one port of db, and checks it with packets.
     fn only_open(&self, port: u16) -> Result<()> {
         self.shop.commit_edited(|text| {
             let before = "[segment:app], services: [tcp], process: postgres";
@@ -174,7 +174,7 @@ impl Scenario {
         outcomes.first().copied().context("no outcome")
     }
 
-    /// Sends datagrams to a closed port of db, each from a port of its own.
+    /// Sends datagrams to a closed port of db, each from another port.
     fn knock(&mut self, datagrams: u64) -> Result<()> {
         let to = self.db()?.v4();
         let script =
@@ -184,7 +184,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// What left the attacker, as its own kernel counted.
+    /// The number of packets sent by the attacker, as counted by its own kernel.
     fn counted_outside(&self) -> Result<u64> {
         let list = ["-j", "list", "counter", "inet", "count", "closed"];
         let text = self.host("attacker")?.run("nft", list)?;
@@ -203,7 +203,7 @@ impl Scenario {
         Ok(items.iter().filter_map(|event| event["packets"].as_u64()).sum())
     }
 
-    /// Every packet is counted, and none twice, however often the agent starts again.
+    /// Every packet is counted once, however often the agent is restarted.
     fn each_counted_once(&mut self) -> Result<()> {
         let outside = self.counted_outside()?;
         ensure!(outside == self.sent, "sent {} and counted {outside}", self.sent);
@@ -222,7 +222,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// Neither the password nor what it looks like in base64 or in a header is anywhere to be read.
+    /// The password is nowhere readable, neither in plain text nor in base64 nor in a header.
     fn keeps_secrets(&self) -> Result<()> {
         let agent = self.agent.as_ref().context("the agent runs")?;
         let mut texts = vec![agent.output()?, self.shop.platform.log()?];
@@ -244,7 +244,7 @@ fn used(status: &Value) -> Option<String> {
     Some(route["route"].as_str()?.to_owned())
 }
 
-/// The policies of these tests open the one or the other.
+/// The policies of these tests open one or the other.
 fn other(port: u16) -> u16 {
     if port == 22 { 5432 } else { 22 }
 }
@@ -267,7 +267,7 @@ fn proxies_fail_in_turn_and_no_report_is_lost() -> Result<()> {
         let mut scenario = Scenario::unregistered()?;
         let squid = scenario.start_proxy(Kind::Squid)?;
         let tiny = scenario.start_proxy(Kind::Tinyproxy)?;
-        // Known to the first only; the second is added while the agent runs.
+        // Only the first is known; the second is added while the agent runs.
         scenario.register_through(&address(SQUID))?;
         ensure!(squid.passed()?.len() == 2, "{}", squid.everything()?);
         scenario.start_agent()?;
@@ -310,7 +310,7 @@ fn a_proxy_that_refuses_or_disconnects_is_skipped() -> Result<()> {
         let proxies = scenario.host(PROXIES.0)?;
         let programs = scenario.shop.lab.programs();
         let start = |port, behaviour| Proxy::start(proxies, programs, port, behaviour, None);
-        // In the middle of the handshake, and in the middle of what comes after it.
+        // During the handshake, and during the conversation after it.
         let ways = [
             (3001, Behaviour::Refuse),
             (3002, Behaviour::Cut { after: 300 }),
@@ -343,7 +343,7 @@ fn truncated_answers_do_not_duplicate_reports() -> Result<()> {
         scenario.shop.platform.tag(&scenario.shop.lab, HOST, &tags(&scenario.shop)?)?;
         scenario.only_open(5432)?;
         scenario.block_direct_way()?;
-        // Each lets a little more of the conversation through than the one before.
+        // Each allows slightly more of the conversation than the previous one.
         for (port, after) in (3100..).zip((1_000..6_000).step_by(1_000)) {
             let cut = Proxy::start(
                 scenario.host(PROXIES.0)?,
@@ -379,7 +379,7 @@ fn observations_during_an_outage_are_reported_afterwards() -> Result<()> {
             let outcome = scenario.status()?["last_cycle"]["outcome"].clone();
             Ok((outcome["status"] == "platform-unreachable").then_some(()))
         })?;
-        // An agent that was killed meanwhile finds what it had written down.
+        // An agent that was killed in the meantime finds its saved state.
         scenario.agent = None;
         scenario.start_agent()?;
         scenario.knock(4)?;

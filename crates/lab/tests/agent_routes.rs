@@ -1,4 +1,4 @@
-//! By which way an agent communicates, when its proxies or their list change while it waits for news.
+//! The agent's route when its proxies or their list change while it holds a poll.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use xshield_lab::shop::Shop;
 use xshield_lab::{Host, Running, agent, wait};
 
 const SOON: Duration = Duration::from_secs(90);
-/// Less than the platform holds a poll: who is done by then did not wait for its end.
+/// Shorter than the platform holds a poll: a change within it is not due to the poll's end.
 const WHILE_HELD: Duration = Duration::from_secs(40);
 const HOST: &str = "db";
 const PROXIES: (&str, u8) = ("proxy", 50);
@@ -67,7 +67,7 @@ impl Scenario {
         .with_context(|| format!("{:#}", self.status().unwrap_or_default()))
     }
 
-    /// The heartbeat is far away: what comes within this time came by the notification.
+    /// The heartbeat interval is long: what arrives within this time came by notification.
     fn hears_news(&self) -> Result<()> {
         let (lab, platform) = (&self.shop.lab, &self.shop.platform);
         let made = platform.json(lab, &["command", "run-now", "--asset", HOST])?;
@@ -99,11 +99,11 @@ fn notifications_follow_a_changed_list_and_a_failed_proxy() -> Result<()> {
         scenario.waits_by(&through(3002), WHILE_HELD)?;
         let asked = first.requests()?.len();
         scenario.hears_news()?;
-        // One tunnel may do for all: cycle and notification hand it to each other.
+        // One connection may serve both: cycle and poll pass it to each other.
         ensure!(!second.requests()?.is_empty(), "nobody came by the second proxy");
         ensure!(first.requests()?.len() == asked, "{:?}", first.requests()?);
 
-        // No heartbeat is due for an hour: that the proxy died is noticed by what is held through it.
+        // No heartbeat is due for an hour: the failed proxy is noticed by the poll held through it.
         drop(second);
         scenario.waits_by("direct", WHILE_HELD)?;
         scenario.hears_news()

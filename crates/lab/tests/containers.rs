@@ -1,5 +1,5 @@
-//! The real Docker engine on a host with a policy: a published port, containers that go out, and rules of
-//! the engine's that nobody touches.
+//! The real Docker engine on a host with a policy: a published port, outbound connections of containers, and
+//! rules of the engine that stay unchanged.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +16,7 @@ use xshield_lab::spark::SparkRun;
 use xshield_lab::{Lab, Programs, spark, wait};
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// What a probe waits for an answer that does not come.
+/// How long a probe waits for an answer that does not come.
 const TIMEOUT: &str = "2";
 const PUBLISHED: u16 = 18080;
 const FAR: Service = Service { process: "far", tcp: &[7777], udp: &[] };
@@ -50,7 +50,7 @@ impl Fixture {
         spark::run(&self.lab, self.host()?)
     }
 
-    /// Everything is closed and enforced but what these rules allow; `forwarded` is the setting's line.
+    /// Everything not allowed by these rules is denied and enforced; `forwarded` is the line of that setting.
     fn enforce(&self, forwarded: &str, ports: &str, outbound: &str) -> Result<SparkRun> {
         let directory = self.lab.directory().join("policy");
         fs::create_dir_all(&directory)?;
@@ -99,7 +99,7 @@ template:
         Ok(output.stdout == b"hello")
     }
 
-    /// Flows of one kind to a port, from an address.
+    /// Flows of one kind to a port from an address.
     fn events(&self, kind: &str, port: u16, source: &str) -> Result<Vec<Value>> {
         let port = port.to_string();
         let list = ["events", "--asset", "docker", "--kind", kind, "--port", &port];
@@ -112,7 +112,7 @@ template:
         self.host()?.run(self.lab.programs().spark()?, ["explain", packet])
     }
 
-    /// The rules of all others, without what they have counted.
+    /// The rules of all other programs, without counters.
     fn rules_of_others(&self) -> Result<String> {
         let mut text = String::new();
         for table in self.host()?.run("nft", ["list", "tables"])?.lines() {
@@ -155,13 +155,13 @@ fn published_ports_and_containers_obey_the_policy() -> Result<()> {
         let from_both = || -> Result<(bool, bool)> {
             Ok((fixture.reaches("outside", v4)?, fixture.reaches("other", v4)?))
         };
-        // The engine accepts IPv6 by its proxy, a program of the host's.
+        // The engine accepts IPv6 with its proxy, a program on the host.
         ensure!(from_both()? == (true, true), "without a policy");
         ensure!(fixture.reaches("outside", v6)?, "without a policy, by IPv6");
         ensure!(goes_out()?, "without a policy, outwards");
         let before = fixture.rules_of_others()?;
 
-        // Nobody has said anything: left alone, and told.
+        // Not configured: left alone, and reported.
         let run = fixture.enforce("", "", "")?;
         ensure!(from_both()? == (true, true) && goes_out()?, "left alone");
         ensure!(
@@ -184,11 +184,11 @@ fn published_ports_and_containers_obey_the_policy() -> Result<()> {
         let explained = fixture.explain(&format!("out tcp :40000 -> {outside}:{PUBLISHED}"))?;
         let wanted = "table ip nat, chain DOCKER may translate the destination of this packet";
         ensure!(explained.contains(wanted), "{explained}");
-        // Said that it is meant: no problem any more.
+        // Configured explicitly: no problem any more.
         let run = fixture.enforce("forwarded: leave-alone", "", "")?;
         ensure!(from_both()? == (true, true) && problem(&run, "forwarding-left-alone").is_none());
 
-        // Published ports alone.
+        // Only published ports.
         fixture.enforce("forwarded: published-ports", "", "")?;
         ensure!(from_both()? == (false, false), "closed");
         ensure!(goes_out()?, "what containers open is left alone");
@@ -227,7 +227,7 @@ fn published_ports_and_containers_obey_the_policy() -> Result<()> {
         fixture.enforce("forwarded: everything", &web, &far)?;
         ensure!(goes_out()?, "allowed");
 
-        // A network made meanwhile is inside from the next run on.
+        // A network created in the meantime counts as inside from the next run on.
         docker.run(&["network", "create", "more"])?;
         docker.serve("worker", &["--network", "more"])?;
         fixture.run()?;

@@ -1,5 +1,5 @@
-//! From a policy on the platform to packets dropped in the kernel, and back: real binaries, real
-//! kernels. Every port that must be closed was seen open before ([`Shop::start`] fails otherwise).
+//! From a policy on the platform to packets dropped in the kernel, and back: real binaries, real kernels.
+//! Every port that must be closed was open before ([`Shop::start`] fails otherwise).
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -43,7 +43,7 @@ fn an_unexpectedly_open_port_is_detected() -> Result<()> {
             )
         })?;
         shop.enforce()?;
-        // Only app opened up; web still keeps the ping in.
+        // Only app is open; web still answers pings.
         shop.verify()?;
         shop.commit_edited(|text| {
             text.replace(
@@ -69,7 +69,7 @@ fn a_process_rule_opens_the_ports_of_that_process_and_no_others() -> Result<()> 
         let mut shop = Shop::start_enforced()?;
         shop.lab.serve("db", &Service { process: "postgres", tcp: &[5433], udp: &[] })?;
         shop.lab.serve("db", &Service { process: "impostor", tcp: &[5434], udp: &[] })?;
-        // Let app speak to db on every port: what passes is db's to say.
+        // Allow app to reach every port of db, so that db's rules decide.
         shop.commit_edited(|text| {
             text.replace(
                 "to: [segment:db], services: [tcp/5432]",
@@ -88,8 +88,8 @@ fn a_process_rule_opens_the_ports_of_that_process_and_no_others() -> Result<()> 
     })
 }
 
-/// As Debian ships Redis: `redis-server` is a link to a file of another name, which is other programs,
-/// too. What runs under the name that the rule says is meant.
+/// As Debian packages Redis: `redis-server` is a link to a file with another name that contains several
+/// programs. The rule refers to the process with the name in the rule.
 #[test]
 fn a_rule_with_a_symbolic_link_works_and_one_that_opens_nothing_is_reported() -> Result<()> {
     in_lab("a_rule_with_a_symbolic_link_works_and_one_that_opens_nothing_is_reported", || {
@@ -189,7 +189,7 @@ fn the_last_known_good_ruleset_stays_while_the_platform_is_unreachable() -> Resu
         assert_eq!(run.exit.code(), Some(5), "{run:?}");
         shop.verify()?;
 
-        // Also when the rules are gone at the same time: a reboot without a platform.
+        // Also if the rules are gone at the same time: a reboot without a platform.
         for name in shop.example.host_names() {
             shop.lab.host(name)?.run("nft", ["flush", "ruleset"])?;
             let mut restore = spark::command(
@@ -247,7 +247,7 @@ fn test_mode_drops_nothing() -> Result<()> {
     })
 }
 
-/// A stricter segment in mode `test` beside enforced ones, and an allow that is only tested.
+/// A stricter segment in mode `test` besides enforced ones, and an allow rule that is only tested.
 const TESTED: &str = "
 ---
 segment:
@@ -287,7 +287,7 @@ fn a_segment_in_test_mode_beside_an_enforced_one_changes_no_packet() -> Result<(
         shop.commit_edited(add)?;
         shop.enforce()?;
         shop.verify()?;
-        // What the test would drop was let through, and is on record with its rule.
+        // What the test would drop passed, and is recorded with its rule.
         wait::until("the would-be denials are reported", Duration::from_secs(30), || {
             run_on(&shop, "web")?;
             let list = ["events", "--asset", "web", "--kind", "would-deny", "--port", "443"];
@@ -366,7 +366,7 @@ fn a_damaged_state_file_is_survived_and_reported() -> Result<()> {
             std::fs::write(db.file(&format!("/var/lib/xshield/{name}")), "\u{1}half written")?;
             let run = run_on(&shop, "db")?;
             assert_eq!(run.exit.code(), Some(0), "{name}: {run:?}");
-            // A lost session costs a handshake and nothing an operator could act on.
+            // A lost session costs a handshake and is nothing that an operator could act on.
             if name != "session" {
                 let problems = run.json["problems"].to_string();
                 assert!(problems.contains(name), "{name}: {problems}");
@@ -412,8 +412,8 @@ fn a_policy_that_would_block_the_platform_is_refused() -> Result<()> {
     })
 }
 
-/// Spark beside the platform, with rules that close everything and that block every host: whoever
-/// reached the platform still does, over new connections, and nobody reaches anything else there.
+/// Spark on the platform's host, with rules that deny everything and that block every host: clients that
+/// could reach the platform still can, with new connections, and nothing else is reachable there.
 #[test]
 fn no_policy_blocks_the_platform_on_its_own_host() -> Result<()> {
     in_lab("no_policy_blocks_the_platform_on_its_own_host", || {
@@ -455,10 +455,10 @@ fn no_policy_blocks_the_platform_on_its_own_host() -> Result<()> {
                 Ok((run_on(&shop, own)?.revision() == Some(revision)).then_some(()))
             })?;
             probe(why)?;
-            // Also every other host, as it comes by itself.
+            // Also from every other host.
             shop.enforce()?;
         }
-        // Once it is known whose address that is, such a rule is refused.
+        // Once the platform knows the owner of the address, such a rule is refused.
         shop.platform.cli(&shop.lab, &["asset", "accept", own, "10.77.0.1"])?;
         let error = format!("{:#}", commit("cut-off", BLOCK).unwrap_err());
         assert!(
@@ -469,8 +469,8 @@ fn no_policy_blocks_the_platform_on_its_own_host() -> Result<()> {
     })
 }
 
-/// Killed at many points of a cycle that has everything to do: afterwards the packets meet the whole
-/// policy or none, never a part of it, and the next run puts everything right.
+/// Killed at many points of a cycle with maximum work: afterwards the packets meet the whole policy or none,
+/// never a part of it, and the next run repairs everything.
 #[test]
 fn a_killed_run_leaves_a_complete_policy_or_none() -> Result<()> {
     in_lab("a_killed_run_leaves_a_complete_policy_or_none", || {
@@ -510,7 +510,7 @@ fn a_killed_run_leaves_a_complete_policy_or_none() -> Result<()> {
     })
 }
 
-/// Whether db lets the attacker in, on a port where nothing but db's own rules could stop it.
+/// Whether db accepts the attacker, on a port where only db's own rules could deny it.
 fn db_is_open(shop: &Shop) -> Result<bool> {
     let mut closed = Matrix::of(&["attacker", "db"], &[Port::Tcp(5432)], |_| {
         Expectation::drops("db's rules, when they are there")

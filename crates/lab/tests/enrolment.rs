@@ -1,5 +1,5 @@
-//! Who becomes an asset: whom an operator approves, whom a token lets in, and what an expired key still
-//! does.
+//! Which hosts become assets: approval by an operator, registration with a token, and the remaining use of an
+//! expired key.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -19,7 +19,7 @@ fn run_on(shop: &Shop, host: &str) -> Result<SparkRun> {
     spark::run(&shop.lab, shop.lab.host(host)?)
 }
 
-/// Takes a host's identity away, as installing it anew does.
+/// Deletes a host's identity, as a reinstallation does.
 fn make_anew(host: &Host) -> Result<()> {
     fs::remove_file(host.file("/var/lib/xshield/identity.key"))?;
     match fs::remove_file(host.file("/var/lib/xshield/session")) {
@@ -29,7 +29,7 @@ fn make_anew(host: &Host) -> Result<()> {
     }
 }
 
-/// A run that the platform refuses; gives back what it says.
+/// A run that the platform refuses; returns its output.
 fn refused(shop: &Shop, host: &str) -> Result<String> {
     let run = run_on(shop, host)?;
     ensure!(run.exit.code() == Some(6), "{host} is not refused: {run:?}");
@@ -39,7 +39,7 @@ fn refused(shop: &Shop, host: &str) -> Result<String> {
     Ok(problems)
 }
 
-/// What an operator at the host sees.
+/// The fingerprint shown on the host.
 fn fingerprint(shop: &Shop, host: &str) -> Result<String> {
     let there = shop.lab.host(host)?;
     let status = there.run(shop.lab.programs().spark()?, ["status", "--config", spark::CONFIG])?;
@@ -67,7 +67,7 @@ fn only_the_host_with_the_approved_fingerprint_is_admitted() -> Result<()> {
     in_lab("only_the_host_with_the_approved_fingerprint_is_admitted", || {
         let shop = Shop::start_enforced()?;
         for (host, attacker_is_first) in [("app", true), ("db", false)] {
-            // The host is installed anew; the attacker has its configuration, and so the key.
+            // The host is reinstalled; the attacker has its configuration, and so the key.
             let there = shop.lab.host(host)?;
             make_anew(there)?;
             let attacker = shop.lab.host("attacker")?;
@@ -141,7 +141,7 @@ fn an_agent_registers_with_a_token_under_a_given_name() -> Result<()> {
         let domain = shop.platform.address().to_string();
         let (db, app) = (shop.lab.host("db")?, shop.lab.host("app")?);
         let heartbeat = [("heartbeat-seconds", "1")];
-        // With its own name the host is not the one that the token is for.
+        // With its own name the host does not match the token.
         agent::register_by_key(&shop.lab, db, &domain, key, &[], &heartbeat)?;
         let running = agent::start(&shop.lab, db)?;
         let told = |host: &Host| {
@@ -183,7 +183,7 @@ fn a_registered_host_fetches_a_new_policy_with_an_expired_key_and_a_new_host_is_
             let before = run_on(&shop, "app")?.revision().context("a revision")?;
             let id = id_of_the_only_key(&shop)?;
             shop.platform.cli(&shop.lab, &["key", "rotate", &id, "--overlap", "0s"])?;
-            // A new session with the expired key, and a policy that is new.
+            // A new session with the expired key, and a new policy.
             fs::remove_file(shop.lab.host("app")?.file("/var/lib/xshield/session"))?;
             shop.commit_edited(|text| {
                 text.replace("services: [tcp/8080]", "services: [tcp/8081]")

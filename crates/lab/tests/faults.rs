@@ -1,4 +1,4 @@
-//! What goes wrong between host and platform, and that packets meet a whole policy all the same.
+//! Failures between host and platform; packets always meet a complete policy.
 //!
 //! Two policies differ in one cell: [`Policy::Open`] lets web reach app on 8080 as the example does,
 //! [`Policy::Closed`] does not. Killing a run at a named step works with debug builds of Spark.
@@ -18,7 +18,7 @@ use xshield_lab::spark::{self, SparkRun};
 use xshield_lab::wait;
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// An enforcement key of the right form that no platform has given out.
+/// A well-formed enforcement key that the platform did not issue.
 const UNKNOWN_KEY: &str = "xek1_nobody_AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQG4S15g";
 /// A policy key that signs nothing.
 const OTHER_POLICY_KEY: &str = "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=";
@@ -41,7 +41,7 @@ impl Policy {
         shop.commit_edited(|text| self.write(text))
     }
 
-    /// The example's documents as this policy has them.
+    /// The example's documents for this policy.
     fn write(self, text: &str) -> String {
         match self {
             Self::Open => text.to_owned(),
@@ -53,14 +53,14 @@ impl Policy {
     }
 }
 
-/// In which test a run is killed at a step: none is left out.
+/// The test in which a run is killed at a step; every step has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Killed {
-    /// Another policy is wanted.
+    /// On the way to a new policy.
     OnTheWayToAPolicy,
-    /// Someone took the table away.
+    /// While repairing a deleted table.
     WhileRepairing,
-    /// The new policy cuts the platform off.
+    /// While reverting a policy that blocks the platform.
     WhileTakingBack,
     /// In the tests of threat lists.
     OnTheWayToAList,
@@ -104,7 +104,7 @@ fn steps_of(killed: Killed) -> impl Iterator<Item = Step> {
     Step::ALL.into_iter().filter(move |step| Killed::at(*step) == killed)
 }
 
-/// Which of the two policies app's kernel enforces, by packets; fails on anything in between.
+/// Which of the two policies app's kernel enforces, by packets; fails for anything in between.
 fn in_force(shop: &Shop) -> Result<Policy> {
     let differs =
         |flow: &Flow| flow.from == "web" && flow.to == "app" && flow.port == Port::Tcp(8080);
@@ -116,7 +116,7 @@ fn in_force(shop: &Shop) -> Result<Policy> {
         }
     });
     let mut cells = open.only(|flow| flow.to == "app");
-    // The policy may change while the cells are probed: the second look sees one or the other.
+    // The policy may change while the cells are probed: the second attempt sees one or the other.
     for _look in 0..2 {
         cells.probe(&shop.lab)?;
         let wrong = cells.wrong();
@@ -134,7 +134,7 @@ fn run_on(shop: &Shop, host: &str) -> Result<SparkRun> {
     spark::run(&shop.lab, shop.lab.host(host)?)
 }
 
-/// Runs Spark on app until it enforces what the platform wants.
+/// Runs Spark on app until it enforces the wanted policy.
 fn settle(shop: &Shop, expected: Policy) -> Result<SparkRun> {
     wait::until("app enforces the wanted policy", LIMIT, || {
         let run = run_on(shop, "app")?;
@@ -150,8 +150,8 @@ fn configure_also(shop: &Shop, lines: &str) -> Result<()> {
     Ok(std::fs::write(&path, format!("{text}{lines}\n"))?)
 }
 
-/// Runs Spark on app so that it is killed at `step`; the platform may need a moment to have something
-/// new for it, so that a run that came too early is repeated.
+/// Runs Spark on app so that it is killed at `step`; the platform may need a moment to compile a change, so a
+/// run that came too early is repeated.
 fn killed_at(shop: &Shop, step: Step) -> Result<()> {
     let app = shop.lab.host("app")?;
     wait::until(&format!("a run is killed at {step}"), LIMIT, || {
@@ -228,7 +228,7 @@ fn a_run_killed_after_a_revert_leaves_the_old_policy() -> Result<()> {
 fn an_interrupted_run_says_what_it_leaves() -> Result<()> {
     in_lab("an_interrupted_run_says_what_it_leaves", || {
         let mut shop = Shop::start_enforced()?;
-        // Longer than it takes to see by packets which policy is in force.
+        // Longer than probing which policy is in force.
         configure_also(&shop, "probation-seconds: 20")?;
         Policy::Closed.commit(&shop)?;
         let app = shop.lab.host("app")?;
@@ -239,7 +239,7 @@ fn an_interrupted_run_says_what_it_leaves() -> Result<()> {
         wait::until("the new policy is on trial", LIMIT, || {
             Ok((in_force(&shop)? == Policy::Closed).then_some(()))
         })?;
-        // So that the run can't be faster than the signal.
+        // So that the run can't finish before the signal.
         shop.platform.stop()?;
         for signal in ["-INT", "-CONT"] {
             shop.lab.host("app")?.run("pkill", [signal, "ctspark"])?;
@@ -395,7 +395,7 @@ fn a_full_disk_is_reported_and_leaves_no_partial_file() -> Result<()> {
     })
 }
 
-/// The example's documents with so many more allow rules on app.
+/// The example's documents with a number of additional allow rules on app.
 fn with_rules(text: &str, rules: usize) -> String {
     if !text.contains("name: app-tier\n") {
         return text.replace("templates: [app-tier, ", "templates: [app-tier, many, ");
@@ -415,7 +415,7 @@ fn a_ruleset_that_cannot_be_saved_is_never_reported_in_force() -> Result<()> {
         let shop = Shop::start_enforced()?;
         let app = shop.lab.host("app")?;
         let before = run_on(&shop, "app")?.revision().context("app enforces a revision")?;
-        // Room for positions and reports, not for the next ruleset.
+        // Space for positions and reports, but not for the next ruleset.
         let script = "set -e; cp -a /var/lib/xshield /var/tmp/state; \
             mount -t tmpfs -o size=1m,mode=700 tmpfs /var/lib/xshield; \
             cp -a /var/tmp/state/. /var/lib/xshield/; \

@@ -1,5 +1,5 @@
-//! Ordinary days: a rename, a copied machine, a container engine, a host that says what it likes.
-//! None of them opens or cuts a host.
+//! Changes of a host's identity: a rename, a cloned machine, a container bridge, arbitrary claims. None of
+//! them opens a host or blocks another one.
 
 use std::process::Command;
 use std::time::Duration;
@@ -41,7 +41,7 @@ fn a_renamed_host_stays_protected() -> Result<()> {
     in_lab("a_renamed_host_stays_protected", || {
         let shop = Shop::start_enforced()?;
         ensure!(is_open(&shop)?, "without a word about it, attacker is open");
-        // No management here: what closes attacker is its name alone.
+        // No management source here: attacker is protected only by its name.
         shop.commit_edited(|text| {
             let text = text.replace("10.77.0.20, \"fd77::20\"", "10.77.0.99");
             match text.contains("name: app-tier\n") {
@@ -59,7 +59,7 @@ fn a_renamed_host_stays_protected() -> Result<()> {
         let attacker = shop.lab.host("attacker")?;
         for name in ["attacker.shop.example", "localhost"] {
             attacker.run("sh", ["-c", &format!("echo {name} > /proc/sys/kernel/hostname")])?;
-            // The second run takes what the platform compiled after the first.
+            // The second run gets what the platform compiled after the first.
             for _run in 0..2 {
                 let run = run_on(&shop, "attacker")?;
                 ensure!(run.exit.code() == Some(0) && codes(&run) == ["name-waits"], "{run:?}");
@@ -108,7 +108,7 @@ fn claims_of_one_host_block_no_other() -> Result<()> {
         ensure!(waits == claimed.len(), "each is told: {run:?}");
         let told = run_on(&shop, "web")?;
         ensure!(codes(&told) == ["address-claimed"], "{told:?}");
-        // A container engine's bridge, the same on both.
+        // A container bridge, the same on both.
         for host in [web, attacker] {
             let script =
                 "ip link add docker0 type bridge && ip address add 172.17.0.1/16 dev docker0";
@@ -119,7 +119,7 @@ fn claims_of_one_host_block_no_other() -> Result<()> {
             let shown = shop.platform.json(&shop.lab, &["asset", "show", host])?;
             ensure!(!shown.to_string().contains("172.17.0.1"), "{run:?} {shown}");
         }
-        // It still says so when the next policy is committed, but no longer answers for web.
+        // It still claims so when the next policy is committed, but does not get web's address.
         for address in &claimed {
             attacker.run("ip", ["address", "del", &format!("{address}/32"), "dev", "lo"])?;
         }

@@ -1,5 +1,5 @@
-//! Programs of users that look like the one a rule is for: none gets its packets, each is told, and the
-//! real one goes on.
+//! Programs of users that look like the program of a rule: none gets its packets, each is reported, and the
+//! real one is not affected.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,26 +14,26 @@ use xshield_lab::shop::Shop;
 use xshield_lab::{Host, Running, wait};
 
 const SOON: Duration = Duration::from_secs(20);
-/// A user as people have them, and one as services have them.
+/// A login user and a service user.
 const PERSON: &str = "4000";
 const SERVICE: &str = "871";
 /// A directory of the host that every user can write to.
 const CROWD: &str = "/var/crowd";
-/// Ports of the program itself, and of what looks like it.
+/// Ports of the program itself, and of its lookalikes.
 const REAL: u16 = 5432;
 const CALLED: u16 = 6001;
 const PLACED: u16 = 6002;
 const MOUNTED: u16 = 6003;
 const BESIDE: u16 = 6004;
 
-/// A program of the host, run by that user.
+/// A command on the host, run as that user.
 fn as_user(host: &Host, user: &str) -> std::process::Command {
     let mut command = host.command("setpriv");
     command.args(["--reuid", user, "--regid", user, "--clear-groups", "--"]);
     command
 }
 
-/// Lets users of the host write down what reached them, and copies programs to where they may write.
+/// Lets users of the host record what they receive, and copies programs to directories where they may write.
 fn open_to_users(shop: &Shop, host: &Host) -> Result<()> {
     let reachable = fs::Permissions::from_mode(0o711);
     fs::set_permissions(shop.lab.directory(), reachable.clone())?;
@@ -49,8 +49,8 @@ fn open_to_users(shop: &Shop, host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Starts what looks like `postgres` on db, each in another way; waits until all listen.
-fn impostors(shop: &Shop, host: &Host) -> Result<Vec<Running>> {
+/// Starts lookalikes of `postgres` on db, each in another way; waits until all listen.
+fn lookalikes(shop: &Shop, host: &Host) -> Result<Vec<Running>> {
     let real = format!("{SERVICES}/postgres");
     let (own, placed) = (format!("{CROWD}/own"), format!("{CROWD}/postgres"));
     let over = "mount --bind \"$1\" \"$2\" && shift && exec \"$@\"";
@@ -89,12 +89,12 @@ fn reach(shop: &Shop, passing: &[u16]) -> Result<()> {
     cells.verify()
 }
 
-/// What an asset's last run found wrong.
+/// The problems of an asset's last run.
 fn problems(shop: &Shop, asset: &str) -> Result<String> {
     Ok(shop.platform.json(&shop.lab, &["asset", "show", asset])?.to_string())
 }
 
-/// Commits the example with db's rule for app made for `program`, and lets app send it anything.
+/// Commits the example with db's rule for app restricted to `program`, and allows all traffic from app.
 fn commit_for(shop: &Shop, program: &str) -> Result<()> {
     shop.commit_edited(|text| {
         text.replace("to: [segment:db], services: [tcp/5432]", "to: [segment:db], services: [tcp]")
@@ -114,7 +114,7 @@ fn lookalikes_do_not_get_the_packets_of_the_program() -> Result<()> {
         shop.register()?;
         let db = shop.lab.host("db")?;
         open_to_users(&shop, db)?;
-        let running = impostors(&shop, db)?;
+        let running = lookalikes(&shop, db)?;
         reach(&shop, &[REAL, CALLED, PLACED, MOUNTED, BESIDE])?;
 
         shop.commit()?;
@@ -138,13 +138,13 @@ fn lookalikes_do_not_get_the_packets_of_the_program() -> Result<()> {
         ensure!(told.contains("its own mount namespace"), "{told}");
         ensure!(!told.contains("only calls itself that"), "a path is not a name: {told}");
 
-        // Whoever means the user's instance says so; a user alone means whatever he runs.
+        // A rule for the user's instance names the user; a user alone matches all its programs.
         commit_for(&shop, &format!("process: postgres, user: {PERSON}"))?;
         reach(&shop, &[BESIDE])?;
         commit_for(&shop, &format!("user: {PERSON}"))?;
         reach(&shop, &[CALLED, PLACED, MOUNTED, BESIDE])?;
 
-        // Gone, they are told no more, and the program is what it was.
+        // When they are gone, they are not reported any more, and the rule works as before.
         commit_for(&shop, "process: postgres")?;
         drop(running);
         shop.enforce()?;

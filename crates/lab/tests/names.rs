@@ -1,4 +1,5 @@
-//! Names whose addresses change between two runs: what stays in the rules, what leaves, what is cut.
+//! Names whose addresses change between two runs: which addresses stay in the rules, which leave, and what
+//! happens to connections.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use xshield_lab::shop::{self, Shop};
 use xshield_lab::spark::{self, SparkRun};
 use xshield_lab::{host::Host, wait};
 
-/// Addresses that the name rotates through; they are laptop's, besides its own.
+/// Addresses through which the name rotates; laptop has them in addition to its own.
 const ROTATING: u8 = 8;
 const HTTPS: u16 = 443;
 
@@ -24,14 +25,15 @@ fn rotating(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, 0, 100 + number)
 }
 
-/// A shop whose hosts ask a DNS server, in which web may reach `network:cdn` and nobody closes inbound.
+/// A shop whose hosts use a DNS server, in which web may reach `network:cdn` and inbound traffic is not
+/// restricted.
 struct Scenario {
     shop: Shop,
     dns: Dns,
 }
 
 impl Scenario {
-    /// `network`: what the document says of `cdn.shop.test`, besides its name.
+    /// `network`: settings of the network `cdn.shop.test`, besides its name.
     fn begin(network: &str) -> Result<Self> {
         let shop = Shop::start()?;
         let dns = Dns::start(shop.lab.host(platform::HOST)?, shop.lab.programs())?;
@@ -90,7 +92,7 @@ impl Scenario {
         Held::open(self.web()?, self.shop.lab.programs(), to)
     }
 
-    /// One run on web with a clock that is ahead by so many seconds.
+    /// One run on web with a clock that is ahead by this many seconds.
     fn run_at(&self, ahead: i64) -> Result<SparkRun> {
         let run = run_at(&self.shop, "web", ahead)?;
         ensure!(run.status() == "enforcing", "{run:?}");
@@ -131,7 +133,7 @@ fn a_rotating_dns_name_ends_no_connection_and_old_addresses_leave_after_the_grac
             ensure!(scenario.reaches(number)?, "address {number} was answered");
             ensure!(held.link()? == Link::Alive, "cut when address {number} was answered");
         }
-        // A minute later, to the second: the connection's address was last answered before that.
+        // A minute later, to the second: the connection's address was last resolved before that.
         let run = scenario.run_at(i64::from(ROTATING) + 60)?;
         let left = left(&run);
         ensure!(left.len() == usize::from(ROTATING) - 1, "{left:?}");
@@ -156,7 +158,7 @@ fn with_while_connected_an_address_stays_until_its_connection_ends() -> Result<(
         ensure!(left(&run).is_empty(), "{run:?}");
         ensure!(scenario.reaches(1)?, "the address that is answered now");
         scenario.answer(2)?;
-        // Nothing is connected with the second one: it leaves in the run that no longer sees it.
+        // No connection uses the second one: it leaves in the first run without it.
         let run = scenario.run_at(2)?;
         let first = format!("{} is no longer an address of cdn.shop.test", rotating(1));
         ensure!(left(&run).len() == 1 && left(&run)[0].starts_with(&first), "{run:?}");
@@ -189,7 +191,7 @@ fn new_resolvers_and_platform_addresses_are_allowed_before_use() -> Result<()> {
         let new = Dns::start(shop.lab.host("laptop")?, shop.lab.programs())?;
         new.answer(&[&record(first)])?;
         shop.register()?;
-        // From here on web knows the platform by its name alone.
+        // From here on web only knows the platform by its name.
         let web = shop.lab.host("web")?;
         let text = shop.platform.host_configuration(&shop.lab)?;
         let by_address = format!("https://{first}:{}", platform::PORT);
@@ -208,7 +210,7 @@ fn new_resolvers_and_platform_addresses_are_allowed_before_use() -> Result<()> {
             let output = spark::command(&shop.lab, web, &asked)?.output()?;
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         };
-        // The rules in force do not let web ask the other server.
+        // The rules in force do not allow web to query the other server.
         ensure!(explained()?.contains("default/closed"), "{}", explained()?);
 
         drop(old);
@@ -218,7 +220,7 @@ fn new_resolvers_and_platform_addresses_are_allowed_before_use() -> Result<()> {
         ensure!((run.status(), run.exit.code()) == ("enforcing", Some(0)), "{run:?}");
         ensure!(explained()?.contains("failsafe/dns"), "{}", explained()?);
 
-        // And the platform moves, so that its name leads to an address that is in no rule.
+        // And the platform moves, so that its name resolves to an address that is in no rule.
         let home = shop.lab.host(platform::HOST)?;
         home.run("ip", ["address", "add", &format!("{second}/24"), "dev", "eth0"])?;
         let reaches = || -> Result<ProbeResult> {
@@ -237,7 +239,7 @@ fn new_resolvers_and_platform_addresses_are_allowed_before_use() -> Result<()> {
         ensure!((run.status(), run.exit.code()) == ("enforcing", Some(0)), "{run:?}");
         ensure!(reaches()? != ProbeResult::Dropped, "the platform's address of now");
 
-        // A name that leads elsewhere at each run.
+        // A name that resolves differently at each run.
         for address in [first, second, first, second] {
             new.answer(&[&record(address)])?;
             let run = spark::run(&shop.lab, web)?;
@@ -277,7 +279,7 @@ fn configured_time_servers_are_reached_and_others_are_not() -> Result<()> {
         scenario.run_at(0)?;
         let reached = answers()?;
         ensure!(reached == [true, true, false], "{reached:?}");
-        // What is no longer configured leaves, in the same run.
+        // What is no longer configured leaves in the same run.
         configure(&format!("server {}\n", laptop.v6()))?;
         scenario.run_at(1)?;
         let reached = answers()?;

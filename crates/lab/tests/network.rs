@@ -1,4 +1,4 @@
-//! The lab itself, without anything of Xshield in it: if these fail, no other result counts.
+//! The lab itself, without Xshield: if these tests fail, no other result is valid.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -110,7 +110,7 @@ fn dropping_a_lab_removes_everything() -> Result<()> {
     })
 }
 
-/// A lab that is killed can't clean up. Its hosts end with it; its files go when the next lab starts.
+/// A killed lab can't clean up. Its hosts end with it; its files are removed when the next lab starts.
 #[test]
 fn leftovers_of_a_killed_lab_are_removed_by_the_next() -> Result<()> {
     const NAME: &str = "leftovers_of_a_killed_lab_are_removed_by_the_next";

@@ -1,5 +1,5 @@
-//! Connections are judged by who opened them, also where the kernel's connection tracking never saw it:
-//! those that are older than any rule, and those that it lost.
+//! Connections are judged by their opener, even if connection tracking did not see it: those opened before
+//! any rule, and those that tracking lost.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -14,9 +14,9 @@ use xshield_lab::{agent, spark, wait};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A connection between two hosts on which nothing was said yet.
+/// A connection between two hosts without any data yet.
 struct EarlierConnection {
-    /// Held open: that somebody listens is how a host knows who opened it.
+    /// Held open: a host finds out who opened the connection by its listener.
     _listener: TcpListener,
     answerer: TcpStream,
     opener: TcpStream,
@@ -32,13 +32,13 @@ impl EarlierConnection {
         Ok(Self { _listener: listener, answerer, opener })
     }
 
-    /// Whether the opener hears what the other end says, which speaks first.
+    /// Whether data of the accepting end, which sends first, arrives at the opener.
     fn is_answered(&mut self) -> Result<bool> {
         self.answerer.write_all(b"x")?;
         self.is_heard()
     }
 
-    /// Whether the opener hears something; what was lost is sent again.
+    /// Whether data arrives at the opener; lost data is sent again.
     fn is_heard(&mut self) -> Result<bool> {
         match self.opener.read_exact(&mut [0]) {
             Ok(()) => Ok(true),
@@ -50,7 +50,7 @@ impl EarlierConnection {
     }
 }
 
-/// Connections of the shop that its policy allows, in both directions of app, each heard.
+/// Connections that the shop's policy allows, in both directions of app, each with data received.
 fn allowed(shop: &Shop) -> Result<Vec<EarlierConnection>> {
     let [app, web, db] = ["app", "web", "db"].map(|name| shop.lab.host(name));
     let (app, web, db) = (app?, web?, db?);
@@ -76,7 +76,7 @@ fn commit(shop: &Shop) -> Result<()> {
     })
 }
 
-/// Connection tracking of app forgets everything.
+/// Flushes connection tracking on app.
 fn flush(shop: &Shop) -> Result<()> {
     shop.lab.host("app")?.run("conntrack", ["-F"]).map(drop)
 }
@@ -95,7 +95,7 @@ fn connections_lost_by_conntrack_work_after_the_next_run() -> Result<()> {
         }
         enforce(&shop)?;
         for older in &mut allowed {
-            // What was denied is sent again, each time after twice as long.
+            // What was denied is retransmitted, each time after twice the delay.
             older.opener.set_read_timeout(Some(Duration::from_secs(60)))?;
             ensure!(older.is_heard()?, "{:?}", older.opener);
         }
@@ -109,7 +109,7 @@ fn the_agent_restores_lost_conntrack_entries_at_once() -> Result<()> {
         let shop = Shop::start()?;
         let configuration = shop.platform.host_configuration(&shop.lab)?;
         let app = shop.lab.host("app")?;
-        // No cycle of the agent comes to its help.
+        // No cycle of the agent interferes.
         agent::register(&shop.lab, app, &configuration, "heartbeat-seconds: 3600")?;
         let _agent = agent::start(&shop.lab, app)?;
         wait::until("app has registered", Duration::from_secs(60), || {
@@ -145,7 +145,7 @@ fn the_agent_restores_lost_conntrack_entries_at_once() -> Result<()> {
     })
 }
 
-/// Does something in the network of a host.
+/// Runs a closure in the network of a host.
 fn on<T: Send>(host: &Host, job: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let network = host.network();
     std::thread::scope(|scope| {
@@ -187,7 +187,7 @@ fn connections_opened_before_any_rule_are_judged_by_their_opener() -> Result<()>
             allowed.push(EarlierConnection::open(web, app, here, 8090)?);
             allowed.push(EarlierConnection::open(app, db, there, 5433)?);
         }
-        let mut stranger = EarlierConnection::open(attacker, app, app.v4().into(), 8091)?;
+        let mut refused = EarlierConnection::open(attacker, app, app.v4().into(), 8091)?;
         commit(&shop)?;
         enforce(&shop)?;
 
@@ -199,12 +199,12 @@ fn connections_opened_before_any_rule_are_judged_by_their_opener() -> Result<()>
         let events = denied(&shop)?;
         ensure!(events.is_empty(), "{events:?}");
 
-        ensure!(!stranger.is_answered()?, "{:?}", stranger.opener);
-        stranger.opener.write_all(b"x")?;
+        ensure!(!refused.is_answered()?, "{:?}", refused.opener);
+        refused.opener.write_all(b"x")?;
         enforce(&shop)?;
         let events = denied(&shop)?;
         ensure!(events.iter().all(|event| event["port"] == 8091), "{events:?}");
-        ensure!(!events.is_empty(), "the stranger's connection was denied");
+        ensure!(!events.is_empty(), "the attacker's connection was denied");
         Ok(())
     })
 }

@@ -112,7 +112,7 @@ fn without_grace_a_changed_dns_answer_changes_the_rules_in_the_same_run() -> Res
         let to_app = "- { name: to-app, to: [segment:app], services: [tcp/8080] }";
         let to_domain = "- { name: repo, to: [\"domain:www.shop.test\"], services: [tcp/443] }";
         shop.commit_edited(|text| {
-            // Let the receivers be open, so that web's own outbound rules decide.
+            // Receivers without inbound rules, so that web's outbound rules decide.
             text.replace(to_app, &format!("{to_app}\n    {to_domain}"))
                 .replace(
                     "settings:\n",
@@ -141,7 +141,7 @@ fn without_grace_a_changed_dns_answer_changes_the_rules_in_the_same_run() -> Res
             matrix.verify().with_context(|| format!("www.shop.test is {target}"))?;
         }
 
-        // A resolver that fails: the last good answer stays, and the operator hears of it.
+        // A resolver that fails: the last good answer stays, and the problem is reported.
         drop(dns);
         let run = run_on(&shop, "web")?;
         assert_eq!(run.status(), "enforcing", "{run:?}");
@@ -173,7 +173,7 @@ fn a_full_disk_neither_opens_ports_nor_damages_state() -> Result<()> {
     })
 }
 
-/// A rule for a user, as whom one connects and stays and another has ended.
+/// A rule for a user, one of whose processes has an open connection and another has ended.
 #[test]
 fn flows_of_programs_are_reported_and_explained_with_their_rule() -> Result<()> {
     in_lab("flows_of_programs_are_reported_and_explained_with_their_rule", || {
@@ -209,7 +209,7 @@ fn flows_of_programs_are_reported_and_explained_with_their_rule() -> Result<()> 
             Ok(events.into_iter().find(|event| event["direction"] == "outbound"))
         })?;
         ensure!(told["rule"] == RULE, "{told:#}");
-        // What stays is told with its program, too.
+        // A lasting connection is reported with its program, too.
         let mut stays = as_user("4321", "sleep 15").spawn()?;
         wait::until("its program is told", Duration::from_secs(30), || {
             run_on(&shop, "app")?;

@@ -1,5 +1,4 @@
-//! The packages as they are installed, upgraded and removed: by dpkg and by rpm, on a lab host whose
-//! `/usr` is its own.
+//! Installation, upgrade and removal of the packages, by dpkg and by rpm, on a lab host with its own `/usr`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,35 +15,35 @@ use xshield_lab::shop::Shop;
 use xshield_lab::spark;
 use xshield_lab::{Running, wait};
 
-/// Which package manager.
+/// The package manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manager {
     Dpkg,
     Rpm,
 }
 
-/// Which of the two versions that were made.
+/// The version of the package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Release {
     This,
     Next,
 }
 
-/// A host with package managers of its own.
+/// A host with its own package databases.
 struct Machine<'a> {
     host: &'a Host,
     manager: Manager,
     packages: PathBuf,
 }
 
-/// Debian's rpm keeps its database in the user's home otherwise, which is the machine's.
+/// Otherwise Debian's rpm keeps its database in the user's home, which is the machine's.
 const RPM: &[&str] = &["HOME=/var/tmp", "rpm"];
 const SOON: Duration = Duration::from_secs(90);
 const SYSTEMCTL: &str = "/var/tmp/systemctl.log";
 
 impl<'a> Machine<'a> {
-    /// What is installed there from now on is on this host alone; and it looks as if it ran systemd,
-    /// whose control program only writes down what it is told.
+    /// What is installed from now on stays on this host; it looks as if it ran systemd, but systemctl only
+    /// records its arguments.
     fn new(shop: &'a Shop, name: &str, manager: Manager) -> Result<Self> {
         let host = shop.lab.host(name)?;
         let layers = format!("{}/layers/usr", host.dir().display());
@@ -118,7 +117,7 @@ impl<'a> Machine<'a> {
         self.host.file(path).exists()
     }
 
-    /// What systemd was told since this was last asked.
+    /// The commands to systemctl since the last call.
     fn told(&self) -> Result<Vec<String>> {
         let log = self.host.file(SYSTEMCTL);
         let text = fs::read_to_string(&log).unwrap_or_default();
@@ -126,14 +125,14 @@ impl<'a> Machine<'a> {
         Ok(text.lines().map(str::to_owned).collect())
     }
 
-    /// Starts the installed agent as its unit does.
+    /// Starts the installed agent like its unit.
     fn start_agent(&self) -> Result<Running> {
         let mut command = self.host.command("/usr/sbin/ctagent");
         command.arg("run");
         self.host.spawn("ctagent", command)
     }
 
-    /// What the installed agent's last cycle came to; nothing while it can't be asked yet.
+    /// The outcome of the installed agent's last cycle; null while it can't be queried.
     fn last_outcome(&self) -> Result<Value> {
         match self.host.run("/usr/sbin/ctagentcmd", ["status", "--json"]) {
             Ok(text) => {
@@ -271,7 +270,7 @@ fn agent_is_installed_and_removed(manager: Manager) -> Result<()> {
     let restarted = machine.start_agent()?;
     machine.enforces()?;
 
-    // What `systemctl disable --now` does where systemd runs.
+    // As `systemctl disable --now` does under systemd.
     ensure!(restarted.stop()?.success());
     machine.remove(name)?;
     let told = machine.told()?;

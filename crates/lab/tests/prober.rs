@@ -1,5 +1,5 @@
-//! The kernel's verdicts against a second reading of `docs/operations/policy.md` (`crates/lab/prober`).
-//! A sample; `cargo xtask soak` does the same for as long as one likes.
+//! The kernel's verdicts compared with an independent implementation of `docs/operations/policy.md`
+//! (`crates/lab/prober`). A sample; `cargo xtask soak` runs longer.
 
 use std::process::Command;
 
@@ -21,8 +21,8 @@ fn the_interpreter_passes_its_tables() -> Result<()> {
     Ok(())
 }
 
-/// Every flow was seen to arrive before ([`Prober::start`]); those that stay open over a change were
-/// seen to work under the policy before.
+/// Every flow arrived before ([`Prober::start`]); conversations that stay open over a change worked under the
+/// previous policy.
 #[test]
 fn kernels_match_the_documentation() -> Result<()> {
     in_lab("kernels_match_the_documentation", || {
@@ -36,7 +36,7 @@ fn kernels_match_the_documentation() -> Result<()> {
             sample.verify().with_context(|| format!("policy {policy}"))?;
             probed.push(sample.counts);
         }
-        // A sample that has too little of something proves nothing about it.
+        // A sample with too few flows of a kind would prove nothing about it.
         let (allow, would, deny) = (
             probed.iter().map(|counts| counts.allow).sum::<u32>(),
             probed.iter().map(|counts| counts.would_deny).sum::<u32>(),
@@ -50,8 +50,8 @@ fn kernels_match_the_documentation() -> Result<()> {
     })
 }
 
-/// The prober itself under test: with one wrong accept and one wrong drop put into a kernel, it tells
-/// exactly the flows that these concern.
+/// A test of the prober: with one wrong accept and one wrong drop in a kernel, it reports exactly the
+/// affected flows.
 #[test]
 fn a_wrong_accept_and_a_wrong_drop_are_detected_and_named() -> Result<()> {
     in_lab("a_wrong_accept_and_a_wrong_drop_are_detected_and_named", || {

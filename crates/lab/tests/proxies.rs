@@ -1,5 +1,5 @@
-//! Spark behind proxies: the order, the choice that sticks, the fall to direct, and who hears the
-//! password.
+//! Spark behind proxies: their order, keeping the choice, falling back to a direct connection, and the
+//! confidentiality of the password.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -21,17 +21,17 @@ const NUMBER: u8 = 50;
 const SILENT: u16 = 3128;
 const REFUSING: u16 = 3129;
 const WORKING: u16 = 3130;
-/// A port of that host that is no proxy.
+/// A port of that host without a proxy.
 const OTHER: u16 = 9999;
 
-/// `spark` and `s3cret proxy`, as one header and as the configuration has them.
+/// `spark` and `s3cret proxy`, as a header and in the form of the configuration.
 const AUTHORIZATION: &str = "Basic c3Bhcms6czNjcmV0IHByb3h5";
 const PASSWORD: &str = "czNjcmV0IHByb3h5";
 const WRONG_PASSWORD: &str = "bm90IHRoYXQgb25l";
-/// What must be seen by nobody but the working proxy.
+/// What only the working proxy may receive.
 const SECRETS: [&str; 4] = ["s3cret", "c3Bhcms6", PASSWORD, WRONG_PASSWORD];
 
-/// The shop with its policy in force, and proxies that web does not know of yet.
+/// The shop with its policy in force, and proxies that web does not have configured yet.
 struct Fixture {
     shop: Shop,
     /// web's configuration without proxies.
@@ -70,7 +70,7 @@ impl Fixture {
         Ok(())
     }
 
-    /// From web to the port that is no proxy.
+    /// Probes the port without a proxy from web.
     fn probe_other(&self, expected: Expectation) -> Result<()> {
         let all = Matrix::of(&["web", HOST], &[Port::Tcp(OTHER)], |_| expected.clone());
         let mut cells = all.only(|flow| flow.from == "web");
@@ -95,7 +95,7 @@ impl Fixture {
         Ok(run)
     }
 
-    /// How many requests the working proxy has heard.
+    /// The number of requests that the working proxy received.
     fn heard(&self) -> Result<usize> {
         Ok(self.working.as_ref().context("the proxy runs")?.requests()?.len())
     }
@@ -140,7 +140,7 @@ fn the_working_proxy_is_found_kept_and_replaced_when_it_fails() -> Result<()> {
     in_lab("the_working_proxy_is_found_kept_and_replaced_when_it_fails", || {
         let mut fixture = Fixture::set()?;
 
-        // web's own rules had closed the way to all of them.
+        // web's own rules did not allow any of them before.
         fixture.configure(
             &listed(&[SILENT, REFUSING, WORKING]),
             ",,spark",
@@ -155,7 +155,7 @@ fn the_working_proxy_is_found_kept_and_replaced_when_it_fails() -> Result<()> {
         ensure!(said(REFUSING).contains("502"), "{run:?}");
         ensure!(run.json["problems"].to_string().contains("proxy-failed"), "{run:?}");
         fixture.probe_other(Expectation::drops("only the proxies' ports were opened"))?;
-        // The platform knows as soon as the run has ended.
+        // The platform knows the route as soon as the run has ended.
         let known = |port| fixture.known(&route(port));
         for (port, kind) in [(SILENT, "timed-out"), (REFUSING, "proxy-failed")] {
             let known = known(port)?;
@@ -166,7 +166,7 @@ fn the_working_proxy_is_found_kept_and_replaced_when_it_fails() -> Result<()> {
         ensure!(known(WORKING)?["in_use"] == true, "{}", known(WORKING)?);
         ensure!(known(WORKING)?["last_worked"].is_u64(), "{}", known(WORKING)?);
 
-        // The credentials reached the proxy they are for, and no one else.
+        // The credentials reached their proxy, and no other.
         let requests = fixture.working.as_ref().context("the proxy runs")?.requests()?;
         let wanted = format!("CONNECT 10.77.0.1:8443 HTTP/1.1 | {AUTHORIZATION} | 200");
         ensure!(!requests.is_empty(), "the working proxy heard nothing");
@@ -177,7 +177,7 @@ fn the_working_proxy_is_found_kept_and_replaced_when_it_fails() -> Result<()> {
             ensure!(requests[0].contains("| no credentials |"), "{requests:#?}");
         }
 
-        // A new policy comes and is confirmed through the proxy, which the next run tries first.
+        // A new policy is fetched and confirmed through the proxy, which the next run tries first.
         fixture.shop.commit_edited(|text| {
             text.replace("to-app, to: [segment:app]", "to-app, to: [192.0.2.1]")
         })?;
@@ -192,13 +192,14 @@ fn the_working_proxy_is_found_kept_and_replaced_when_it_fails() -> Result<()> {
         ensure!(fixture.silent.requests()?.len() == 1, "the choice did not stick");
         ensure!(failure(&run.json, &route(SILENT)).is_some(), "the last failure is still told");
 
-        // The same in another order begins anew and fails nowhere: that, too, is told in the same run.
+        // The same list in another order is tried from the start without a failure: that, too, is reported in
+        // the same run.
         fixture.configure(&listed(&[WORKING, SILENT, REFUSING]), "spark", PASSWORD)?;
         ensure!(used(&fixture.run()?) == Some(route(WORKING).as_str()));
         let known = fixture.known(&route(WORKING))?;
         ensure!(known["in_use"] == true, "{known}");
 
-        // It dies: direct, and direct is kept when it is back.
+        // It dies: direct, and the direct route is kept when it is back.
         fixture.working = None;
         let run = fixture.run()?;
         ensure!(used(&run) == Some("direct"), "{run:?}");
@@ -227,7 +228,8 @@ fn a_wrong_proxy_password_is_named_and_a_changed_list_is_tried_from_the_start() 
         let problems = run.json["problems"].to_string();
         ensure!(problems.contains("proxy-authentication") && problems.contains("407"), "{run:?}");
 
-        // Only the proxy leads to the platform from now on, and web's rules in force don't know it.
+        // From now on, the platform is only reachable through the proxy, which web's rules in force don't
+        // contain.
         let web = fixture.shop.lab.host("web")?;
         web.run("ip", ["route", "add", "blackhole", "10.77.0.1/32"])?;
         let over_ipv6 = format!("proxy [fd77::{NUMBER}]:{WORKING}");
@@ -246,7 +248,7 @@ fn a_wrong_proxy_password_is_named_and_a_changed_list_is_tried_from_the_start() 
         let text = status(&["status"])?;
         ensure!(text.contains(&format!("{over_ipv6}, in use")), "{text}");
 
-        // What can't be right changes nothing.
+        // An invalid configuration changes nothing.
         fixture.configure("http://proxy.shop.test:3128", "", "")?;
         let run = spark::run(&fixture.shop.lab, web)?;
         ensure!(run.exit.code() == Some(2), "{run:?}");

@@ -1,5 +1,5 @@
-//! README.md, walked through as a new operator does: its commands as they stand there, on hosts with its
-//! names and addresses, and what they print compared with what it shows.
+//! README.md as a walkthrough: its commands are run on hosts with its names and addresses, and their output
+//! is compared with the page.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ use xshield_lab::{external_host, spark, wait};
 const PLATFORM: &str = "platform";
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Commands of the text that are not part of the walk, and why.
+/// Commands in the text that are not part of the walkthrough, and why.
 const ELSEWHERE: [(&str, &str); 11] = [
     (
         "cargo build --release -p xshield",
@@ -51,14 +51,14 @@ fn readme() -> Result<String> {
     fs::read_to_string(path).context("could not read README.md")
 }
 
-/// Whoever does what the page says, on its hosts.
+/// The hosts of the walkthrough.
 struct Walk {
     lab: Lab,
     page: String,
     ahead: std::vec::IntoIter<Step>,
-    /// Where the commands of each host are typed.
+    /// The directory in which each host's commands are run.
     desk: PathBuf,
-    /// What the page shows shortened or made up, and what it is here.
+    /// Shortened or made-up values on the page, and the actual ones.
     known: Vec<(String, String)>,
     /// Commands of the text that were run.
     named: Vec<String>,
@@ -85,7 +85,7 @@ impl Walk {
         self.lab.host(name)
     }
 
-    /// A command with what the walk runs in the search path.
+    /// A command with the programs of the walkthrough in PATH.
     fn on(&self, host: &str, program: &str) -> Result<Command> {
         let programs = self.lab.programs().platform()?;
         let programs = programs.parent().unwrap_or(Path::new("/"));
@@ -97,21 +97,21 @@ impl Walk {
         Ok(command)
     }
 
-    /// The page's next command, which begins so.
+    /// The page's next command with this beginning.
     fn next(&mut self, begins: &str) -> Result<Step> {
         let step = self.ahead.next().context("the page has no more commands")?;
         ensure!(step.command.starts_with(begins), "the page's next command is {:?}", step.command);
         Ok(step)
     }
 
-    /// A command of the page for a shell: with what is known by now, at the desk.
+    /// A command of the page for a shell, with the actual values.
     fn typed(&self, command: &str) -> String {
         let known = self.known.iter();
         let typed = known.fold(command.to_owned(), |text, (page, here)| text.replace(page, here));
         format!("cd {} && {typed}", self.desk.display())
     }
 
-    /// What was printed, as the page would have it.
+    /// Output with the page's values.
     fn printed(&self, text: &str) -> String {
         let home = self.desk.join("home").display().to_string();
         let text = text.replace(&home, "/root");
@@ -120,12 +120,12 @@ impl Walk {
             Some((time, rest)) if time.ends_with('Z') && time.contains('T') => rest.trim_start(),
             _ => line,
         });
-        // How many files may be open is the machine's.
+        // The limit of open files depends on the machine.
         let lines = lines.filter(|line| !line.contains("few files may be open"));
         lines.map(|line| format!("{line}\n")).collect()
     }
 
-    /// Types a command of the page and compares; where the page shows a question, it is answered as there.
+    /// Runs a command of the page and compares the output; a question on the page is answered as there.
     fn step(&mut self, host: &str, begins: &str) -> Result<()> {
         let step = self.next(begins)?;
         let typed = self.typed(&step.command);
@@ -148,7 +148,7 @@ impl Walk {
         compare(&step.prints, &self.printed(&printed)).with_context(|| step.command.clone())
     }
 
-    /// Runs a command that the page names in its text; what it printed.
+    /// Runs a command that the page names in its text; returns its output.
     fn also(&mut self, host: &str, command: &str) -> Result<String> {
         ensure!(
             named(&self.page, &PROGRAMS).contains(&command),
@@ -158,7 +158,7 @@ impl Walk {
         self.run(host, command)
     }
 
-    /// Both outputs of a command that succeeds.
+    /// Both outputs of a successful command.
     fn run(&self, host: &str, typed: &str) -> Result<String> {
         let typed = self.typed(typed);
         let mut command = self.on(host, "sh")?;
@@ -169,7 +169,7 @@ impl Walk {
         Ok(printed)
     }
 
-    /// The platform, until it is dropped; what it printed when it was up.
+    /// The platform, until dropped; its output when it was up.
     fn platform(&mut self) -> Result<Running> {
         let step = self.next("xshield serve")?;
         let mut command = self.on(PLATFORM, "sh")?;
@@ -192,7 +192,7 @@ impl Walk {
         Ok(running)
     }
 
-    /// Connects by IPv4 and says whether that works.
+    /// Whether an IPv4 connection works.
     fn reaches(&self, from: &str, to: &str, port: u16) -> Result<bool> {
         let probe = Probe {
             address: self.host(to)?.v4().into(),
@@ -267,7 +267,7 @@ fn the_walkthrough_works_as_written() -> Result<()> {
     })
 }
 
-/// The page's section about them, with a host `web` in a segment.
+/// The page's section about malicious addresses, with a host `web` in a segment.
 fn malicious_addresses(walk: &mut Walk) -> Result<()> {
     walk.run(PLATFORM, "xshield key create --name web --tag role=web --host-config web.yaml")?;
     let configuration = fs::read_to_string(walk.desk.join("web.yaml"))?;
@@ -286,7 +286,7 @@ fn malicious_addresses(walk: &mut Walk) -> Result<()> {
     let mode = walk.next("xshield threat mode set event-only --segment web")?.command;
     for (typed, reached) in [(mode.clone(), true), (mode.replace("event-only", "block"), false)] {
         walk.run(PLATFORM, &typed)?;
-        // Events are in the order of their seconds.
+        // Events are ordered by second.
         let before = second()?;
         wait::until("a second has gone", LIMIT, || Ok((second()? > before).then_some(())))?;
         external_host::enforce_listing(&walk.lab, "web", external_host::V4.into(), true)?;
@@ -303,7 +303,7 @@ fn second() -> Result<u64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
 }
 
-/// What the demo prints, but for the times, and for rows that the page leaves out and counts.
+/// The output of the demo, except for times, and for rows that the page leaves out and counts.
 #[test]
 fn the_demo_prints_what_the_page_shows() -> Result<()> {
     let page = readme()?;
@@ -337,7 +337,7 @@ fn the_demo_prints_what_the_page_shows() -> Result<()> {
     Ok(())
 }
 
-/// What the text tells to type is in the walk, or named here with the reason.
+/// Commands in the text are part of the walkthrough, or listed here with the reason.
 #[test]
 fn every_command_of_the_text_is_run_or_has_a_reason() -> Result<()> {
     const RUN: [&str; 3] = [

@@ -1,5 +1,5 @@
-//! Spark behind the proxies that people run: squid and tinyproxy, killed, paused, with the wrong
-//! password, on a line as slow as a modem.
+//! Spark behind widely used proxies: squid and tinyproxy, killed, paused, with a wrong password, over a very
+//! slow connection.
 
 use std::fs;
 use std::time::Duration;
@@ -27,7 +27,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// The shop with its policy in force; web reaches the platform through proxies alone.
+    /// The shop with its policy in force; web reaches the platform only through proxies.
     fn set() -> Result<Self> {
         let mut shop = Shop::start()?;
         shop.lab.add_host(HOST, NUMBER)?;
@@ -89,7 +89,7 @@ fn tinyproxy_takes_over_when_squid_dies_or_hangs() -> Result<()> {
         ensure!(!squid.passed()?.is_empty(), "{}", squid.everything()?);
         ensure!(tiny.passed()?.is_empty(), "{}", tiny.everything()?);
 
-        // Accepts, and never says a word.
+        // It accepts connections and never answers.
         squid.pause()?;
         fixture.reaches(TINY)?;
         squid.resume()?;
@@ -97,14 +97,14 @@ fn tinyproxy_takes_over_when_squid_dies_or_hangs() -> Result<()> {
         fixture.reaches(TINY)?;
         ensure!(tiny.passed()?.len() > heard, "the choice did not stick");
 
-        // Dead: on to the next, which is the first again.
+        // Dead: the next one is tried, which is the first again.
         drop(tiny);
         fixture.reaches(SQUID)?;
         drop(squid);
         let run = fixture.run()?;
         ensure!(run.status() == "platform-unreachable", "{run:?}");
 
-        // One comes back, and a new policy comes through it and is confirmed through it.
+        // One comes back, and a new policy is fetched and confirmed through it.
         let tiny = fixture.start(Kind::Tinyproxy, TINY, Access::Password)?;
         let before = fixture.reaches(TINY)?.revision();
         fixture.shop.commit_edited(|text| {

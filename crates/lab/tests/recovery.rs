@@ -1,4 +1,4 @@
-//! Bad days of the platform, seen from its hosts and by packets.
+//! Failures of the platform, as seen from its hosts and by packets.
 
 use std::process::Command;
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn commit_with_port(shop: &Shop, port: u16) -> Result<()> {
     shop.commit_edited(|text| text.replace("tcp/5432", &format!("tcp/{port}")))
 }
 
-/// The drill of docs/operations/platform.md, "Restoring".
+/// The procedure of docs/operations/platform.md, "Restoring".
 #[test]
 fn after_a_restore_hosts_keep_their_policy_until_they_get_the_restored_one() -> Result<()> {
     in_lab("after_a_restore_hosts_keep_their_policy_until_they_get_the_restored_one", || {
@@ -78,7 +78,7 @@ fn after_a_restore_hosts_keep_their_policy_until_they_get_the_restored_one() -> 
         for asset in assets["items"].as_array().context("a list of assets")? {
             ensure!(asset["spark"]["up_to_date"] == true, "{asset:#}");
         }
-        // Operators go on from there.
+        // Operators continue from there.
         commit_with_port(&shop, 5433)?;
         ensure!(shop.enforce()? == 5, "the next commit");
         ensure!(!is_open(&shop)?, "and it is enforced");

@@ -1,4 +1,4 @@
-//! One cause is one line of a run, whatever it kept the run from: in its text, and for programs.
+//! One cause is one line in the output of a run, whatever it prevented: as text and as JSON.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use xshield_lab::spark;
 
 const STATE: &str = "/var/lib/xshield";
 
-/// Both outputs of a run, whatever comes of it.
+/// Both outputs of a run, whatever its result.
 fn said(shop: &Shop, host: &Host, options: &[&str]) -> Result<String> {
     let run = [&["run", "--config", spark::CONFIG][..], options].concat();
     let output = spark::command(&shop.lab, host, &run)?.output()?;
@@ -18,14 +18,14 @@ fn said(shop: &Shop, host: &Host, options: &[&str]) -> Result<String> {
         + &String::from_utf8_lossy(&output.stderr))
 }
 
-/// Breaks something, twice, and looks at a run for people and at one for programs. Of what a run mends,
-/// only the first run knows.
+/// Causes the problem twice, and checks a run with text and one with JSON output. What a run repairs is only
+/// reported by the first run.
 fn told_once(shop: &Shop, cause: &str, break_it: impl Fn(&Host) -> Result<()>) -> Result<()> {
     let host = shop.lab.host("db")?;
     for options in [&[][..], &["--json"]] {
         break_it(host)?;
         let said = said(shop, host, options)?;
-        // What programs get about the ways to the platform is a table of its own.
+        // In JSON, the routes to the platform are a separate table.
         let (before, after) = match (said.find("\"routes\":["), said.find("],\"events\"")) {
             (Some(from), Some(to)) => (&said[..from], &said[to..]),
             _ => (said.as_str(), ""),
@@ -58,7 +58,7 @@ fn a_cause_is_reported_once() -> Result<()> {
         told_once(&shop, "identity.key is damaged", damage("identity.key"))?;
         fs::write(&key, kept)?;
 
-        // A small disk of its own, with what is there now, and then nothing free.
+        // A small disk with the present files, and no free space.
         let small = format!(
             "cp -a {STATE} /var/kept && mount -t tmpfs -o size=256k none {STATE} &&
              cp -a /var/kept/. {STATE}/ && dd if=/dev/zero of={STATE}/fill bs=4k 2>/dev/null; true"

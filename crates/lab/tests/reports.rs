@@ -1,4 +1,4 @@
-//! What hosts saw, as the platform tells it: counted exactly once, each with the rule that decided.
+//! Observations of hosts as shown by the platform: counted exactly once, each with the rule that decided.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use xshield_lab::wait;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Sends datagrams from attacker, each from a port of its own.
+/// Sends datagrams from attacker, each from another port.
 fn send(shop: &Shop, to: &str, port: u16, datagrams: u32) -> Result<()> {
     let to = shop.lab.host(to)?.v4();
     let script = format!("for i in $(seq {datagrams}); do echo x > /dev/udp/{to}/{port}; done");
@@ -83,7 +83,7 @@ fn packets_are_counted_once_despite_killed_runs() -> Result<()> {
             let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
             ensure!(!matches!(status.code(), Some(0..=8)), "not killed at {step}: {status}");
         }
-        // What is seen while the platform is gone is kept, too.
+        // Observations during an outage of the platform are kept, too.
         shop.platform.stop()?;
         send(&shop, "db", 9999, 4)?;
         sent += 4;
@@ -104,7 +104,7 @@ fn packets_are_counted_once_despite_killed_runs() -> Result<()> {
 fn reports_refused_for_overload_wait_on_the_host_and_are_counted_once() -> Result<()> {
     in_lab("reports_refused_for_overload_wait_on_the_host_and_are_counted_once", || {
         let mut shop = Shop::start_enforced()?;
-        // What is reported at once leaves a debt of some 30 rows: half a minute.
+        // The initial reports exceed the budget by some 30 rows: half a minute.
         let granted = [("XSHIELD_HOST_ROWS_PER_SECOND", "1"), ("XSHIELD_HOST_ROWS_AT_ONCE", "20")];
         shop.platform.restart_with(&shop.lab, &granted)?;
         let db = shop.lab.host("db")?;
@@ -149,13 +149,13 @@ fn reports_refused_for_overload_wait_on_the_host_and_are_counted_once() -> Resul
         let again = Instant::now() + Duration::from_secs(seconds.parse()?);
         ensure!(problems.contains("report-undelivered"), "{problems}");
         ensure!(seen(&shop)? == (50, 50), "{:?}", seen(&shop)?);
-        // Until the time that the platform named, the host does not ask again, and loses nothing.
+        // Until the time named by the platform, the host does not retry, and loses nothing.
         let waiting = spark::run(&shop.lab, db)?;
         ensure!(waiting.json["waiting"].as_u64() > Some(0), "{waiting:?}");
         let problems = waiting.json["problems"].to_string();
         ensure!(!problems.contains("report-undelivered"), "it asked again: {problems}");
 
-        // Others have budgets of their own.
+        // Other hosts have their own budgets.
         send(&shop, "web", 9999, 5)?;
         run_on(&shop, "web")?;
         ensure!(packets(&denied(&shop, "web", 9999)?) == 5);
@@ -163,7 +163,7 @@ fn reports_refused_for_overload_wait_on_the_host_and_are_counted_once() -> Resul
         wait::until("the time that the platform named comes", LIMIT, || {
             Ok((Instant::now() >= again).then_some(()))
         })?;
-        // The next runs come without a pause between them, and each has some rows to tell.
+        // The next runs follow without a pause, and each has some rows to report.
         let granted =
             [("XSHIELD_HOST_ROWS_PER_SECOND", "1000"), ("XSHIELD_HOST_ROWS_AT_ONCE", "100000")];
         shop.platform.restart_with(&shop.lab, &granted)?;
@@ -232,7 +232,7 @@ fn an_unenforceable_rule_is_reported_and_opens_nothing() -> Result<()> {
             asset.contains("rule-unenforceable") && asset.contains("no-such-program"),
             "{asset}"
         );
-        // Also when a run changes nothing and reports hits alone.
+        // Even if a run changes nothing and only reports hits.
         for _run in 0..2 {
             let programmed = shop.platform.json(&shop.lab, &["programmed", "web"])?.to_string();
             ensure!(programmed.contains("no-such-program"), "{programmed}");

@@ -1,4 +1,4 @@
-//! The platform changes its policy key and its CA, and hosts follow: Spark and agent, real binaries.
+//! A rotation of the platform's policy key and CA: Spark and agent follow, real binaries.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn sparks(shop: &Shop) -> Vec<&str> {
     shop.example.host_names().into_iter().filter(|name| *name != RESIDENT).collect()
 }
 
-/// Runs Spark everywhere; nothing that was on disk may be refused by it.
+/// Runs Spark everywhere; it must accept everything on disk.
 fn run_sparks(shop: &Shop) -> Result<()> {
     let runs = spark::run_everywhere(&shop.lab, &sparks(shop))?;
     spark::all_succeeded(&runs)?;
@@ -33,7 +33,7 @@ fn rotation(shop: &Shop) -> Result<Value> {
     Ok(shop.platform.json(&shop.lab, &["health"])?["key_rotation"].clone())
 }
 
-/// Until every host has said that it follows.
+/// Waits until every host has reported that it follows.
 fn all_follow(shop: &Shop, sequence: u64) -> Result<()> {
     wait::until("every host follows the platform's keys", SOON, || {
         run_sparks(shop)?;
@@ -80,7 +80,7 @@ fn hosts_follow_a_key_rotation_while_old_and_new_keys_overlap() -> Result<()> {
         let ca = std::fs::read(shop.platform.ca_file())?;
         shop.platform.stop()?;
         shop.platform.rotate_keys(&shop.lab, &["begin"])?;
-        // Nobody has heard of them yet.
+        // No host has received them yet.
         let early = shop.platform.rotate_keys(&shop.lab, &["finish"]).unwrap_err().to_string();
         assert!(early.contains("5 hosts do not know the new keys yet"), "{early}");
         shop.platform.resume(&shop.lab)?;
@@ -94,17 +94,17 @@ fn hosts_follow_a_key_rotation_while_old_and_new_keys_overlap() -> Result<()> {
         assert_ne!(std::fs::read(shop.platform.ca_file())?, ca, "the new CA is in use");
         shop.platform.sign_in(&shop.lab)?;
         all_follow(&shop, 2)?;
-        // What the old key signed is still in force, and read from disk in each run.
+        // What the old key signed is still in force, and verified in each run.
         shop.verify()?;
 
-        // And the new key signs what comes.
+        // And the new key signs the next policy.
         shop.commit_edited(|text| {
             text.replace("services: [tcp/5432]", "services: [tcp/5432, tcp/1]")
         })?;
         all_enforce(&shop, 2)?;
         shop.verify()?;
         resident.still_runs()?;
-        // The old key is worth nothing any more: the hosts' own word.
+        // The old key is not accepted any more: the host refuses it.
         let db = shop.lab.host("db")?;
         let followed = std::fs::read_to_string(db.file("/var/lib/xshield/trust"))
             .context("the host has not followed")?;

@@ -1,4 +1,4 @@
-//! The shop example: what its table promises is what its policy means.
+//! The shop example: its table and its policy agree.
 
 use anyhow::Result;
 use xshield_lab::example::Example;

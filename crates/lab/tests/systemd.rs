@@ -1,4 +1,4 @@
-//! The packages' units as systemd runs them: in their sandboxes, on machines of their own.
+//! The packages' units under systemd: in their sandboxes, on machines.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -81,7 +81,7 @@ impl Scenario {
         self.platform.apply(&self.lab, &directory)
     }
 
-    /// What becomes of a connection to the database.
+    /// The result of a connection to the database.
     fn reach_database(&self, from: &str) -> Result<ProbeResult> {
         let probe = Probe {
             address: self.db()?.v4().into(),
@@ -93,7 +93,7 @@ impl Scenario {
         outcomes.first().copied().context("the prober told nothing")
     }
 
-    /// Whether the app has heard `word`.
+    /// Whether the app has received `word`.
     fn app_heard(&self, word: &str) -> Result<bool> {
         let seen = self.lab.host("app")?.dir().join(xshield_lab::service::SEEN);
         Ok(fs::read_to_string(seen).unwrap_or_default().lines().any(|line| line == word))
@@ -104,7 +104,7 @@ impl Scenario {
     }
 }
 
-/// Where a package is below those made of the binaries that were built for tests.
+/// The path of a package among those built from the test binaries.
 fn package(file: &str) -> Result<PathBuf> {
     let programs = Programs::of_this_build()?;
     let directory = programs.lab().parent().context("the lab is in a directory")?.join("packages");
@@ -126,20 +126,20 @@ fn dpkg(machine: &Machine<'_>, file: &str) -> Result<()> {
     machine.run("dpkg", ["-i", &file]).map(drop)
 }
 
-/// What the agent says of itself; nothing while it can't be asked.
+/// The agent's status; null while it can't be queried.
 fn status(machine: &Machine<'_>) -> Result<Value> {
     let output = machine.command("ctagentcmd")?.args(["status", "--json"]).output()?;
     Ok(serde_json::from_slice(&output.stdout).unwrap_or(Value::Null))
 }
 
-/// Waits for a cycle that reached the platform and found nothing wrong.
+/// Waits for a cycle that reached the platform without a problem.
 fn agent_is_well(machine: &Machine<'_>) -> Result<()> {
     let last = agent_enforces(machine)?;
     ensure!(last["problems"] == Value::Array(Vec::new()), "{}", last["problems"]);
     Ok(())
 }
 
-/// Waits for a cycle that reached the platform; what came of it.
+/// Waits for a cycle that reached the platform; returns its outcome.
 fn agent_enforces(machine: &Machine<'_>) -> Result<Value> {
     let mut last = Value::Null;
     let enforced = wait::until("the agent enforces", SOON, || {
@@ -155,14 +155,14 @@ fn main_process(machine: &Machine<'_>, unit: &str) -> Result<String> {
     machine.property(unit, "MainPID")
 }
 
-/// Whether a program of the machine that no rule names reaches the app.
-fn stranger_reaches_app(machine: &Machine<'_>, app: &Host) -> Result<bool> {
+/// Whether a program on the machine that no rule names reaches the app.
+fn attacker_reaches_app(machine: &Machine<'_>, app: &Host) -> Result<bool> {
     let connect = format!("exec 3<>/dev/tcp/{}/8080", app.v4());
     let status = machine.command("timeout")?.args(["1", "bash", "-c", &connect]).output()?.status;
     Ok(status.success())
 }
 
-/// A database of another user, and a backup in a unit of its own: whose they are is seen in /proc.
+/// A database of another user, and a backup in its own unit: their owners are visible in /proc.
 fn start_programs(machine: &Machine<'_>, scenario: &Scenario) -> Result<()> {
     let lab = machine.bring(&scenario.lab.programs().lab())?;
     machine.run("cp", [lab.as_str(), "/usr/local/bin/postgres"])?;
@@ -206,7 +206,7 @@ fn register(machine: &Machine<'_>, scenario: &Scenario) -> Result<()> {
 fn enforces_by_process(machine: &Machine<'_>, scenario: &Scenario) -> Result<()> {
     start_programs(machine, scenario)?;
     let app = scenario.lab.host("app")?;
-    ensure!(stranger_reaches_app(machine, app)?, "open before the policy");
+    ensure!(attacker_reaches_app(machine, app)?, "open before the policy");
     scenario.commit()?;
     agent_is_well(machine)?;
     ensure!(scenario.tables()? == ["inet xshield"], "{:?}", scenario.tables()?);
@@ -214,7 +214,7 @@ fn enforces_by_process(machine: &Machine<'_>, scenario: &Scenario) -> Result<()>
         Ok((scenario.reach_database("app")? == ProbeResult::Passed).then_some(()))
     })?;
     denials_are_told_as_they_happen(machine, scenario)?;
-    ensure!(!stranger_reaches_app(machine, app)?, "only the backup may");
+    ensure!(!attacker_reaches_app(machine, app)?, "only the backup may");
     fs::write(app.dir().join(xshield_lab::service::SEEN), "")?;
     wait::until("the backup still reaches the app", SOON, || {
         Ok(scenario.app_heard("backup")?.then_some(()))
@@ -232,7 +232,7 @@ fn enforces_by_process(machine: &Machine<'_>, scenario: &Scenario) -> Result<()>
     told.with_context(|| paths)
 }
 
-/// The sandbox lets the agent listen to its log group.
+/// The sandbox allows the agent to receive from its log group.
 fn denials_are_told_as_they_happen(machine: &Machine<'_>, scenario: &Scenario) -> Result<()> {
     wait::until("the agent listens to its log group", SOON, || {
         let listening = status(machine)?["live"]["standing"]["state"] == "listening";
@@ -282,7 +282,7 @@ fn ends_and_comes_back(machine: &Machine<'_>, scenario: &Scenario) -> Result<()>
     machine.run("systemctl", ["restart", AGENT]).map(drop)
 }
 
-/// The unit as it is shipped, but for one line.
+/// Changes one line of the packaged unit.
 fn change_unit(machine: &Machine<'_>, line: &str) -> Result<()> {
     let drop_in = "/etc/systemd/system/ctagent.service.d";
     machine.run("mkdir", ["-p", drop_in])?;
@@ -299,9 +299,9 @@ fn comes_back(machine: &Machine<'_>, gone: &str) -> Result<()> {
     agent_is_well(machine)
 }
 
-/// After a boot the policy is there before the network is, and before the platform is asked.
+/// After a boot the policy is in force before the network is up, and before the platform is contacted.
 fn boots_closed(machine: &mut Machine<'_>, scenario: &Scenario) -> Result<()> {
-    // The kernel has not booted, and inside the sandbox it is asked.
+    // The kernel itself has not booted, and inside the sandbox its boot id is read.
     change_unit(machine, "BindReadOnlyPaths=/run/boot-id:/proc/sys/kernel/random/boot_id")?;
     boot_empty(machine, scenario.db()?)?;
     comes_before_the_network(machine, AGENT)?;
@@ -347,7 +347,7 @@ fn systemd_runs_the_agent_in_its_sandbox() -> Result<()> {
     })
 }
 
-/// Platform and Spark of their packages on one machine, which is its own platform's host.
+/// Platform and Spark from packages on one machine, which is the platform's own host.
 fn own_platform(machine: &Machine<'_>, address: &str) -> Result<String> {
     install(machine, "xshield-platform")?;
     let password = "a password for tests alone";
@@ -382,7 +382,7 @@ fn spark_runs(machine: &Machine<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Registers, takes over a policy, and enforces it: each run is the unit's.
+/// Registers, receives a policy, and enforces it: each run is by the unit.
 fn spark_enforces(machine: &Machine<'_>, host: &Host, configuration: &str) -> Result<()> {
     install(machine, "xshield-spark")?;
     let file = machine.file(spark::CONFIG)?;
@@ -400,13 +400,13 @@ fn spark_enforces(machine: &Machine<'_>, host: &Host, configuration: &str) -> Re
     wants_for_nothing(machine)
 }
 
-/// Whether Spark's unit can do its work in its sandbox: no problem is told that comes of it, the programs of
-/// other users are known by their sockets, and its boot unit is written.
+/// Whether Spark's unit works in its sandbox: no problem is caused by it, programs of other users are found
+/// by their sockets, and its boot unit is written.
 fn wants_for_nothing(machine: &Machine<'_>) -> Result<()> {
     ensure!(machine.property("ctspark.service", "ProtectSystem")? == "strict");
     let shown: Value = serde_json::from_str(&cli(machine, &["asset", "show", "db", "--json"])?)?;
     let problems = &shown["spark"]["problems"];
-    // Of the machine's kernel, which may have no modules, and of the policy.
+    // Problems of the machine's kernel, which may have no modules, and of the policy.
     let others = ["nftables-module", "rule-unenforceable", "rule-opens-nothing"];
     let code =
         |problem: &Value| problem["code"].as_str().is_some_and(|code| others.contains(&code));
@@ -417,7 +417,7 @@ fn wants_for_nothing(machine: &Machine<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Boots with an empty kernel. The units that come early are done when this returns.
+/// Boots with an empty kernel. The early units are done when this returns.
 fn boot_empty(machine: &mut Machine<'_>, host: &Host) -> Result<()> {
     machine.shut_down()?;
     host.run("nft", ["flush", "ruleset"])?;
@@ -427,7 +427,7 @@ fn boot_empty(machine: &mut Machine<'_>, host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Whether a unit was done when the network was about to come up.
+/// Whether a unit was done before the network came up.
 fn comes_before_the_network(machine: &Machine<'_>, unit: &str) -> Result<()> {
     let done = |unit: &str| -> Result<u64> {
         Ok(machine.property(unit, "ActiveEnterTimestampMonotonic")?.parse()?)
@@ -451,7 +451,7 @@ fn systemd_runs_platform_and_spark_and_then_an_agent() -> Result<()> {
         let configuration = own_platform(&machine, "10.77.0.13")?;
         spark_enforces(&machine, host, &configuration)?;
 
-        // It has enabled nftables.service, which empties the kernel first, and its own boot unit.
+        // It has enabled nftables.service, which flushes the kernel first, and its own boot unit.
         boot_empty(&mut machine, host)?;
         comes_before_the_network(&machine, RESTORE)?;
         ensure!(machine.property("nftables.service", "ActiveState")? == "active");

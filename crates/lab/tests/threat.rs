@@ -1,5 +1,5 @@
-//! From a feed to packets dropped in the kernel, and back to the platform as events. Whatever must be
-//! blocked was seen to pass before.
+//! From a feed to packets dropped in the kernel, and back to the platform as events. Everything that must be
+//! blocked passed before.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::Stdio;
@@ -22,7 +22,7 @@ use xshield_lab::wait;
 const LIMIT: Duration = Duration::from_secs(60);
 const PASS: [ProbeResult; 2] = [ProbeResult::Passed; 2];
 
-/// An enforced shop, a stranger that reaches web, and a feed that does not list it yet.
+/// An enforced shop, an external host that reaches web, and a feed that does not list it yet.
 struct Scenario {
     shop: Shop,
     feed: Feed,
@@ -37,7 +37,7 @@ impl Scenario {
         scenario.enforce("web", "198.51.100.1", true)?;
         ensure!(
             scenario.reach(external_host::NAME, "web", 443)? == PASS,
-            "nothing lists the stranger yet"
+            "nothing lists the external host yet"
         );
         Ok(scenario)
     }
@@ -47,8 +47,8 @@ impl Scenario {
         self.feed.list(&self.shop.lab, &self.shop.platform, &entries)
     }
 
-    /// Lists the stranger by both addresses.
-    fn list_stranger(&self) -> Result<()> {
+    /// Lists the external host by both addresses.
+    fn list_external_host(&self) -> Result<()> {
         self.list(&[&V4.to_string(), &V6.to_string()])
     }
 
@@ -69,7 +69,7 @@ impl Scenario {
         spark::run(&self.shop.lab, self.shop.lab.host(host)?)
     }
 
-    /// Sends datagrams from the stranger, each from a port of its own.
+    /// Sends datagrams from the external host, each from another port.
     fn send(&self, to: &str, port: u16, datagrams: u32) -> Result<()> {
         let to = self.shop.lab.host(to)?.v4();
         let script = format!("for i in $(seq {datagrams}); do echo x > /dev/udp/{to}/{port}; done");
@@ -84,11 +84,11 @@ impl Scenario {
         Ok(items.iter().filter(|event| event["port"] == port).cloned().collect())
     }
 
-    /// A connection of the stranger to web, seen alive.
+    /// A working connection of the external host to web.
     fn held(&self) -> Result<Held> {
         let web = SocketAddr::new(self.shop.lab.host("web")?.v4().into(), 80);
-        let stranger = self.shop.lab.host(external_host::NAME)?;
-        Held::open(stranger, self.shop.lab.programs(), web)
+        let external = self.shop.lab.host(external_host::NAME)?;
+        Held::open(external, self.shop.lab.programs(), web)
     }
 }
 
@@ -109,7 +109,7 @@ fn a_listed_peer_is_blocked_reported_and_unblocked() -> Result<()> {
         let mut innocent =
             Held::open(scenario.shop.lab.host("laptop")?, scenario.shop.lab.programs(), laptop)?;
 
-        scenario.list_stranger()?;
+        scenario.list_external_host()?;
         let run = scenario.enforce("web", &V4.to_string(), true)?;
         ensure!(run["threat"]["change"] == "changed", "{run}");
         ensure!(held.link()? == Link::Cut, "the running connection");
@@ -143,7 +143,7 @@ fn an_unenforceable_policy_does_not_block_the_threat_list() -> Result<()> {
     in_lab("an_unenforceable_policy_does_not_block_the_threat_list", || {
         let scenario = Scenario::set()?;
         let web = scenario.shop.lab.host("web")?;
-        // A table that belongs to a program which lives can't be changed by others (Linux 5.12).
+        // A table owned by a running program can't be changed by others (Linux 5.12).
         let mut owner = web.command("nft");
         owner.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut owner = owner.spawn()?;
@@ -159,10 +159,10 @@ fn an_unenforceable_policy_does_not_block_the_threat_list() -> Result<()> {
         ensure!(run.status() == "failed" && run.json["in_force"].is_null(), "{run:?}");
         ensure!(
             scenario.reach(external_host::NAME, "web", 443)? == PASS,
-            "the stranger is not listed"
+            "the external host is not listed"
         );
 
-        scenario.list_stranger()?;
+        scenario.list_external_host()?;
         wait::until("the list is in force", LIMIT, || {
             let run = scenario.run("web")?;
             ensure!(run.status() == "failed", "{run:?}");
@@ -188,7 +188,7 @@ fn a_match_is_mailed_with_process_and_feed() -> Result<()> {
     in_lab("a_match_is_mailed_with_process_and_feed", || {
         let scenario = Scenario::set()?;
         let network = scenario.shop.lab.host(xshield_lab::platform::HOST)?.network();
-        // Sockets stay in the network in which they were made.
+        // Sockets stay in the network in which they were created.
         let listener = std::thread::spawn(move || -> Result<TcpListener> {
             network.enter()?;
             Ok(TcpListener::bind("127.0.0.1:0")?)
@@ -243,7 +243,7 @@ fn outbound_flows_to_a_listed_peer_are_blocked() -> Result<()> {
     in_lab("outbound_flows_to_a_listed_peer_are_blocked", || {
         let scenario = Scenario::set()?;
         ensure!(scenario.reach("laptop", external_host::NAME, 4444)? == PASS, "nothing is listed");
-        scenario.list_stranger()?;
+        scenario.list_external_host()?;
         scenario.enforce("laptop", &V4.to_string(), true)?;
         ensure!(dropped(scenario.reach("laptop", external_host::NAME, 4444)?), "listed");
         scenario.run("laptop")?;
@@ -258,7 +258,7 @@ fn outbound_flows_to_a_listed_peer_are_blocked() -> Result<()> {
 fn matches_are_counted_once_despite_killed_runs() -> Result<()> {
     in_lab("matches_are_counted_once_despite_killed_runs", || {
         let scenario = Scenario::set()?;
-        scenario.list_stranger()?;
+        scenario.list_external_host()?;
         scenario.enforce("web", &V4.to_string(), true)?;
         let mut sent = 0;
         for step in [Step::Collected, Step::CheckedIn, Step::Saved, Step::Spooled, Step::Delivered]
@@ -275,8 +275,8 @@ fn matches_are_counted_once_despite_killed_runs() -> Result<()> {
     })
 }
 
-/// Runs Spark so that it is killed at `step`; the platform may need a moment to have something new, so
-/// that a run that came too early is repeated.
+/// Runs Spark so that it is killed at `step`; the platform may need a moment to compile a change, so a run
+/// that came too early is repeated.
 fn killed_at(scenario: &Scenario, host: &str, step: Step) -> Result<()> {
     let lab = &scenario.shop.lab;
     wait::until(&format!("a run is killed at {step}"), LIMIT, || {
@@ -293,7 +293,7 @@ fn a_run_killed_at_any_step_leaves_a_complete_list_and_the_next_run_finishes() -
     in_lab("a_run_killed_at_any_step_leaves_a_complete_list_and_the_next_run_finishes", || {
         let scenario = Scenario::set()?;
         // Always listed, always dropped: whichever of the two lists is in force.
-        scenario.list_stranger()?;
+        scenario.list_external_host()?;
         scenario.enforce("web", &V4.to_string(), true)?;
         ensure!(dropped(scenario.reach(external_host::NAME, "web", 443)?), "listed");
         let steps = [
@@ -315,7 +315,7 @@ fn a_run_killed_at_any_step_leaves_a_complete_list_and_the_next_run_finishes() -
                 "finished after {step}"
             );
         }
-        // Out of the kernel, and not yet off the disk: the next run does not bring it back.
+        // Removed from the kernel, but not yet from disk: the next run does not restore it.
         scenario.command(&["threat", "feed", "remove", external_host::FEED])?;
         killed_at(&scenario, "web", Step::ThreatRemoved)?;
         scenario.enforce("web", &V4.to_string(), false)?;
@@ -328,7 +328,7 @@ fn a_run_killed_at_any_step_leaves_a_complete_list_and_the_next_run_finishes() -
 fn event_only_records_and_does_not_block() -> Result<()> {
     in_lab("event_only_records_and_does_not_block", || {
         let scenario = Scenario::set()?;
-        scenario.list_stranger()?;
+        scenario.list_external_host()?;
         scenario.enforce("web", &V4.to_string(), true)?;
         ensure!(dropped(scenario.reach(external_host::NAME, "web", 443)?), "listed and blocked");
         let list = |web: &xshield_lab::Host| -> Result<Vec<Value>> {
@@ -393,7 +393,7 @@ fn at_a_terminal_a_large_download_shows_progress() -> Result<()> {
         let web = scenario.shop.lab.host("web")?;
         let program = scenario.shop.lab.programs().spark()?;
         let program = program.to_str().context("its path is no text")?;
-        // The order may not be made yet, and the platform puts off who asks too often.
+        // The order may not exist yet, and the platform delays hosts with too many requests.
         let shown = wait::until("the list comes", LIMIT, || {
             let terminal =
                 Terminal::run(web.command("sh"), program, &["run", "--config", spark::CONFIG])?;
@@ -405,7 +405,7 @@ fn at_a_terminal_a_large_download_shows_progress() -> Result<()> {
         let (_, after) = after.split_once("\r\u{1b}[K").context("it is taken away again")?;
         ensure!(after.starts_with("enforcing"), "{shown:?}");
 
-        // Elsewhere nothing is said of it.
+        // It is not shown elsewhere.
         scenario.list(&[])?;
         scenario.enforce("web", "47.0.0.0", false)?;
         scenario.list(&large.iter().map(String::as_str).collect::<Vec<_>>())?;
@@ -423,11 +423,11 @@ fn at_a_terminal_a_large_download_shows_progress() -> Result<()> {
 fn a_delta_damaged_in_transit_causes_a_full_fetch() -> Result<()> {
     in_lab("a_delta_damaged_in_transit_causes_a_full_fetch", || {
         let scenario = Scenario::set()?;
-        scenario.list_stranger()?;
+        scenario.list_external_host()?;
         for host in ["web", "db"] {
             scenario.enforce(host, &V4.to_string(), true)?;
         }
-        // The change is made when it is asked for: another host asks first.
+        // The delta is created on request: another host requests it first.
         scenario.list(&[&V4.to_string(), &V6.to_string(), "192.0.2.78"])?;
         scenario.enforce("db", "192.0.2.78", true)?;
         let files = scenario.shop.platform.threat_files()?;
@@ -455,7 +455,7 @@ fn a_delta_damaged_in_transit_causes_a_full_fetch() -> Result<()> {
 fn a_list_changed_by_others_is_repaired() -> Result<()> {
     in_lab("a_list_changed_by_others_is_repaired", || {
         let scenario = Scenario::set()?;
-        scenario.list_stranger()?;
+        scenario.list_external_host()?;
         scenario.enforce("web", &V4.to_string(), true)?;
         let web = scenario.shop.lab.host("web")?;
         let before = Kernel::read(web)?.programmed();
@@ -473,7 +473,7 @@ fn a_list_changed_by_others_is_repaired() -> Result<()> {
             ensure!(run.json["problems"].to_string().contains("drift"), "{damage}: {run:?}");
             ensure!(dropped(scenario.reach(external_host::NAME, "web", 443)?), "{damage}");
         }
-        // In whichever slot.
+        // Whichever the slot.
         let plain = |lines: Vec<String>| -> Vec<String> {
             let mut plain: Vec<String> =
                 lines.iter().map(|line| line.replace("_b\"", "_a\"")).collect();
@@ -492,7 +492,7 @@ fn a_hundred_thousand_entries_arrive_as_a_delta() -> Result<()> {
         let scenario = Scenario::set()?;
         let (lab, platform) = (&scenario.shop.lab, &scenario.shop.platform);
         let text = |entry: IpAddr| entry.to_string();
-        // The kernel's set has room for the rest: no load of the whole list is needed.
+        // The kernel's set has room for the rest: the whole list need not be loaded.
         let mut entries: Vec<String> = external_host::others(44, 90_000).map(text).collect();
         scenario.feed.list(lab, platform, &entries)?;
         scenario.enforce("web", &entries[0], true)?;

@@ -1,7 +1,7 @@
-//! What many rules cost a packet: the same traffic to hosts that differ in their rules alone.
+//! The cost of many rules per packet: the same traffic to hosts that differ only in their rules.
 //!
-//! Every packet is let through by one of the last rules of the list, so that whoever goes through rules
-//! one by one goes through all. None of the contestants has a shortcut for established flows.
+//! Every packet is allowed by one of the last rules of the list, so that a linear search passes all rules.
+//! None of the contestants has a shortcut for established flows.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use super::traffic::{Sink, Source};
 use crate::figure::{Figure, median};
 use crate::host::Host;
 
-/// Long enough to be steady, short enough that a disturbance of the machine hits neighbours alike.
+/// Long enough to be steady, short enough that a disturbance of the machine affects adjacent slices alike.
 const SLICE: Duration = Duration::from_millis(40);
-/// Pairs of slices of Xshield per round; the peers, being far off, need no such precision.
+/// Pairs of slices of Xshield per round; the peers differ so much that they need less precision.
 const OURS: usize = 3;
 
-/// Who filters.
+/// Which firewall is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Contestant {
     Xshield,
@@ -73,7 +73,7 @@ struct Target {
     sink: Sink,
     /// To the ports of all shapes in turns.
     mixed: Source,
-    /// To one shape's port each, in the order of [`Shape::ALL`].
+    /// To the port of one shape each, in the order of [`Shape::ALL`].
     single: Vec<Source>,
     closed: Source,
 }
@@ -90,7 +90,7 @@ impl Target {
     }
 }
 
-/// Rates in one pair of slices next to each other.
+/// Rates in two adjacent slices.
 #[derive(Default)]
 struct Rates {
     many: Vec<f64>,
@@ -109,7 +109,7 @@ impl Rates {
         (0..times).try_for_each(|time| self.measure(round + time, pair, &rate))
     }
 
-    /// Which of the two comes first takes turns, so that neither profits.
+    /// The two are measured first in turns, so that neither has an advantage.
     fn measure(
         &mut self,
         round: usize,

@@ -1,5 +1,5 @@
-//! Xshield's own firewall on a host, told what to put there. A process of its own: the lab must not
-//! contain what it measures.
+//! Xshield's firewall on a host, controlled by commands. A separate process: the lab must not contain what it
+//! measures.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -26,17 +26,17 @@ impl Driver {
         Ok(Self { child, questions, answers: BufReader::new(answers) })
     }
 
-    /// Puts a ruleset in force.
+    /// Applies a ruleset.
     pub(super) fn apply(&mut self, ruleset: &Path) -> Result<()> {
         self.ask(&format!("apply {}", ruleset.display())).map(drop)
     }
 
-    /// Changes to a ruleset; returns how many milliseconds that took, from planning to comparing.
+    /// Changes to a ruleset; returns the duration in milliseconds, from planning to comparing.
     pub(super) fn change(&mut self, ruleset: &Path) -> Result<f64> {
         self.ask(&format!("change {}", ruleset.display()))?.parse().context("no number of ms")
     }
 
-    /// So many changes in a row, the two rulesets taking turns; returns their milliseconds.
+    /// A number of consecutive changes between two rulesets; returns their durations in milliseconds.
     pub(super) fn swap(&mut self, turns: [&Path; 2], count: usize) -> Result<f64> {
         let [first, second] = turns.map(Path::display);
         self.ask(&format!("swap {first} {second} {count}"))?.parse().context("no number of ms")

@@ -1,4 +1,4 @@
-//! What a change of rules takes, what rules cost a packet, and what packets see of a change.
+//! The duration of rule changes, the cost of rules per packet, and the effect of changes on traffic.
 
 use std::path::{Path, PathBuf};
 
@@ -12,11 +12,11 @@ use crate::host::Host;
 use crate::lab::Lab;
 use crate::programs::Programs;
 
-/// The number of rules that the figures are named after.
+/// The number of rules in the names of figures.
 pub(super) const MANY: usize = 10_000;
-/// What many rules are compared with.
+/// The number of rules to compare with.
 pub(super) const FEW: usize = 10;
-/// The host that the traffic comes from.
+/// The host that sends.
 pub(super) const CLIENT: (&str, u8) = ("client", 11);
 
 pub(super) fn run(driver: &Path, effort: Effort) -> Result<()> {
@@ -25,21 +25,21 @@ pub(super) fn run(driver: &Path, effort: Effort) -> Result<()> {
     swaps::run(driver, effort)
 }
 
-/// A lab with a host that sends and nobody yet who receives.
+/// A lab with a sender, and no receiver yet.
 pub(super) fn lab_with_client() -> Result<Lab> {
     let mut lab = Lab::start(&Programs::of_this_build()?)?;
     lab.add_host(CLIENT.0, CLIENT.1)?;
     Ok(lab)
 }
 
-/// Writes a file that a host sees.
+/// Writes a file on a host.
 pub(super) fn file(host: &Host, name: &str, text: &str) -> Result<PathBuf> {
     let path = host.dir().join(name);
     std::fs::write(&path, text).with_context(|| format!("could not write {}", path.display()))?;
     Ok(path)
 }
 
-/// All of many rules replaced by others.
+/// Replaces all of many rules by others.
 fn change(driver: &Path, effort: Effort) -> Result<()> {
     let mut lab = lab_with_client()?;
     let client = lab.host(CLIENT.0)?.v4();
@@ -57,7 +57,7 @@ fn change(driver: &Path, effort: Effort) -> Result<()> {
         let ruleset = file(host, "ruleset.json", &ruleset)?;
         let text = file(host, "rules.nft", &rules::nft_lines(list))?;
         if round == 0 {
-            // The first one changes nothing into something.
+            // The first change starts from an empty table.
             driver.apply(&ruleset)?;
             host.run("nft", ["-f".as_ref(), text.as_os_str()])?;
             continue;

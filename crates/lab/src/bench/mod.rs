@@ -105,7 +105,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     }
 }
 
-/// The one measurement that is wanted, by the names of what is measured.
+/// The requested measurement, by name.
 fn part<P: ValueEnum>(args: &BenchArgs) -> Result<Option<P>> {
     let Some(name) = &args.part else { return Ok(None) };
     let found = P::from_str(name, false).ok();

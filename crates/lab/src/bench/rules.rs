@@ -1,7 +1,7 @@
-//! The rules that are measured: one list, written for Xshield, for `nft` and for iptables.
+//! The measured rules: one list, written for Xshield, for `nft` and for iptables.
 //!
-//! The mixture is that of a large server estate: eight of ten rules name a host and a port, three of
-//! twenty a network and a range of ports, one of twenty a port that anyone may reach.
+//! The mixture resembles that of a large number of servers: eight of ten rules name a host and a port, three
+//! of twenty a network and a range of ports, one of twenty a port that anyone may reach.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -30,7 +30,7 @@ impl Protocol {
     }
 }
 
-/// Lets `from` reach the ports.
+/// Allows `from` to reach the ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rule {
     from: Ipv4Net,
@@ -38,7 +38,7 @@ pub(super) struct Rule {
     ports: (u16, u16),
 }
 
-/// The shapes of rules, and the port by which each is measured. No other rule has these ports.
+/// The shapes of rules, and the port by which each is measured. No other rule uses these ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     /// One address, one port.
@@ -52,7 +52,7 @@ pub(super) enum Shape {
 impl Shape {
     pub(super) const ALL: [Self; 3] = [Self::Host, Self::Box, Self::Port];
 
-    /// What the traffic goes to.
+    /// The destination port of the traffic.
     pub(super) fn port(self) -> u16 {
         match self {
             Self::Host => 61_000,
@@ -61,7 +61,7 @@ impl Shape {
         }
     }
 
-    /// The rule that lets `client` through.
+    /// The rule that allows `client`.
     pub(super) fn rule(self, client: Ipv4Addr, protocol: Protocol) -> Rule {
         let (from, ports) = match self {
             Self::Host => (Ipv4Net::from(client), (self.port(), self.port())),
@@ -72,11 +72,11 @@ impl Shape {
     }
 }
 
-/// No rule lets anyone through here.
+/// A port that no rule allows.
 pub(super) const CLOSED: u16 = 61_300;
 
-/// `count` rules. The last six, three shapes for two protocols, let `client` through; no other one
-/// matches any of its packets. Lists of different `seed`s have no other rule in common.
+/// `count` rules. The last six, three shapes for two protocols, allow `client`; no other one matches its
+/// packets. Lists with different `seed`s have no other rule in common.
 pub(super) fn rules(count: usize, seed: u32, client: Ipv4Addr) -> Vec<Rule> {
     let measured = [Protocol::Tcp, Protocol::Udp]
         .into_iter()
@@ -87,7 +87,7 @@ pub(super) fn rules(count: usize, seed: u32, client: Ipv4Addr) -> Vec<Rule> {
 
 fn filler(index: u32, seed: u32) -> Rule {
     let protocol = if index.is_multiple_of(2) { Protocol::Tcp } else { Protocol::Udp };
-    // Spread without repeating: multiplication by an odd number turns numbers around modulo 2^n.
+    // Distinct pseudo-random numbers: multiplication by an odd number is a permutation modulo 2^n.
     let spread = |bits: u32, factor: u32| (index * 2 + seed % 2).wrapping_mul(factor) % (1 << bits);
     let port = |first: u32, number: u32| first + number % (60_000 - first);
     let (from, ports) = match index % 20 {
@@ -116,7 +116,7 @@ fn net(address: u32, length: u8) -> Ipv4Net {
     Ipv4Net::new_assert(address.into(), length).trunc()
 }
 
-/// The rules as Xshield's firewall takes them, as JSON: inbound nothing else passes, outbound all does.
+/// The rules as input of Xshield's firewall, as JSON: nothing else is allowed inbound, everything outbound.
 pub(super) fn bound(rules: &[Rule], revision: u64) -> Result<String> {
     let bound_rule = |(index, rule): (usize, &Rule)| -> Result<BoundRule> {
         let ports = PortRange::new(rule.ports.0, rule.ports.1).context("ports are backwards")?;
@@ -151,7 +151,7 @@ pub(super) fn bound(rules: &[Rule], revision: u64) -> Result<String> {
     Ok(json!(bound).to_string())
 }
 
-/// The rules as plain lines for `nft -f`, replacing what such lines put there before.
+/// The rules as input of `nft -f`, replacing the previous ones.
 pub(super) fn nft_lines(rules: &[Rule]) -> String {
     let mut text = String::from(
         "table inet lines\ndelete table inet lines\ntable inet lines {\n chain input {\n  \
@@ -169,7 +169,7 @@ pub(super) fn nft_lines(rules: &[Rule]) -> String {
     text + " }\n}\n"
 }
 
-/// The rules as lines for `iptables-restore`.
+/// The rules as input of `iptables-restore`.
 pub(super) fn iptables_lines(rules: &[Rule]) -> String {
     let mut text =
         String::from("*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n");

@@ -1,4 +1,4 @@
-//! What an unchanged cycle costs a host, against a platform on the same machine.
+//! The cost of an unchanged cycle, with a platform on the same machine.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::shop::Shop;
 use crate::spark::CONFIG;
 
-/// From one cycle to the next: the platform bears a few requests of one host per second, not more.
+/// The interval of cycles: the platform accepts only a few requests of one host per second.
 const PACE: Duration = Duration::from_millis(500);
 
 pub(super) fn run(spark: &Path, effort: Effort) -> Result<()> {
@@ -66,7 +66,7 @@ fn cycle(host: &Host, spark: &Path) -> Result<f64> {
     Ok(time.as_secs_f64() * 1000.0)
 }
 
-/// The most memory one cycle had resident.
+/// Peak resident memory of one cycle.
 fn peak_kib(lab: &Path, host: &Host, spark: &Path) -> Result<f64> {
     let spark = spark.display().to_string();
     let mut command = host.command(lab);

@@ -1,4 +1,4 @@
-//! What packets see of ruleset swaps: none that is allowed may be lost, none that is denied may pass.
+//! The effect of ruleset swaps on traffic: no allowed packet may be lost, and no denied one may pass.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
@@ -18,15 +18,15 @@ use crate::figure::Figure;
 use crate::host::{Host, Network};
 use crate::{sys, wait};
 
-/// One flow that stays and is answered.
+/// The port of one lasting flow with answers.
 const ESTABLISHED: u16 = 61_000;
-/// A new flow with every packet.
+/// The port of flows of one packet each.
 const NEW: u16 = 61_200;
-/// Between two rounds of packets. Slow enough that no queue between the hosts ever fills.
+/// The pause between two rounds of packets. Slow enough that no queue between the hosts overflows.
 const PACE: Duration = Duration::from_micros(200);
 /// Enough for many seconds of this traffic.
 const RECEIVE_BUFFER: usize = 32 << 20;
-/// Rules of each of the two rulesets beside those that the traffic needs.
+/// Rules in each of the two rulesets besides those that the traffic needs.
 const RULES: usize = 100;
 
 /// Packets of one kind.
@@ -87,7 +87,7 @@ pub(super) fn run(driver: &Path, effort: Effort) -> Result<()> {
     let time = driver.swap([&first, &second], swaps)?;
     counts.ended.store(true, Ordering::SeqCst);
     join(sender)?;
-    // What is still on its way arrives soon; what is lost never does.
+    // Packets in transit arrive soon; lost ones never do.
     let _some_are_lost = wait::until("all packets arrive", Duration::from_secs(2), || {
         Ok((counts.lost() == 0).then_some(()))
     });
@@ -118,7 +118,7 @@ fn bound(port: u16) -> Result<UdpSocket> {
     Ok(socket)
 }
 
-/// The server's side: counts all, answers on the established flow.
+/// The server's side: counts all packets, answers on the established flow.
 fn receivers(server: &Host, counts: &Arc<Counts>) -> Result<Vec<JoinHandle<Result<()>>>> {
     let open = |port: u16| {
         let counts = Arc::clone(counts);
@@ -147,13 +147,13 @@ fn receive(socket: &UdpSocket, port: u16, counts: &Counts) -> Result<()> {
         count.received.fetch_add(1, Ordering::SeqCst);
         if port == ESTABLISHED {
             counts.answers.sent.fetch_add(1, Ordering::SeqCst);
-            // The firewall may refuse it here already; then it is missing at the client.
+            // The firewall may refuse the answer here; then it is missing at the client.
             let _refused = socket.send_to(&buffer[..length], from);
         }
     }
 }
 
-/// Without a policy the denied port is reached: that it is not reached later is the firewall's doing.
+/// Without a policy the denied port is reachable: if it is not reachable later, the firewall is the cause.
 fn prove_open(client: &Host, server: &Host, counts: &Arc<Counts>) -> Result<()> {
     let to = SocketAddr::from((server.v4(), CLOSED));
     let probe = inside(client.network(), move || {
@@ -165,7 +165,7 @@ fn prove_open(client: &Host, server: &Host, counts: &Arc<Counts>) -> Result<()> 
     })
 }
 
-/// The client's side, until the end is called. Counts answers, too.
+/// The client's side, until stopped. Also counts answers.
 fn sender(
     network: Network,
     server: Ipv4Addr,
@@ -211,7 +211,7 @@ fn count_answers(socket: &UdpSocket, counts: &Counts) -> Result<()> {
     }
 }
 
-/// Packets that came through everything and found a socket's queue full.
+/// Packets that passed the firewall but found a socket's queue full.
 fn overflows(host: &Host) -> Result<u64> {
     let table = std::fs::read_to_string(format!("/proc/{}/net/udp", host.pid()?))?;
     let drops = table.lines().skip(1).filter_map(|line| line.split_whitespace().last());

@@ -1,4 +1,4 @@
-//! Traffic as fast as it goes, in short slices, so that what is compared is measured side by side.
+//! Traffic at full speed in short slices, so that compared values are measured side by side.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -13,17 +13,16 @@ use anyhow::{Context, Result};
 use crate::host::{Host, Network};
 use crate::sys;
 
-/// How often a receiver looks whether it is to end.
+/// How often a receiver checks whether to stop.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long packets that were sent may take to arrive.
+/// How long sent packets may take to arrive.
 const ARRIVAL: Duration = Duration::from_millis(20);
-/// Enough for the packets of a slice, should the receiver not get a processor meanwhile.
+/// Enough for the packets of a slice in case the receiver gets no processor in the meantime.
 const RECEIVE_BUFFER: usize = 32 << 20;
-/// A small packet: what a firewall costs shows most.
+/// A small packet, for which the firewall's share of the cost is largest.
 const DATAGRAM: [u8; 18] = [b'x'; 18];
 
-/// Receives on ports of one host: datagrams are counted, and a stream's sender is told how many bytes
-/// came.
+/// Receives on ports of one host: datagrams are counted, and a stream's sender is told the number of bytes.
 pub(super) struct Sink {
     address: Ipv4Addr,
     pid: u32,
@@ -61,7 +60,7 @@ impl Sink {
         Ok(sink)
     }
 
-    /// Datagrams that came through the firewall, those for which the socket had no room included.
+    /// Datagrams that passed the firewall, including those for which the socket's queue was full.
     pub(super) fn arrived(&self) -> Result<u64> {
         let table = std::fs::read_to_string(format!("/proc/{}/net/udp", self.pid))?;
         let drops = table.lines().skip(1).filter_map(|line| line.split_whitespace().last());
@@ -110,7 +109,7 @@ fn swallow_streams(listener: &TcpListener, end: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Runs `work`, which `prepare` made, on a thread in a network. Returns when it is prepared.
+/// Runs the closure returned by `prepare` on a thread in a network. Returns when it is prepared.
 pub(super) fn inside<T: Send + 'static, W: FnOnce() -> Result<T>>(
     network: Network,
     prepare: impl FnOnce() -> Result<W> + Send + 'static,
@@ -133,7 +132,7 @@ pub(super) fn inside<T: Send + 'static, W: FnOnce() -> Result<T>>(
     Ok(thread)
 }
 
-/// Sends from the network of the thread that made it.
+/// Sends from the network of the creating thread.
 pub(super) struct Source {
     sockets: Vec<UdpSocket>,
     targets: Vec<SocketAddr>,
@@ -152,7 +151,7 @@ impl Source {
         Ok(Self { sockets: targets.iter().map(socket).collect::<Result<_>>()?, targets })
     }
 
-    /// Sends datagrams for `slice`; returns how many arrived per second.
+    /// Sends datagrams for `slice`; returns the number that arrived per second.
     pub(super) fn datagrams(&self, to: &Sink, slice: Duration) -> Result<f64> {
         let before = to.arrived()?;
         let begin = Instant::now();
@@ -160,7 +159,7 @@ impl Source {
         while begin.elapsed() < slice {
             for socket in &self.sockets {
                 for _ in 0..4 {
-                    // A full queue or a refusal by the network shows in what arrives.
+                    // A full queue or a refusal by the network shows in the number of arrivals.
                     let _not_sent = socket.send(&DATAGRAM);
                     sent += 1;
                 }
@@ -180,8 +179,8 @@ impl Source {
         Ok(settled(to, before, self.sockets.len() as u64)? > 0)
     }
 
-    /// Sends streams, one after the other, for `slice` each; returns bytes per second, the opening and
-    /// closing of connections included.
+    /// Sends streams, one after the other, for `slice` each; returns bytes per second, including opening and
+    /// closing of connections.
     pub(super) fn streams(&self, slice: Duration) -> Result<f64> {
         let chunk = vec![b'x'; 1 << 17];
         let (mut bytes, mut time) = (0, Duration::ZERO);
@@ -202,7 +201,7 @@ impl Source {
     }
 }
 
-/// How many have arrived since `before`, when all `sent` have or no more do.
+/// The number of arrivals since `before`, when all `sent` have arrived or no more do.
 pub(super) fn settled(to: &Sink, before: u64, sent: u64) -> Result<u64> {
     let mut arrived = to.arrived()? - before;
     let mut deadline = Instant::now() + ARRIVAL;

@@ -1,5 +1,5 @@
-//! The pure half of the Windows edge: planning, whether plans say what policy says, reading logs. It runs
-//! on Linux; nothing about the speed of Windows is learned here.
+//! The portable part of the Windows support: planning, agreement of plans with policy, reading of logs. It
+//! runs on Linux and says nothing about the speed of Windows.
 
 use std::io::Write as _;
 use std::net::Ipv4Addr;
@@ -11,22 +11,22 @@ use anyhow::{Context, Result, ensure};
 use super::rules;
 use crate::figure::Figure;
 
-/// Rules of each ruleset that is planned.
+/// The number of rules per ruleset.
 const RULES: usize = 10_000;
-/// Whom the rules let through; nobody sends anything.
+/// The address that the rules allow; no packets are sent.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 11);
 
 /// What is measured.
 pub(super) struct BenchContext<'a> {
-    /// The firewall crate's example that plans.
+    /// The firewall crate's example for planning.
     pub(super) planner: &'a Path,
-    /// The host crate's example that reads logs, and where recordings of real ones are.
+    /// The host crate's example for reading logs, and the directory of recordings.
     pub(super) logs: Option<(&'a Path, &'a Path)>,
 }
 
 /// How much is measured.
 pub(super) struct Amount {
-    /// Times that rulesets are planned.
+    /// The number of times that rulesets are planned.
     pub(super) rounds: usize,
     /// Random rulesets, each with thirty packets.
     pub(super) cases: usize,
@@ -90,7 +90,7 @@ fn ask(program: &Path, words: &[&str], input: &str) -> Result<String> {
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("could not start {}", program.display()))?;
-    // It is dropped, and so closed, before the answer is waited for.
+    // It is dropped, and so closed, before the answer is awaited.
     let mut questions = child.stdin.take().context("the program has no standard input")?;
     questions.write_all(input.as_bytes()).context("the program did not read its rulesets")?;
     drop(questions);

@@ -1,9 +1,9 @@
-//! The prober: random policies against random packets, judged by a second reader of the documentation.
+//! The prober: random policies and packets, compared with an independent implementation of the documentation.
 //!
-//! `crates/lab/prober/` (Python, so that nothing of crate `policy` can leak into it) makes policies and
-//! flows and says what `docs/operations/policy.md` wants to become of each. This module puts the
-//! policies into real kernels by way of the real programs, and has the packets sent. A flow is judged
-//! by what arrived at its receiver, by the answers that came back, and by what the kernel recorded.
+//! `crates/lab/prober/` (in Python, so that it can't share code with crate `policy`) generates policies and
+//! flows, and the result of each according to `docs/operations/policy.md`. This module installs the policies
+//! in real kernels with the real programs, and has the packets sent. A flow is judged by what arrived at its
+//! receiver, by the answers that came back, and by what the kernel recorded.
 
 mod site;
 pub mod soak;
@@ -21,14 +21,14 @@ use crate::{spark, wait};
 use site::Site;
 use station::Station;
 
-/// How much is probed.
+/// The amount of probing.
 #[derive(Debug, Clone, Copy)]
 pub struct Extent {
-    /// All choices come from it.
+    /// Determines all random choices.
     pub seed: u64,
-    /// At least so many flows in all.
+    /// The minimum number of flows in total.
     pub flows: u32,
-    /// Flows of one policy at one host.
+    /// Flows per policy and host.
     pub per_host: u32,
 }
 
@@ -43,25 +43,25 @@ pub struct Prober {
     policies: u32,
 }
 
-/// What became of the flows of one policy.
+/// The results of the flows of one policy.
 #[derive(Debug, Default, Clone, Deserialize)]
 pub struct Comparison {
-    /// How many flows of each verdict were expected.
+    /// The number of flows by expected verdict.
     pub counts: Counts,
-    /// Those that are not as they should be.
+    /// Flows with an unexpected result.
     pub differences: Vec<Difference>,
 }
 
-/// A flow that is not as it should be.
+/// A flow with an unexpected result.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Difference {
     /// Its number in the plan.
     pub number: u64,
-    /// The flow, what was seen, what was expected and why.
+    /// The flow, the actual and the expected result, and why.
     pub text: String,
 }
 
-/// How many flows of each verdict were expected.
+/// The number of flows by expected verdict.
 #[derive(Debug, Default, Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Counts {
@@ -82,10 +82,10 @@ impl Counts {
 }
 
 impl Comparison {
-    /// Fails when there is a difference, and shows up to ten.
+    /// Fails if there is a difference, and shows up to ten.
     ///
     /// # Errors
-    /// As said.
+    /// If there is a difference.
     pub fn verify(&self) -> Result<()> {
         if self.differences.is_empty() {
             return Ok(());
@@ -102,7 +102,7 @@ struct Planned {
 }
 
 impl Prober {
-    /// Starts the hosts and registers them, makes the plan, and sees every flow of it arrive while
+    /// Starts the hosts and registers them, creates the plan, and checks that all its flows arrive while
     /// nothing is enforced.
     ///
     /// # Errors
@@ -126,7 +126,7 @@ impl Prober {
         Ok(prober)
     }
 
-    /// How many policies are planned.
+    /// The number of planned policies.
     #[must_use]
     pub fn policies(&self) -> u32 {
         self.policies
@@ -140,7 +140,7 @@ impl Prober {
         self.site.lab.host(name)
     }
 
-    /// The planned flows of a policy, as the plan's file holds them.
+    /// The planned flows of a policy, as in the plan's file.
     ///
     /// # Errors
     /// When it can't be read.
@@ -149,13 +149,12 @@ impl Prober {
         serde_json::from_str(&text).context("the plan's flows are not readable")
     }
 
-    /// Puts a policy in force on every host, in place of the one before, and tells what became of the
-    /// conversations that were open. Where the plan has a version of the policy that must be refused,
-    /// sees that refused first.
+    /// Replaces the policy in force on every host; returns the results for open conversations. If the plan
+    /// has a version of the policy that must be refused, that is tried first.
     ///
     /// # Errors
-    /// When a policy is refused that should not be, or is not when it should; when a conversation
-    /// that the policy before lets through does not come about.
+    /// When a valid policy is refused or an invalid one accepted; when a conversation that the previous
+    /// policy allows can't be opened.
     pub fn change_to(&self, policy: u32) -> Result<Comparison> {
         let directory = self.directory(policy);
         let conversations = directory.join("conversations.json");
@@ -187,7 +186,7 @@ impl Prober {
         compared(&mut comparing)
     }
 
-    /// Commits a policy and runs Spark until it is in force on every host.
+    /// Commits a policy and runs Spark until every host enforces it.
     fn enforce(&self, policy: u32) -> Result<()> {
         let directory = self.directory(policy);
         self.site.tag(&directory.join("tags.json"))?;
@@ -223,7 +222,7 @@ impl Prober {
         Ok(())
     }
 
-    /// Sends the flows of a policy that is in force, and compares.
+    /// Sends the flows of a policy in force, and compares.
     ///
     /// # Errors
     /// When they can't be sent; never because of a difference.
@@ -252,7 +251,7 @@ impl Prober {
         compared(&mut comparing)
     }
 
-    /// Asks every station at the same time.
+    /// Sends a request to all stations concurrently.
     fn at_once(&self, ask: impl Fn(&Station) -> Result<()> + Sync) -> Result<()> {
         let all = self.stations.iter().chain([&self.world]);
         std::thread::scope(|scope| {
@@ -293,7 +292,7 @@ fn compared(comparing: &mut Command) -> Result<Comparison> {
     })
 }
 
-/// One of the prober's programs.
+/// One of the prober's scripts.
 fn script(name: &str) -> Result<Command> {
     let path = scripts().join(name);
     ensure!(path.is_file(), "{} is missing", path.display());
@@ -302,7 +301,7 @@ fn script(name: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Where the prober's programs are.
+/// The directory of the prober's scripts.
 #[must_use]
 pub fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("prober")

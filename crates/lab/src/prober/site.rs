@@ -1,5 +1,5 @@
-//! The lab that is probed: assets with several addresses each, the platform, and the world, a host that
-//! speaks as everybody else.
+//! The probed lab: assets with several addresses each, the platform, and the world, a host that has all other
+//! addresses.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::platform::{self, Platform};
 use crate::programs::Programs;
 use crate::spark;
 
-/// The assets: name, number in the lab, and addresses besides.
+/// The assets: name, number in the lab, and additional addresses.
 const ASSETS: &[(&str, u8, &[&str])] = &[
     ("web-1", 11, &["203.0.113.12/32", "2001:db8:7::12/128"]),
     ("web-2", 12, &[]),
@@ -23,9 +23,9 @@ const ASSETS: &[(&str, u8, &[&str])] = &[
     ("db-1", 14, &["fd77:1::14/128"]),
 ];
 const WORLD_NUMBER: u8 = 250;
-/// The assets' name servers, which are nobody's own.
+/// The assets' name servers, which are not assets.
 const RESOLVERS: [&str; 2] = ["203.0.113.53", "2001:db8:7::53"];
-/// Tags that policies look at; each policy gives or takes away every one.
+/// Tags used by policies; each policy sets or removes every one.
 const TAGS: &[&str] = &["role", "environment", "location", "business_value", "rack.row"];
 
 /// Hosts and platform.
@@ -56,7 +56,7 @@ impl Site {
         ASSETS.iter().map(|(name, ..)| *name).collect()
     }
 
-    /// The file that says what the plan must know of hosts and platform.
+    /// The file that describes hosts and platform for the plan.
     pub(super) fn description(&self) -> PathBuf {
         self.lab.directory().join("site.json")
     }
@@ -74,7 +74,7 @@ impl Site {
         Ok((world, stations?))
     }
 
-    /// Sets the tags of every asset to those of a file.
+    /// Sets the tags of every asset from a file.
     pub(super) fn tag(&self, file: &Path) -> Result<()> {
         let tags: BTreeMap<String, BTreeMap<String, String>> =
             serde_json::from_str(&fs::read_to_string(file)?)?;
@@ -100,9 +100,9 @@ impl Site {
         revision.with_context(|| format!("no revision was committed: {committed}"))
     }
 
-    /// Addresses and routes. Whatever an asset sends, also to another asset, goes to the world; only
-    /// the platform is reached directly. The world is at home at every other address (a local route),
-    /// so that its kernel answers.
+    /// Addresses and routes. Everything that an asset sends, including to other assets, goes to the world;
+    /// only the platform is reached directly. The world owns every other address (a local route), so that its
+    /// kernel answers.
     fn connect(&self) -> Result<()> {
         let world = self.lab.host(WORLD)?;
         let world_mac = mac(world)?;
@@ -148,7 +148,7 @@ impl Site {
         self.accept_addresses()
     }
 
-    /// Public addresses wait for an operator.
+    /// Public addresses wait for approval by an operator.
     fn accept_addresses(&self) -> Result<()> {
         let claims = self.platform.json(&self.lab, &["asset", "claims"])?;
         for claim in claims.as_array().into_iter().flatten() {
@@ -159,7 +159,7 @@ impl Site {
         Ok(())
     }
 
-    /// Addresses are those given here; id, operating system and source are the platform's to say.
+    /// Addresses are those given here; id, operating system and source come from the platform.
     fn describe(&self) -> Result<()> {
         let mut hosts = Vec::new();
         for (name, _, more) in ASSETS {

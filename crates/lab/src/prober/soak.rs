@@ -8,16 +8,16 @@ use anyhow::{Result, bail};
 use super::{Extent, Prober};
 use crate::privilege;
 
-/// The long run's command line.
+/// Arguments of the long run.
 #[derive(Debug, clap::Args)]
 pub struct SoakArgs {
-    /// All choices come from it; a random one when left out. It is printed.
+    /// Determines all random choices; random and printed if not given.
     #[arg(long)]
     seed: Option<u64>,
-    /// At least so many flows.
+    /// The minimum number of flows.
     #[arg(long, default_value_t = 100_000)]
     flows: u32,
-    /// Flows of one policy at one host.
+    /// Flows per policy and host.
     #[arg(long, default_value_t = 300)]
     per_host: u32,
 }
@@ -25,7 +25,7 @@ pub struct SoakArgs {
 /// Probes until there were enough flows.
 ///
 /// # Errors
-/// When a flow is not as the documentation says; each one is printed.
+/// When a flow differs from the documentation; each one is printed.
 pub fn run(args: &SoakArgs) -> Result<()> {
     privilege::acquire()?;
     let seed = args.seed.map_or_else(random_seed, Ok)?;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::host::Host;
 
-/// Where all that is no asset speaks.
+/// The host with all addresses that are no asset's.
 pub(super) const WORLD: &str = "world";
 
 /// A running station.
@@ -22,7 +22,7 @@ pub(super) struct Station {
 }
 
 impl Station {
-    /// Starts one and waits until it receives.
+    /// Starts a station and waits until it receives.
     pub(super) fn start<S: AsRef<OsStr>>(host: &Host, arguments: &[S]) -> Result<Self> {
         let mut command = host.network_command("python3");
         command.arg("-B").arg(super::scripts().join("station.py")).args(arguments);
@@ -40,12 +40,12 @@ impl Station {
         &self.name
     }
 
-    /// As [`Station::ask`], with a file behind the command.
+    /// As [`Station::ask`], with a file after the command.
     pub(super) fn ask_about(&self, command: &str, file: &Path, expected: &str) -> Result<()> {
         self.ask(&format!("{command} {}", file.display()), expected)
     }
 
-    /// Gives a command of `station.py` and waits until it answers as expected.
+    /// Sends a command to `station.py` and waits for the expected answer.
     pub(super) fn ask(&self, command: &str, expected: &str) -> Result<()> {
         {
             let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);

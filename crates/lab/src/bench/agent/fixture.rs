@@ -14,17 +14,17 @@ use crate::platform::Platform;
 use crate::programs::Programs;
 use crate::{agent, wait};
 
-/// Where the traffic comes from or goes to; nothing is enforced there.
+/// The source and destination of the traffic; nothing is enforced there.
 pub(super) const PEER: (&str, u8) = ("peer", 10);
 /// The number of the first host with an agent.
 const FIRST: u8 = 100;
-/// For everything that is only waited for.
+/// The limit for everything that is waited for.
 pub(super) const LIMIT: Duration = Duration::from_secs(180);
 
-/// Between two disturbances: an agent asks the platform so many times a minute at most.
+/// The pause between two changes: an agent polls the platform a limited number of times per minute.
 pub(super) const REST: Duration = Duration::from_secs(4);
 
-/// Hosts of which each runs an agent.
+/// Hosts that each run an agent.
 pub(super) struct Fixture {
     pub(super) lab: Lab,
     pub(super) platform: Platform,
@@ -32,7 +32,8 @@ pub(super) struct Fixture {
 }
 
 impl Fixture {
-    /// Registers so many hosts and tags them. `configuration`: lines for each agent's.
+    /// Registers a number of hosts and tags them. `configuration`: additional lines of each agent's
+    /// configuration.
     pub(super) fn begin(hosts: u8, configuration: &str) -> Result<Self> {
         let mut lab = Lab::start(&Programs::of_this_build()?)?;
         lab.add_host(PEER.0, PEER.1)?;
@@ -74,8 +75,7 @@ impl Fixture {
         })
     }
 
-    /// Makes a policy the candidate in which the peer reaches these services of the hosts, and nobody
-    /// anything else.
+    /// Stores a candidate policy that only allows the peer to reach these services of the hosts.
     pub(super) fn propose(&self, services: &str) -> Result<()> {
         let directory = self.lab.directory().join("policy");
         fs::create_dir_all(&directory)?;
@@ -100,14 +100,14 @@ template:
         self.platform.cli(&self.lab, &["policy", "apply", "-f", directory]).map(drop)
     }
 
-    /// Makes the candidate the committed policy. Returns when that was asked for.
+    /// Commits the candidate. Returns when that was requested.
     pub(super) fn synchronize(&self) -> Result<Instant> {
         let begin = Instant::now();
         self.platform.cli(&self.lab, &["policy", "synchronize", "--yes"])?;
         Ok(begin)
     }
 
-    /// Commits and waits until every agent enforces it and waits for the next notification.
+    /// Commits, and waits until every agent enforces the policy and holds a poll.
     pub(super) fn commit(&self, services: &str) -> Result<()> {
         let before = self.least_revision()?;
         self.propose(services)?;
@@ -118,7 +118,7 @@ template:
         self.settle()
     }
 
-    /// Waits until every agent waits for a notification.
+    /// Waits until every agent holds a poll.
     pub(super) fn settle(&self) -> Result<()> {
         for number in 0..self.count() {
             wait::until("the agent is at rest", LIMIT, || {
@@ -141,22 +141,22 @@ template:
         Ok(least)
     }
 
-    /// Fails when an agent has ended: what was measured would not be the agent.
+    /// Fails if an agent has ended: the figures would not be those of an agent.
     pub(super) fn all_live(&mut self) -> Result<()> {
         ensure!(!self.agents.is_empty(), "nobody is measured");
         self.agents.iter_mut().try_for_each(Running::still_runs)
     }
 }
 
-/// Gives a host a kernel log of its own, as a syslog daemon keeps one. Without, its agent would read what
-/// the one kernel has to say about all hosts of the lab.
+/// Gives a host its own kernel log, as a syslog daemon writes it. Otherwise its agent would read the kernel's
+/// messages about all hosts of the lab.
 fn own_log(host: &Host) -> Result<()> {
     let path = host.file("/var/log/kern.log");
     fs::create_dir_all(path.parent().context("the log has no directory")?)?;
     fs::write(&path, "").with_context(|| format!("could not make {}", path.display()))
 }
 
-/// Whether an agent waits for a notification, by whatever route.
+/// Whether an agent holds a poll, over any route.
 pub(super) fn waits(status: &Value) -> bool {
     status["notification"].as_str().is_some_and(|text| text.starts_with("waiting"))
 }

@@ -1,4 +1,4 @@
-//! Very many denied packets: what they cost the agent, and whether each is counted.
+//! A flood of denied packets: what it costs the agent, and whether each packet is counted.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -13,13 +13,13 @@ use crate::bench::{Effort, pause};
 use crate::figure::Figure;
 use crate::{agent, wait};
 
-/// Packets a second.
+/// Packets per second.
 const RATE: u32 = 100_000;
-/// Sockets on the sender, and closed ports on the host: as neither number
-/// divides the other, every pair of them is a flow.
+/// Sockets of the sender, and closed ports of the host: since neither number divides the other, every pair is
+/// a flow.
 const SOCKETS: usize = 31;
 const PORTS: std::ops::Range<u16> = 9000..9008;
-/// Between two looks at the agent's memory.
+/// The interval of memory measurements.
 const LOOK: Duration = Duration::from_millis(200);
 
 pub(super) fn run(effort: Effort) -> Result<()> {
@@ -62,8 +62,8 @@ pub(super) fn run(effort: Effort) -> Result<()> {
     count(&fixture)
 }
 
-/// Every packet that reached the host is an event's or a reported loss; and every one that the rules
-/// were to hand over was shown live, or told as lost there.
+/// Every packet that reached the host is in an event or a reported loss; and every packet logged to the group
+/// was shown live or reported as lost.
 fn count(fixture: &Fixture) -> Result<()> {
     let arrived = arrived(fixture)?;
     let (mut denied, mut lost) = (0, 0);
@@ -74,7 +74,7 @@ fn count(fixture: &Fixture) -> Result<()> {
         Ok((denied + lost >= arrived).then_some(()))
     });
     if let Err(error) = counted {
-        // The figure says by how many.
+        // The figure contains the difference.
         eprintln!("{error:#}");
     }
     let (mut offered, mut shown, mut unshown) = (0, 0, 0);
@@ -97,7 +97,7 @@ fn count(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Sends at the rate for the time; returns how many packets left.
+/// Sends at the rate for a time; returns the number of packets sent.
 fn send(sockets: &[UdpSocket], target: Ipv4Addr, span: Duration) -> u64 {
     let begin = Instant::now();
     let mut ways = sockets.iter().cycle().zip(PORTS.cycle());
@@ -129,7 +129,7 @@ fn look(watched: &Watched, span: Duration) -> Result<Vec<f64>> {
     Ok(residents)
 }
 
-/// Counts what arrives before any of our tables sees it.
+/// Counts arriving packets before our tables see them.
 fn count_arrivals(fixture: &Fixture) -> Result<()> {
     let table = format!(
         "table inet count {{
@@ -149,12 +149,12 @@ fn arrived(fixture: &Fixture) -> Result<u64> {
     counter(fixture, "count", "arrived")
 }
 
-/// Packets that the policy's rules were to hand over.
+/// Packets that the rules logged to the group.
 fn handed_over(fixture: &Fixture) -> Result<u64> {
     counter(fixture, "xshield", "live")
 }
 
-/// What `nft` says of a counter.
+/// The value of a counter according to `nft`.
 fn counter(fixture: &Fixture, table: &str, name: &str) -> Result<u64> {
     let list = ["-j", "list", "counter", "inet", table, name];
     let listed: Value = serde_json::from_str(&fixture.host(0)?.run("nft", list)?)?;
@@ -178,7 +178,7 @@ fn is_open(fixture: &Fixture, target: Ipv4Addr) -> Result<bool> {
     receiver.join().map_err(|_| anyhow::anyhow!("the receiver panicked"))?
 }
 
-/// Packets of the platform's denied events at the flood's ports, and those that are told as lost.
+/// Packets in the platform's denied events for the flood's ports, and those reported as lost.
 fn told(fixture: &Fixture) -> Result<(u64, u64)> {
     let mut denied = 0;
     for port in PORTS {

@@ -1,5 +1,5 @@
-//! The resident agent: what it takes when nothing happens and when much does, how soon a policy is in
-//! force, and how soon it finds another way to the platform.
+//! The resident agent: its resource usage when idle and busy, and how soon it enforces a new policy or finds
+//! another route to the platform.
 
 mod fixture;
 mod flood;
@@ -18,26 +18,26 @@ use super::Effort;
 use super::traffic::number;
 use crate::figure::Figure;
 
-/// Which measurement; all of them without a word.
+/// One measurement; all of them if not given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Part {
-    /// Memory and processor time when nothing happens.
+    /// Memory and processor time when idle.
     Idle,
     /// Processor time while connections are opened.
     Busy,
-    /// From synchronizing to the kernel, by notification.
+    /// From committing to the kernel, by notification.
     Push,
-    /// The same by heartbeats alone.
+    /// The same by heartbeats only.
     Heartbeat,
-    /// From the end of a proxy to the next heartbeat.
+    /// From the failure of a proxy to the next heartbeat.
     Failover,
-    /// Very many denied packets.
+    /// A flood of denied packets.
     Flood,
 }
 
 type Measure = fn(Effort) -> Result<()>;
 
-/// `program`: the agent, whose size is told; it is run from where the lab finds its programs.
+/// `program`: the agent whose size is reported; the agent that runs is among the lab's programs.
 pub(super) fn run(program: &Path, effort: Effort, part: Option<Part>) -> Result<()> {
     let file = std::fs::metadata(program);
     let file = file.with_context(|| format!("could not find {}", program.display()))?;

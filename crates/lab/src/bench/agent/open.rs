@@ -1,4 +1,4 @@
-//! Opens connections at a steady pace: a busy program of a host.
+//! Opens connections at a steady rate, like a busy program of a host.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -10,20 +10,20 @@ use crate::sys;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the opener is told.
+/// Arguments of the process.
 #[derive(Debug, clap::Args)]
 pub struct OpenArgs {
     /// Where to connect to.
     to: SocketAddr,
-    /// Connections a second.
+    /// Connections per second.
     #[arg(long)]
     rate: u32,
-    /// For how long.
+    /// The duration.
     #[arg(long)]
     seconds: u32,
 }
 
-/// Opens and closes, then prints how many there were.
+/// Opens and closes connections, then prints their number.
 ///
 /// # Errors
 /// When a connection can't be opened.
@@ -34,7 +34,7 @@ pub fn run(args: &OpenArgs) -> Result<()> {
         pause(begin + Duration::from_secs(1) * number / args.rate);
         let stream = TcpStream::connect_timeout(&args.to, TIMEOUT)
             .with_context(|| format!("could not connect to {}", args.to))?;
-        // By reset: a minute of closed connections would take all ports of the host.
+        // Closed by reset: otherwise, closed connections would use up all ports within a minute.
         sys::reset_when_closed(&stream)?;
     }
     println!("{all}");

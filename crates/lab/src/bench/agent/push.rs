@@ -1,4 +1,4 @@
-//! From synchronizing a policy to its being in force, as packets find it.
+//! From committing a policy to its enforcement, as measured with packets.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,17 +16,17 @@ use crate::host::Host;
 use crate::platform::{HOST as PLATFORM, PORT};
 use crate::wait;
 
-/// Of these, one is open and one is closed, in turns.
+/// One of them is open and one is closed, in turns.
 const PORTS: [u16; 2] = [7000, 7001];
-/// From one datagram to the next, to each host: how exactly the moment is known. With a hundred hosts on
-/// one machine, a shorter one costs them the time that is measured; so does looking more often below.
+/// The interval of datagrams to each host, and so the resolution of the measurement. With a hundred hosts on
+/// one machine, a shorter one slows down what is measured; so does checking more often below.
 const PACE: Duration = Duration::from_millis(20);
-/// How often a receiver looks whether it is to end.
+/// How often a receiver checks whether to stop.
 const LOOK: Duration = Duration::from_secs(2);
-/// So short that a measurement by heartbeat alone takes no hour.
+/// Short, so that measuring heartbeats does not take an hour.
 const HEARTBEAT: u32 = 20;
 
-/// When the first datagram arrived since the gate was armed.
+/// When the first datagram arrived since the last reset.
 type Arrival = Arc<Mutex<Option<Instant>>>;
 
 /// Receives on both ports of every host, and sends to one of them.
@@ -75,7 +75,7 @@ impl Gates {
         Ok(())
     }
 
-    /// Sends to a port of every host until `done` says so, for [`LIMIT`] at most.
+    /// Sends to a port of every host until `done` returns true, for [`LIMIT`] at most.
     fn send(&self, from: &Host, port: u16, done: impl FnMut() -> Result<Option<()>>) -> Result<()> {
         let (targets, stop) = (self.targets.clone(), Arc::new(AtomicBool::new(false)));
         let stopped = Arc::clone(&stop);
@@ -85,7 +85,7 @@ impl Gates {
                 let mut next = Instant::now();
                 while !stopped.load(Ordering::Relaxed) {
                     for target in &targets {
-                        // One that is lost is followed by others.
+                        // A lost datagram is followed by others.
                         let _not_sent = socket.send_to(b"x", SocketAddr::from((*target, port)));
                     }
                     next += PACE;
@@ -100,7 +100,7 @@ impl Gates {
         waited
     }
 
-    /// Forgets what arrived at one of the ports.
+    /// Resets the arrivals at one of the ports.
     fn arm(&self, which: usize) {
         self.arrivals.iter().for_each(|host| *lock(&host[which]) = None);
     }
@@ -114,8 +114,8 @@ impl Gates {
         self.arrivals.iter().all(|host| lock(&host[which]).is_none())
     }
 
-    /// Synchronizes a policy that opens one port and closes the other; returns how long it took until
-    /// each host was open.
+    /// Commits a policy that opens one port and closes the other; returns how long it took until each host
+    /// was open.
     fn change(&self, fixture: &Fixture, which: usize) -> Result<Vec<Duration>> {
         fixture.propose(&format!("udp/{}", PORTS[which]))?;
         self.arm(which);
@@ -146,7 +146,7 @@ fn lock(arrival: &Arrival) -> std::sync::MutexGuard<'_, Option<Instant>> {
     arrival.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Many hosts that wait for the platform's notification.
+/// Many hosts that hold polls.
 pub(super) fn notified(effort: Effort) -> Result<()> {
     let (hosts, rounds) = match effort {
         Effort::Full => (100, 5),
@@ -170,7 +170,7 @@ pub(super) fn notified(effort: Effort) -> Result<()> {
     Ok(())
 }
 
-/// A host whose notification is lost on the way: both ends believe that the other still holds it.
+/// A host whose notification is lost on the network: both ends believe that the connection still exists.
 pub(super) fn by_heartbeat(effort: Effort) -> Result<()> {
     let rounds = match effort {
         Effort::Full => 5,
@@ -180,7 +180,7 @@ pub(super) fn by_heartbeat(effort: Effort) -> Result<()> {
     let gates = open(&fixture)?;
     let mut longest = Duration::ZERO;
     for round in 0..rounds {
-        // By notification, so that the next one is young and is not given up meanwhile.
+        // By notification, so that the next poll is new and does not time out in the meantime.
         gates.change(&fixture, 1)?;
         fixture.settle()?;
         let before = fixture.status(0)?["last_cycle"]["ended"].clone();
@@ -199,7 +199,7 @@ pub(super) fn by_heartbeat(effort: Effort) -> Result<()> {
     Ok(())
 }
 
-/// Sees both ports open without a policy, then opens the first one alone.
+/// Checks that both ports are open without a policy, then opens only the first one.
 fn open(fixture: &Fixture) -> Result<Gates> {
     let gates = Gates::open(fixture)?;
     for which in [0, 1] {
@@ -209,14 +209,14 @@ fn open(fixture: &Fixture) -> Result<Gates> {
     Ok(gates)
 }
 
-/// From now on, packets of the connections that are open reach nobody.
+/// Drops the packets of all open connections from now on.
 fn lose_what_is_open(fixture: &Fixture) -> Result<()> {
     let platform = fixture.lab.host(PLATFORM)?;
     let filter = format!("sport = :{PORT}");
     let text = platform.run("ss", ["-Htn", "state", "established", &filter])?;
     let of_host = format!("{}:", fixture.host(0)?.v4());
     let peers = text.lines().filter_map(|line| line.split_whitespace().last());
-    // On a socket of both families, IPv4 addresses are written as IPv6 ones.
+    // On a dual-stack socket, IPv4 addresses are written as IPv6 ones.
     let peers = peers.map(|peer| peer.trim_start_matches("[::ffff:").replace(']', ""));
     let ports: Vec<String> =
         peers.filter_map(|peer| Some(peer.strip_prefix(&of_host)?.to_owned())).collect();

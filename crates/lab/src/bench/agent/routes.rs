@@ -1,4 +1,4 @@
-//! From the end of the proxy in use to the next heartbeat that reaches the platform.
+//! From the failure of the proxy in use to the next heartbeat that reaches the platform.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ pub(super) fn failover(effort: Effort) -> Result<()> {
         Effort::Full => 20,
         Effort::Quick => 3,
     };
-    // At the default heartbeat: nobody notices the end of a proxy by asking every second.
+    // At the default heartbeat interval: nothing polls every second for a failed proxy.
     let mut fixture = Fixture::begin(1, "")?;
     let mut proxies = [Some(start(&fixture, 0)?), Some(start(&fixture, 1)?)];
     let list = [0, 1].map(|which| format!("http://{}", address(which))).join(",");

@@ -1,4 +1,4 @@
-//! What the agent takes of the machine, as the kernel accounts it.
+//! The agent's resource usage, as accounted by the kernel.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,13 +13,13 @@ use crate::figure::Figure;
 use crate::host::Running;
 use crate::service::Service;
 
-/// `/proc/PID/stat` counts in these (`USER_HZ`, the same on every architecture that we build for).
+/// The unit of times in `/proc/PID/stat` (`USER_HZ`, the same on every architecture that we build for).
 const TICKS_PER_SECOND: f64 = 100.0;
-/// Connections a second that are opened on a busy host.
+/// Connections per second on a busy host.
 const CONNECTIONS: u32 = 1_000;
 const SERVER: Service = Service { process: "server", tcp: &[8080], udp: &[] };
 
-/// A process that is watched.
+/// A measured process.
 pub(super) struct Watched {
     pid: u32,
 }
@@ -29,7 +29,7 @@ impl Watched {
         Ok(Self { pid: running.pid()? })
     }
 
-    /// Processor time so far, that of its ended children included, in seconds.
+    /// Processor time used so far, including ended children, in seconds.
     pub(super) fn processor_seconds(&self) -> Result<f64> {
         let text = self.read("stat")?;
         // The name before the last parenthesis may contain anything (proc(5)).
@@ -46,12 +46,12 @@ impl Watched {
         self.memory("VmRSS:")
     }
 
-    /// The most that was resident since [`Watched::forget_peak`], in KiB.
+    /// Peak resident memory since [`Watched::forget_peak`], in KiB.
     pub(super) fn peak_kib(&self) -> Result<f64> {
         self.memory("VmHWM:")
     }
 
-    /// Begins a new peak (`clear_refs`, proc(5)).
+    /// Resets the peak (`clear_refs`, proc(5)).
     pub(super) fn forget_peak(&self) -> Result<()> {
         fs::write(format!("/proc/{}/clear_refs", self.pid), "5").context("could not reset a peak")
     }
@@ -69,7 +69,7 @@ impl Watched {
     }
 }
 
-/// Processor time between two moments, in percent of one core.
+/// Processor time between two points in time, in percent of one core.
 pub(super) struct Share<'a> {
     watched: &'a Watched,
     before: f64,
@@ -87,7 +87,7 @@ impl<'a> Share<'a> {
     }
 }
 
-/// A host in force at default intervals, to which nothing happens.
+/// A host that enforces at default intervals, without any events.
 pub(super) fn idle(effort: Effort) -> Result<()> {
     let span = match effort {
         Effort::Full => Duration::from_secs(600),
@@ -107,7 +107,7 @@ pub(super) fn idle(effort: Effort) -> Result<()> {
     Ok(())
 }
 
-/// A host on which a program opens connections all the time.
+/// A host on which a program continuously opens connections.
 pub(super) fn busy(effort: Effort) -> Result<()> {
     let seconds = match effort {
         Effort::Full => 120,

@@ -17,7 +17,7 @@ use crate::bench::{Effort, pause};
 use crate::sys;
 
 const ITEMS: u32 = 100_000;
-/// Reports that are made beforehand: packing takes longer than sending.
+/// Reports prepared in advance: compressing takes longer than sending.
 const REPORTS: usize = 40;
 const EVERY: Duration = Duration::from_millis(250);
 
@@ -34,7 +34,7 @@ pub(super) fn prepare(fixture: &Fixture, effort: Effort) -> Result<Attack> {
     Ok(Box::new(move |fixture| {
         for body in packed {
             let begun = Instant::now();
-            // Refused or not: what counts is how others fare.
+            // Refused or not: what matters is the effect on others.
             drop(send(fixture, &simulated_host, &body));
             pause(begun + EVERY);
         }

@@ -1,4 +1,4 @@
-//! Whom a flood must not hurt: a host that checks in and an operator who signs in, all the while.
+//! Clients that a flood must not affect: a host that checks in and an operator who signs in, continuously.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,24 +11,24 @@ use super::fixture::Fixture;
 use super::simulated_host::SimulatedHost;
 use crate::bench::pause;
 
-/// Between two check-ins: what one host may ask for.
+/// The interval of check-ins: within the limit of one host.
 const CHECK_IN_EVERY: Duration = Duration::from_millis(250);
-/// Between two sign-ins: what one address may ask for.
+/// The interval of sign-ins: within the limit of one address.
 const SIGN_IN_EVERY: Duration = Duration::from_millis(1500);
 const OPERATOR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 10);
-/// The number of the host among all.
+/// The number of this host.
 const NUMBER: u16 = 65_000;
 
-/// How long each of both waited for each answer, in ms.
+/// Response times of both, in ms.
 #[derive(Debug, Default)]
 pub(super) struct Served {
     pub(super) check_ins: Vec<f64>,
     pub(super) sign_ins: Vec<f64>,
-    /// What was answered with something else than what was asked for.
+    /// Answers that were not the expected ones.
     pub(super) refused: Vec<String>,
 }
 
-/// A host that is registered, before anything bad begins.
+/// A host that registers before the flood.
 pub(super) fn registered(fixture: &Fixture) -> Result<SimulatedHost> {
     let mut simulated_host = SimulatedHost::new(NUMBER, &fixture.key("bystander")?)?;
     let mut connection = fixture.endpoint.open(simulated_host.from)?;

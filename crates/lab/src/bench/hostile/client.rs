@@ -1,4 +1,4 @@
-//! Speaks HTTP to a platform over connections of its own making, from any loopback address.
+//! An HTTP client of a platform that opens its own connections, from any loopback address.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -14,12 +14,12 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::sys;
 
-/// Nobody waits longer for an answer.
+/// The maximum time to wait for a response.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
-/// The largest answer that is read.
+/// The largest response that is read.
 const LARGEST: usize = 256 << 20;
 
-/// Where a platform is.
+/// The address of a platform, and how to connect to it.
 #[derive(Debug, Clone)]
 pub(super) struct PlatformEndpoint {
     address: SocketAddr,
@@ -27,8 +27,8 @@ pub(super) struct PlatformEndpoint {
 }
 
 impl PlatformEndpoint {
-    /// A platform whose authority's certificate is in this file. No TLS session is resumed: these are
-    /// many hosts, not one that comes again.
+    /// A platform whose CA certificate is in this file. TLS sessions are not resumed: the connections
+    /// represent many hosts.
     pub(super) fn new(address: SocketAddr, ca: &Path) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(ca)?)?;
@@ -63,7 +63,7 @@ pub(super) struct Request<'a> {
     pub(super) body: &'a [u8],
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub(super) struct Response {
     pub(super) status: u16,
@@ -71,7 +71,7 @@ pub(super) struct Response {
 }
 
 impl Response {
-    /// The body, when the answer says that all is well.
+    /// The body of a successful response.
     pub(super) fn well(self, what: &str) -> Result<Vec<u8>> {
         let Self { status, body } = self;
         ensure!(
@@ -83,17 +83,17 @@ impl Response {
     }
 }
 
-/// A connection, for one request after the other.
+/// A connection for consecutive requests.
 pub(super) struct Connection(BufReader<StreamOwned<ClientConnection, TcpStream>>);
 
 impl Connection {
-    /// Asks, and reads the answer.
+    /// Sends a request and reads the response.
     pub(super) fn ask(&mut self, request: Request<'_>) -> Result<Response> {
         self.send(request)?;
         self.answer().with_context(|| format!("{} {}", request.method, request.path))
     }
 
-    /// Asks, and reads no answer.
+    /// Sends a request without reading the response.
     pub(super) fn send(&mut self, request: Request<'_>) -> Result<()> {
         let Request { method, path, headers, body } = request;
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: platform\r\n");
@@ -105,7 +105,7 @@ impl Connection {
         self.write(body)
     }
 
-    /// Sends bytes as they are.
+    /// Sends raw bytes.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let stream = self.0.get_mut();
         stream.write_all(bytes)?;

@@ -1,5 +1,5 @@
-//! Those who have proven nothing: large bodies without a session, connections that read no answer,
-//! identities that wait, guessed passwords.
+//! Unauthenticated clients: large bodies without a session, connections that read no response, pending
+//! identities, guessed passwords.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -12,11 +12,11 @@ use super::fixture::{Fixture, headers};
 use super::simulated_host::SimulatedHost;
 use crate::bench::{Effort, pause};
 
-/// Connections at a time.
+/// Concurrent connections.
 const CROWD: u16 = 300;
-/// The largest body that any route takes.
+/// The largest body that any route accepts.
 const BODY: usize = 8 << 20;
-/// Requests that are sent without reading an answer: more than any buffer holds the answers of.
+/// Requests sent without reading a response: so many that no buffer holds all responses.
 const UNREAD: usize = 5_000;
 
 fn span(effort: Effort) -> Duration {
@@ -26,7 +26,7 @@ fn span(effort: Effort) -> Duration {
     }
 }
 
-/// So many do this again and again until the end, whatever becomes of it.
+/// Runs `act` on many threads repeatedly until the end, whatever its result.
 fn crowd(end: Instant, act: impl Fn(u16, Instant) -> Result<()> + Sync) {
     std::thread::scope(|scope| {
         for number in 0..CROWD {
@@ -34,7 +34,7 @@ fn crowd(end: Instant, act: impl Fn(u16, Instant) -> Result<()> + Sync) {
             scope.spawn(move || {
                 while Instant::now() < end {
                     let begun = Instant::now();
-                    // Refused or not: what counts is how others fare.
+                    // Refused or not: what matters is the effect on others.
                     drop(act(number, end));
                     pause((begun + Duration::from_millis(500)).min(end));
                 }
@@ -43,8 +43,8 @@ fn crowd(end: Instant, act: impl Fn(u16, Instant) -> Result<()> + Sync) {
     });
 }
 
-/// Bodies of the largest size on a route that wants a session, from one address; all but the last
-/// byte of each.
+/// Bodies of the largest size on a route that needs a session, from one address; all but the last byte of
+/// each.
 pub(super) fn bodies(_: &Fixture, effort: Effort) -> Result<Attack> {
     Ok(Box::new(move |fixture| {
         let piece = vec![b'x'; 64 << 10];
@@ -64,7 +64,7 @@ pub(super) fn bodies(_: &Fixture, effort: Effort) -> Result<Attack> {
     }))
 }
 
-/// Requests without end on connections whose answers nobody reads.
+/// Continuous requests on connections whose responses nobody reads.
 pub(super) fn silent_readers(_: &Fixture, effort: Effort) -> Result<Attack> {
     Ok(Box::new(move |fixture| {
         crowd(Instant::now() + span(effort), |_, end| {
@@ -81,7 +81,7 @@ pub(super) fn silent_readers(_: &Fixture, effort: Effort) -> Result<Attack> {
     }))
 }
 
-/// Whoever holds an enforcement key shows one new identity after the other under another's name.
+/// A holder of an enforcement key presents ever new identities with another host's name.
 pub(super) fn identities(fixture: &Fixture, effort: Effort) -> Result<Attack> {
     let key = fixture.key("web")?;
     let mut namesake = SimulatedHost::new(1, &key)?;
@@ -102,7 +102,7 @@ pub(super) fn identities(fixture: &Fixture, effort: Effort) -> Result<Attack> {
     }))
 }
 
-/// Passwords of one account and of accounts that are not there, from everywhere.
+/// Passwords for one account and for unknown accounts, from many addresses.
 pub(super) fn passwords(fixture: &Fixture, effort: Effort) -> Result<Attack> {
     fixture.add_user("looker", "viewer")?;
     Ok(Box::new(move |fixture| {

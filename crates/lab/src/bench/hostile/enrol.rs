@@ -1,4 +1,5 @@
-//! Thousands of hosts register into one segment that allows itself: each changes the rulesets of all.
+//! Thousands of hosts register into one segment that allows itself: each registration changes the rulesets of
+//! all.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -16,9 +17,9 @@ use crate::bench::{Effort, pause};
 use crate::figure::Figure;
 use crate::wait;
 
-/// Hosts that register at a time.
+/// Concurrent registrations.
 const AT_ONCE: usize = 8;
-/// All hosts know all others by then.
+/// The limit for all hosts to have the addresses of all others.
 const SETTLED: Duration = Duration::from_secs(120);
 
 const POLICY: &str = "
@@ -74,7 +75,7 @@ pub(super) fn run(program: &Path, effort: Effort) -> Result<()> {
     Ok(())
 }
 
-/// First runs of these hosts: each registers, checks in, fetches its ruleset, and says over a new
+/// First runs of these hosts: each registers, checks in, fetches its ruleset, and reports over a new
 /// connection that it is in force.
 fn enrol(
     fixture: &Fixture,
@@ -113,8 +114,8 @@ fn first_run(fixture: &Fixture, key: &EnforcementKey, number: u16) -> Result<Sim
     Ok(simulated_host)
 }
 
-/// Waits until what the platform wants of a host that has long registered is what it would compile
-/// for it now. To look is to have it compiled, so each look is at another host.
+/// Waits until the wanted ruleset of a host that registered long ago is the current one. Checking a host has
+/// its ruleset compiled, so each check uses another host.
 fn settle(fixture: &Fixture, hosts: &mut VecDeque<SimulatedHost>) -> Result<()> {
     wait::until("all hosts know all others", SETTLED, || {
         let mut host = hosts.pop_front().context("there are no more hosts to look at")?;

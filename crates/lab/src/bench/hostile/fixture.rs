@@ -1,4 +1,4 @@
-//! A platform in a process of its own, as it is shipped, and what it uses.
+//! A platform in its own process, as released, with what it needs.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -16,19 +16,19 @@ use super::client::{PlatformEndpoint, Request};
 use crate::sys;
 
 const PASSWORD: &str = "correct horse battery";
-/// From where operators come.
+/// The source address of operators.
 pub(super) const OPERATOR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 
-/// Where a platform keeps its data.
+/// The disk of a platform's data.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Disk {
-    /// On the machine's own disk.
+    /// The machine's disk.
     Machine,
-    /// On a disk of its own in memory, of so many MiB, that ends with the process.
+    /// A disk of its own in memory, with a size in MiB, that ends with the process.
     Own(u32),
 }
 
-/// A running platform. Ends, and is cleared away, when dropped.
+/// A running platform. Stopped and cleaned up when dropped.
 pub(super) struct Fixture {
     program: PathBuf,
     process: Process,
@@ -38,7 +38,7 @@ pub(super) struct Fixture {
 }
 
 impl Fixture {
-    /// Starts a platform without anything.
+    /// Starts an empty platform.
     pub(super) fn begin(program: &Path, disk: Disk) -> Result<Self> {
         let directory = Directory::new()?;
         let password = directory.0.join("password");
@@ -60,12 +60,12 @@ impl Fixture {
         Ok(fixture)
     }
 
-    /// Kills the platform wherever it is.
+    /// Kills the platform in whatever state it is.
     pub(super) fn kill(&self) -> Result<()> {
         Ok(sys::signal(self.process.child.id(), libc::SIGKILL)?)
     }
 
-    /// Ends the platform and starts it again with what is on the machine's disk.
+    /// Stops the platform and starts it again with the data on the machine's disk.
     pub(super) fn start_again(&mut self) -> Result<()> {
         self.process.end();
         let mut command = Command::new(&self.program);
@@ -77,12 +77,12 @@ impl Fixture {
         Ok(())
     }
 
-    /// Where its data is, as seen from here.
+    /// Its data directory, as seen from here.
     pub(super) fn data(&self) -> &Path {
         &self.process.data
     }
 
-    /// Whether it says that it can do its work; otherwise what it says.
+    /// Whether it reports to be ready; otherwise its report.
     pub(super) fn is_ready(&self) -> Result<std::result::Result<(), String>> {
         let request = Request { method: "GET", path: "/readyz", headers: &[], body: &[] };
         let answer = self.endpoint.open(OPERATOR)?.ask(request)?;
@@ -90,7 +90,7 @@ impl Fixture {
         Ok(if answer.status == 200 { Ok(()) } else { Err(text) })
     }
 
-    /// Signs in, over a connection of its own.
+    /// Signs in over a new connection.
     pub(super) fn sign_in(&self, from: Ipv4Addr, user: &str, password: &str) -> Result<String> {
         let body = json!({"user": user, "password": password});
         let answer = self.ask(from, None, "POST", "/api/v1/login", &body)?;
@@ -103,23 +103,23 @@ impl Fixture {
         PASSWORD
     }
 
-    /// Another user. Returns the password.
+    /// Adds a user. Returns the password.
     pub(super) fn add_user(&self, name: &str, role: &str) -> Result<&'static str> {
         self.post("/api/v1/users", &json!({"name": name, "role": role, "password": PASSWORD}))?;
         Ok(PASSWORD)
     }
 
-    /// A request of the admin.
+    /// A POST request of the admin.
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value> {
         self.ask(OPERATOR, Some(&self.admin), "POST", path, body)
     }
 
-    /// The same, to set something.
+    /// A PUT request of the admin.
     pub(super) fn put(&self, path: &str, body: &Value) -> Result<Value> {
         self.ask(OPERATOR, Some(&self.admin), "PUT", path, body)
     }
 
-    /// The same, to read something.
+    /// A GET request of the admin.
     pub(super) fn get(&self, path: &str) -> Result<Value> {
         self.ask(OPERATOR, Some(&self.admin), "GET", path, &Value::Null)
     }
@@ -157,10 +157,10 @@ impl Fixture {
         self.post("/api/v1/policy/synchronize", &wish).map(drop)
     }
 
-    /// Processor time that it has used.
+    /// The processor time it has used.
     pub(super) fn processor_time(&self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.child.id()))?;
-        // After the name, which may hold anything: fields 14 and 15 of proc(5), in ticks.
+        // After the name, which may contain anything: fields 14 and 15 of proc(5), in ticks.
         let (_, fields) = stat.rsplit_once(')').context("an unknown form of /proc/PID/stat")?;
         let ticks: u64 = fields
             .split_whitespace()
@@ -171,7 +171,7 @@ impl Fixture {
         Ok(Duration::from_millis(ticks * 1000 / sys::ticks_per_second()))
     }
 
-    /// The most memory that it has had, in MiB.
+    /// Its peak memory, in MiB.
     pub(super) fn peak_mib(&self) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.child.id()))?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -215,12 +215,12 @@ impl Drop for Directory {
 /// The platform's process; killed when dropped.
 struct Process {
     child: Child,
-    /// Where its data is, as seen from here.
+    /// Its data directory, as seen from here.
     data: PathBuf,
 }
 
 impl Process {
-    /// Starts it; says where it listens.
+    /// Starts it; returns its address.
     fn start(mut command: Command, data: PathBuf, disk: Disk) -> Result<(Self, SocketAddr)> {
         let child = command
             .args(["--listen", "127.0.0.1:0", "--data-dir"])
@@ -230,7 +230,7 @@ impl Process {
             .with_context(|| format!("could not start {}", command.get_program().display()))?;
         let data = match disk {
             Disk::Machine => data,
-            // Nobody else sees that disk but through the process.
+            // This mount is only visible through the process.
             Disk::Own(_) => {
                 let root = PathBuf::from(format!("/proc/{}/root", child.id()));
                 root.join(data.strip_prefix("/").unwrap_or(&data))
@@ -244,7 +244,7 @@ impl Process {
             rest.split_whitespace().next()?.parse().ok()
         });
         let address = address.context("the platform did not say where it listens")?;
-        // Whoever writes to a closed pipe fails.
+        // Writing to a closed pipe would fail.
         std::thread::spawn(move || lines.for_each(drop));
         Ok((process, address))
     }
@@ -261,7 +261,7 @@ impl Drop for Process {
     }
 }
 
-/// The program with a small disk mounted over `data`, in a mount namespace of its own.
+/// The program with a small disk mounted over `data`, in its own mount namespace.
 fn on_own_disk(program: &Path, data: &Path, mib: u32) -> Command {
     let script = "mount -t tmpfs -o \"$1\" none \"$2\" && shift 2 && exec \"$@\"";
     let mut command = Command::new("unshare");

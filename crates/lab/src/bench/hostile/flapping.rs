@@ -12,7 +12,7 @@ use crate::bench::{Effort, pause};
 
 /// Hosts of the segment.
 const PEERS: u16 = 300;
-/// What one host may ask for.
+/// Within the limit of one host.
 const EVERY: Duration = Duration::from_millis(200);
 
 const POLICY: &str = "
@@ -54,7 +54,7 @@ pub(super) fn prepare(fixture: &Fixture, effort: Effort) -> Result<Attack> {
             let [high, low] = round.to_be_bytes();
             flapping.addresses = vec![Ipv4Addr::new(10, 201, high, low).into()];
             let mut connection = fixture.endpoint.open(flapping.from)?;
-            // Refused or not: what counts is how others fare.
+            // Refused or not: what matters is the effect on others.
             drop(flapping.check_in(&mut connection, None));
             pause(begun + EVERY);
         }

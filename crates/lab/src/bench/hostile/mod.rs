@@ -22,7 +22,7 @@ use self::fixture::{Disk, Fixture};
 use super::Effort;
 use crate::figure::Figure;
 
-/// Which flood; all when left out.
+/// One flood; all of them if not given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Part {
     /// Thousands of hosts register into one segment that allows itself.
@@ -45,14 +45,14 @@ pub(super) enum Part {
     Recovered,
 }
 
-/// A flood: what it does to a platform for a while.
+/// A flood: an attack on a platform for some time.
 struct Flood {
     part: Part,
     name: &'static str,
     prepare: fn(&Fixture, Effort) -> Result<Attack>,
 }
 
-/// What is done once the bystander is there.
+/// The attack, started after the bystander.
 type Attack = Box<dyn FnOnce(&Fixture) -> Result<()>>;
 
 const FLOODS: &[Flood] = &[
@@ -65,7 +65,7 @@ const FLOODS: &[Flood] = &[
     Flood { part: Part::Passwords, name: "passwords", prepare: crowds::passwords },
 ];
 
-/// The worst of all floods.
+/// The worst values of all floods.
 #[derive(Debug, Default)]
 struct Worst {
     check_in: f64,
@@ -130,7 +130,7 @@ fn under(flood: &Flood, program: &Path, effort: Effort) -> Result<Worst> {
     if let Some(first) = refused.first() {
         eprintln!("{name}: the bystander was refused {} of {asked} times: {first}", refused.len());
     }
-    // Whoever is not served at all was not served in time.
+    // A bystander that is not served at all was not served in time.
     let all_served = refused.is_empty();
     let served = |time: f64| if all_served { time } else { f64::INFINITY };
     Ok(Worst { check_in: served(seen.check_in), sign_in: served(seen.sign_in), ..seen })

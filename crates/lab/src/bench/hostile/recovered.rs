@@ -1,5 +1,5 @@
-//! Bad days of the platform: a full disk, counters at their bounds, a damaged record, a kill. After
-//! each, everything must work again by itself: writes, check-ins, jobs, and alerts to the mail server.
+//! Failures of the platform: a full disk, counters at their limits, a damaged record, a kill. After each,
+//! everything must work again by itself: writes, check-ins, jobs, and alerts to the mail server.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -24,23 +24,23 @@ use crate::smtp::{Options, SmtpServer};
 use crate::sys;
 use crate::wait::until;
 
-/// After this, what does not work again counts as broken.
+/// What does not work again within this time counts as broken.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// Enough for a database, and soon full.
+/// Large enough for a database, and soon full.
 const SMALL: u32 = 12;
-/// Items that overflow a sum, each at the counter's bound.
+/// Items that overflow a sum, each with the maximum counter.
 const ITEMS: u16 = 1_025;
 
-/// A platform with a host, and a mail server that is told of its matches.
+/// A platform with a host, and a mail server that receives alerts of its matches.
 struct Scenario {
     fixture: Fixture,
     host: SimulatedHost,
     mails: SmtpServer,
-    /// Matches that were told: each of another peer, so that each alerts.
+    /// Reported matches: each of another peer, so that each raises an alert.
     told: u32,
 }
 
-/// What happens to it.
+/// A fault.
 struct Fault {
     name: &'static str,
     disk: Disk,
@@ -92,8 +92,8 @@ impl Scenario {
         Ok(Self { fixture, host, mails, told: 0 })
     }
 
-    /// Everything works within a while: it is ready, writes, answers its host, runs its jobs, reads its
-    /// lists, and a new match reaches the mail server.
+    /// Everything works again within the limit: the platform is ready, writes, answers its host, runs its
+    /// jobs, reads its lists, and a new match reaches the mail server.
     fn works(&mut self) -> Result<()> {
         until("the platform is ready", TIMEOUT, || Ok(self.fixture.is_ready()?.ok()))?;
         self.fixture.key("works").context("nothing can be written")?;
@@ -111,14 +111,14 @@ impl Scenario {
         let peer = Ipv4Addr::from(0xcb00_7100 + self.told);
         self.report(ReportBody::Threats(ThreatReport { matches: vec![found(peer, 3)], lost: 0 }))?;
         let peer = peer.to_string();
-        // What the fault itself had told may come before.
+        // Alerts of the fault itself may arrive before.
         until("a mail tells of the match", TIMEOUT, || {
             let mails = self.mails.wait_for(0, Duration::ZERO);
             Ok(mails.iter().any(|mail| mail.text().contains(&peer)).then_some(()))
         })
     }
 
-    /// As hosts do: with the session that they have, else with a new one.
+    /// As hosts do: with their session, or with a new one if it is refused.
     fn check_in(&mut self) -> Result<()> {
         let mut connection = self.fixture.endpoint.open(self.host.from)?;
         if self.host.check_in(&mut connection, None).is_err() {
@@ -128,7 +128,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// Delivers a report that must be taken.
+    /// Delivers a report that must be accepted.
     fn report(&self, body: ReportBody) -> Result<()> {
         let packed = packed(body)?;
         let mut connection = self.fixture.endpoint.open(self.host.from)?;
@@ -136,7 +136,7 @@ impl Scenario {
     }
 }
 
-/// Fills the disk until reports are refused and the platform says that it is not ready; then makes room.
+/// Fills the disk until reports are refused and the platform reports that it is not ready; then frees space.
 fn fill_disk(scenario: &mut Scenario) -> Result<()> {
     let filler = scenario.fixture.data().join("filler");
     let room = usize::try_from(SMALL)? << 20;
@@ -151,17 +151,17 @@ fn fill_disk(scenario: &mut Scenario) -> Result<()> {
     fs::remove_file(&filler).context("could not make room")
 }
 
-/// One report whose counters are at their bound, of each kind that is added up.
+/// One report with maximum counters of each kind that is summed up.
 fn overflow(scenario: &mut Scenario) -> Result<()> {
     scenario.report(events(1, ITEMS, u64::MAX))?;
-    // One peer, and so one alert: of each rule, a thousand an hour leave the platform.
+    // One peer, and so one alert: a rule sends a thousand alerts an hour at most.
     let peer = Ipv4Addr::new(198, 51, 100, 1);
     let of_port = |port| ThreatMatch { port, ..found(peer, u64::MAX) };
     let matches = (0..ITEMS).map(of_port).collect();
     scenario.report(ReportBody::Threats(ThreatReport { matches, lost: u64::MAX }))
 }
 
-/// Values that no column can hold, written beside the running platform.
+/// Values that no column can hold, written while the platform runs.
 fn damage(scenario: &mut Scenario) -> Result<()> {
     scenario.report(events(1, 10, 1))?;
     let database = scenario.fixture.data().join("xshield.db");
@@ -213,7 +213,7 @@ fn packed(body: ReportBody) -> Result<Vec<u8>> {
     Ok(ruzstd::encoding::compress_to_vec(text.as_slice(), level))
 }
 
-/// Flows that are in no report of another number.
+/// Flows that are in no report with another number.
 fn events(number: u32, items: u16, count: u64) -> ReportBody {
     let time = now();
     let event = |port: u16| FirewallEvent {

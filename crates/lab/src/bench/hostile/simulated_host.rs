@@ -1,4 +1,4 @@
-//! A simulated host: it speaks the protocol and enforces nothing, so that thousands fit on one machine.
+//! A simulated host: it uses the protocol and enforces nothing, so that thousands fit on one machine.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,7 +15,7 @@ use xshield_wire::{Bytes, EnforcementKey, Envelope, IdentityKey};
 use super::client::{Connection, Request, Response};
 use crate::sys;
 
-/// How what is packed begins (RFC 8878).
+/// The magic number of compressed data (RFC 8878).
 const ZSTD: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 
 /// A simulated host.
@@ -26,7 +26,7 @@ pub(super) struct SimulatedHost {
     session: Option<Session>,
     sequence: u64,
     pub(super) addresses: Vec<IpAddr>,
-    /// From where its connections come.
+    /// The source address of its connections.
     pub(super) from: Ipv4Addr,
 }
 
@@ -35,7 +35,7 @@ pub(super) fn now() -> u64 {
 }
 
 impl SimulatedHost {
-    /// The host of this number, below 2^16.
+    /// The host with this number, below 2^16.
     pub(super) fn new(number: u16, key: &EnforcementKey) -> Result<Self> {
         let [high, low] = number.to_be_bytes();
         Ok(Self {
@@ -114,7 +114,7 @@ impl SimulatedHost {
         Ok(serde_json::from_slice(&answer.well("a check-in")?)?)
     }
 
-    /// Fetches its ruleset, packed as hosts do, and opens it.
+    /// Fetches its ruleset, compressed as for hosts, and verifies it.
     pub(super) fn fetch(&mut self, connection: &mut Connection) -> Result<InForce> {
         const WHAT: &str = "a ruleset";
         let path = "/host/v1/ruleset";

@@ -1,5 +1,4 @@
-//! Viewers rehearse large policies for a large fleet, eight at a time, and some do not wait for the
-//! answer.
+//! Viewers simulate large policies for many hosts, eight at a time, and some do not wait for the response.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -12,12 +11,12 @@ use super::fixture::{Fixture, headers};
 use super::simulated_host::SimulatedHost;
 use crate::bench::Effort;
 
-/// Hosts of the fleet, all of one segment that all rules allow.
+/// Hosts in one segment that all rules allow.
 const HOSTS: u16 = 500;
 /// Segments, each with a template of this many rules.
 const SEGMENTS: usize = 20;
 const RULES: usize = 50;
-/// Viewers at a time.
+/// Concurrent viewers.
 const VIEWERS: u8 = 8;
 
 pub(super) fn prepare(fixture: &Fixture, effort: Effort) -> Result<Attack> {
@@ -47,7 +46,7 @@ pub(super) fn prepare(fixture: &Fixture, effort: Effort) -> Result<Attack> {
                 let policy = policy.as_bytes();
                 scope.spawn(move || {
                     while Instant::now() < end {
-                        // Refused or not: what counts is how others fare.
+                        // Refused or not: what matters is the effect on others.
                         drop(rehearse(fixture, *from, token, policy, at % 2 == 0));
                     }
                 });

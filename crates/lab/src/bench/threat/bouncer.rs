@@ -1,4 +1,4 @@
-//! Beside CrowdSec's bouncer, fed by a stub of its decision stream: how long 100,000 addresses take.
+//! Comparison with CrowdSec's bouncer, fed by a stub of its decision stream: the time for 100,000 addresses.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -21,7 +21,7 @@ use crate::{sys, wait};
 const COUNT: u32 = 100_000;
 const PACKAGE: &str = "crowdsec-firewall-bouncer";
 const PORT: u16 = 8080;
-/// The time it takes grows with the square of the addresses.
+/// Its time grows with the square of the number of addresses.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
@@ -45,8 +45,7 @@ pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The bouncer: installed, or unpacked beside the host's files. Installing it would start it on this
-/// machine.
+/// The bouncer: installed, or unpacked into the host's files. Installing it would start it on this machine.
 fn program(host: &Host) -> Result<Option<PathBuf>> {
     let installed = Path::new("/usr/bin").join(PACKAGE);
     if installed.is_file() {
@@ -61,7 +60,7 @@ fn program(host: &Host) -> Result<Option<PathBuf>> {
     Ok((fetched.status.success() && unpacked.is_file()).then_some(unpacked))
 }
 
-/// The time until it says that all addresses are in, which `nft` then confirms.
+/// The time until it reports that all addresses are loaded, which `nft` then confirms.
 fn bouncer(program: &Path, host: &Host, addresses: &[Ipv4Addr]) -> Result<Duration> {
     let decisions: Vec<_> = addresses.iter().enumerate().map(decision).collect();
     let stream = Arc::new(json!({"new": decisions, "deleted": null}).to_string());
@@ -107,7 +106,7 @@ fn config(directory: &Path) -> String {
     )
 }
 
-/// Gives all decisions at start, and none that are new after that.
+/// Sends all decisions at the start, and no new ones after that.
 fn answer(listener: &TcpListener, decisions: &str) -> Result<()> {
     for stream in listener.incoming() {
         let _hung_up = serve(stream?, decisions);

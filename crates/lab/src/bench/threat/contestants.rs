@@ -1,4 +1,4 @@
-//! Who blocks a list of addresses, and how it gets into the kernel.
+//! The contestants that block a list of addresses, and how each loads it into the kernel.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::programs::Programs;
 use crate::wait;
 
-/// Who is measured.
+/// A contestant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Contestant {
     Xshield,
@@ -33,15 +33,15 @@ impl Contestant {
     }
 }
 
-/// What a load took.
+/// The cost of a load.
 pub(super) struct LoadTime {
     /// From fork to exit.
     pub time: Duration,
-    /// Of one processor; a busy machine lengthens it less.
+    /// Processor time; a busy machine affects it less.
     pub cpu: Duration,
 }
 
-/// A list in the form in which each one reads it.
+/// A list in the input format of each contestant.
 pub(super) struct Forms {
     ours: PathBuf,
     nft: PathBuf,
@@ -67,7 +67,7 @@ impl Forms {
         })
     }
 
-    /// Loads into a host that has nothing; returns what the whole program took.
+    /// Loads a list on an empty host; returns the cost of the whole program.
     pub(super) fn load(&self, who: Contestant, driver: &Path, host: &Host) -> Result<LoadTime> {
         let [program, first, second] = self.command(who, driver)?;
         let restore = (who == Contestant::Ipset).then_some("restore");
@@ -76,7 +76,7 @@ impl Forms {
         Ok(LoadTime { time: begin.elapsed(), cpu: cpu_of_children()?.saturating_sub(cpu) })
     }
 
-    /// The same; returns the program's peak of memory in KiB.
+    /// The same; returns the program's peak memory in KiB.
     pub(super) fn peak(
         &self,
         who: Contestant,
@@ -91,7 +91,7 @@ impl Forms {
     }
 }
 
-/// Processor time of all children that have ended, in their programs and in the kernel for them.
+/// Processor time of all ended children, including that in the kernel.
 #[allow(unsafe_code, reason = "system call")]
 pub(super) fn cpu_of_children() -> Result<Duration> {
     // SAFETY: a zeroed rusage is valid, and it outlives the call that fills it.
@@ -108,15 +108,15 @@ pub(super) fn cpu_of_children() -> Result<Duration> {
     Ok(time(usage.ru_utime)? + time(usage.ru_stime)?)
 }
 
-/// Takes everything out of a host's kernel, and waits until its memory is free.
+/// Removes everything from a host's kernel, and waits until its memory is freed.
 pub(super) fn clear(host: &Host) -> Result<()> {
     host.run("nft", ["flush", "ruleset"])?;
     host.run("ipset", ["destroy"])?;
     settled_kib().map(drop)
 }
 
-/// KiB of memory that the kernel uses for itself and can't give up, once it stays the same: what it frees,
-/// it frees later.
+/// KiB of memory that the kernel itself uses and can't reclaim, once it is stable: it frees memory with a
+/// delay.
 pub(super) fn settled_kib() -> Result<f64> {
     const STEADY: Duration = Duration::from_millis(300);
     const NOISE: i64 = 256;

@@ -1,5 +1,5 @@
-//! A real day's change on top of a million addresses, as a host makes it: the delta is read against the
-//! list on disk, the kernel's list is changed in one transaction, and the new list is on disk.
+//! The change of a real day to a million addresses, as on a host: the delta is applied to the list on disk,
+//! the kernel's list is changed in one transaction, and the new list is stored.
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,4 @@
-//! Datagrams from any source address, as a flood sends them.
+//! Datagrams from arbitrary source addresses, as in a flood.
 
 use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -13,7 +13,7 @@ use crate::bench::traffic::{Sink, number, settled};
 const BODY: usize = 18;
 const LENGTH: usize = 20 + 8 + BODY;
 
-/// Sends from the network of the thread that made it.
+/// Sends from the network of the creating thread.
 pub(super) struct Flood {
     socket: UdpSocket,
     to: SocketAddrV4,
@@ -34,27 +34,27 @@ impl Flood {
         Ok(Self { socket, to, template, number: Cell::new(0) })
     }
 
-    /// Whether the packet left.
+    /// Returns whether the packet was sent.
     pub(super) fn send(&self, from: Ipv4Addr) -> bool {
         let mut packet = self.template;
         packet[12..16].copy_from_slice(&from.octets());
         self.socket.send_to(&packet, self.to).is_ok()
     }
 
-    /// An address of 10.128.0.0/9, which no list of ours contains; seldom the same.
+    /// An address of 10.128.0.0/9, which is in no list; rarely the same.
     pub(super) fn any_address(&self) -> Ipv4Addr {
         self.number.set(self.number.get().wrapping_add(1));
         Ipv4Addr::from(scattered(self.number.get()) >> 9 | 0x0a80_0000)
     }
 
-    /// Sends for `slice`, each packet from another address; returns how many arrived per second.
+    /// Sends for `slice`, each packet from another address; returns the number that arrived per second.
     pub(super) fn rate(&self, to: &Sink, slice: Duration) -> Result<f64> {
         let before = to.arrived()?;
         let begin = Instant::now();
         let mut sent = 0;
         while begin.elapsed() < slice {
             for _ in 0..16 {
-                // A full queue shows in what arrives.
+                // A full queue shows in the number of arrivals.
                 self.send(self.any_address());
                 sent += 1;
             }

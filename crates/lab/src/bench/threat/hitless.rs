@@ -1,4 +1,4 @@
-//! What packets see of deltas: none of a legitimate flow may be lost, none of a peer that is listed
+//! The effect of deltas on traffic: no packet of a legitimate flow may be lost, none of a peer that is listed
 //! before and after may pass.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -17,12 +17,12 @@ use crate::figure::Figure;
 
 const GOOD: u16 = 7000;
 const BAD: u16 = 7001;
-/// Between two rounds of packets. Slow enough that no queue between the hosts ever fills.
+/// The pause between two rounds of packets. Slow enough that no queue between the hosts overflows.
 const PACE: Duration = Duration::from_micros(200);
 /// Listed before and after: as hosts, and within a prefix.
 const LISTED_HOSTS: u32 = 64;
 const LISTED_NET: &str = "11.9.0.0/16";
-/// Entries that only one of the two lists has.
+/// Entries that are in only one of the two lists.
 const CHANGED: u32 = 10_000;
 
 pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
@@ -38,7 +38,7 @@ pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
     let (common, changed) = addresses.split_at(MILLION as usize);
     let mut days = Vec::new();
     for (day, own) in changed.chunks(CHANGED as usize).enumerate() {
-        // Neighbours of the listed prefix come and go, too.
+        // Neighbours of the listed prefix are added and removed, too.
         let nets = format!("{LISTED_NET}\n11.{}.0.0/16\n11.8.{}.0/24\n", 10 + day, 7 * day);
         let text = lists::plain(common.iter().chain(own)) + &nets;
         days.push(driver.compile(&lists::file(server, &format!("{day}.txt"), &text)?)?);

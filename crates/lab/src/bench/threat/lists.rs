@@ -1,4 +1,4 @@
-//! Lists of addresses, the same for everyone who is measured.
+//! Lists of addresses, the same for all contestants.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,20 +10,20 @@ use anyhow::{Context, Result, ensure};
 
 use crate::host::Host;
 
-/// Distinct random addresses outside 10.0.0.0/8, which is the lab's, in random order.
+/// Distinct random addresses outside 10.0.0.0/8, which the lab uses, in random order.
 pub(super) fn random(count: u32) -> Vec<Ipv4Addr> {
     let usable = |address: &Ipv4Addr| !matches!(address.octets()[0], 0 | 10 | 127 | 224..);
     (0..).map(scattered).map(Ipv4Addr::from).filter(usable).take(count as usize).collect()
 }
 
-/// A mixing of bits that can be undone (the end of MurmurHash3), so no number comes twice.
+/// An invertible mixing function (the finalizer of MurmurHash3), so that no number occurs twice.
 pub(super) fn scattered(number: u32) -> u32 {
     let mixed = (number ^ number >> 16).wrapping_mul(0x85eb_ca6b);
     let mixed = (mixed ^ mixed >> 13).wrapping_mul(0xc2b2_ae35);
     mixed ^ mixed >> 16
 }
 
-/// An address or prefix a line.
+/// One address or prefix per line.
 pub(super) fn plain(entries: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
     entries.into_iter().fold(String::new(), |mut text, entry| {
         // Writing into a string does not fail.
@@ -32,7 +32,7 @@ pub(super) fn plain(entries: impl IntoIterator<Item = impl std::fmt::Display>) -
     })
 }
 
-/// A table of set `s` with these elements and, where there are `rules`, a chain for each hook.
+/// A table with a set `s` of these elements and, with `rules`, a chain for each hook.
 pub(super) fn nft(set: &str, rules: bool, elements: &[String]) -> String {
     let chains = if rules {
         "chain i { type filter hook input priority -10; ip saddr @s drop; }
@@ -44,7 +44,7 @@ pub(super) fn nft(set: &str, rules: bool, elements: &[String]) -> String {
     format!("table inet t {{\n set s {{ {set}; elements = {{\n{elements}\n}} }}\n {chains}\n}}\n")
 }
 
-/// A set `s` of type hash:ip, with room like ours from the start: growing takes longer.
+/// A set `s` of type hash:ip, with the same initial size as ours: growing takes longer.
 pub(super) fn ipset(addresses: &[Ipv4Addr]) -> String {
     let size = addresses.len().next_power_of_two();
     let head = format!("create s hash:ip hashsize {size} maxelem {}\n", size * 2);
@@ -54,12 +54,12 @@ pub(super) fn ipset(addresses: &[Ipv4Addr]) -> String {
     })
 }
 
-/// Writes a file that a host sees.
+/// Writes a file on a host.
 pub(super) fn file(host: &Host, name: &str, text: &str) -> Result<PathBuf> {
     super::super::firewall::file(host, name, text)
 }
 
-/// The entries of the oldest day and the one after it of every real list that has several.
+/// The entries of the oldest day and the next one of every real list with several days.
 pub(super) fn real_days(feeds: &Path) -> Result<[Vec<String>; 2]> {
     let mut files: Vec<PathBuf> = fs::read_dir(feeds)
         .with_context(|| format!("could not read {}", feeds.display()))?

@@ -1,4 +1,4 @@
-//! Time and memory of a first load, in the same run as the peers on the same addresses.
+//! Time and memory of a first load, compared with the peers in the same run with the same addresses.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
     }
     times("threat.load_1m_s", &took, |took| took.time)?;
     times("threat.load_1m_cpu_s", &took, |took| took.cpu)?;
-    // Of neighbours in time, so that a disturbance of the machine hits both alike.
+    // Of adjacent measurements, so that a disturbance of the machine affects both alike.
     let [ours, peers @ ..] = &took;
     for (who, peer) in Contestant::ALL.into_iter().skip(1).zip(peers) {
         for (name, of) in [
@@ -61,7 +61,7 @@ pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A line for each peer.
+/// A line per peer.
 fn times(name: &'static str, took: &[Vec<LoadTime>], of: fn(&LoadTime) -> Duration) -> Result<()> {
     let middle = |took: &Vec<LoadTime>| {
         let times = took.iter().map(|took| of(took).as_secs_f64()).collect();

@@ -1,4 +1,4 @@
-//! The kernel's memory for an address, in every kind of set.
+//! The kernel's memory per address, in every kind of set.
 
 use anyhow::{Context, Result};
 
@@ -12,7 +12,7 @@ use crate::host::Host;
 /// Interval sets take too long for more.
 const FEW: usize = 100_000;
 
-/// How a set of nftables is declared, what the kernel makes of it, and how an element is written.
+/// The declaration of an nftables set, the kernel's implementation, and the form of an element.
 struct Kind {
     name: &'static str,
     declaration: &'static str,
@@ -71,7 +71,7 @@ pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
     let one = lists::file(host, "one.txt", "192.0.2.1\n")?;
     let driver = Driver { program: bench.driver, host };
     let one = driver.compile(&one)?;
-    // What is around the list stands before as after: chains, and the sets in which matches are counted.
+    // Everything around the list exists before as after: chains, and the sets in which matches are counted.
     let empty = || driver.ask(["load", shown(&one)?]).map(drop);
     let load = || forms.load(Contestant::Xshield, bench.driver, host).map(drop);
     let ours = measure(&empty, &load, addresses.len())?;

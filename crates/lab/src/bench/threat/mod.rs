@@ -1,5 +1,5 @@
-//! Threat lists: how long a million addresses take into the kernel, what memory, what they cost a packet,
-//! and what packets see of a change.
+//! Threat lists: time and memory for loading a million addresses, their cost per packet, and the effect of
+//! changes on traffic.
 
 mod bouncer;
 mod contestants;
@@ -19,10 +19,10 @@ use anyhow::{Context, Result};
 use super::Effort;
 use crate::host::Host;
 
-/// Addresses of the list that the figures are named after.
+/// The number of addresses in the names of figures.
 const MILLION: u32 = 1_000_000;
 
-/// What measures need beside the lab.
+/// What measurements need besides the lab.
 pub(super) struct BenchContext<'a> {
     /// The firewall's `threat` example.
     pub driver: &'a Path,
@@ -33,22 +33,22 @@ pub(super) struct BenchContext<'a> {
     pub effort: Effort,
 }
 
-/// Which measurement; all of them without a word.
+/// One measurement; all of them if not given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Part {
     /// Time and memory of a first load.
     Load,
-    /// The kernel's memory for an address.
+    /// The kernel's memory per address.
     Memory,
     /// A day's change.
     Delta,
-    /// Rates with a million entries, none of which matches.
+    /// Packet rates with a million entries, none of which matches.
     Packets,
     /// Changes under traffic.
     Hitless,
     /// Bytes of real lists and days.
     Wire,
-    /// Beside CrowdSec's bouncer.
+    /// Comparison with CrowdSec's bouncer.
     Bouncer,
 }
 
@@ -70,7 +70,7 @@ pub(super) fn run(bench: &BenchContext<'_>, part: Option<Part>) -> Result<()> {
     Ok(())
 }
 
-/// What the driver says something took.
+/// The cost of an operation, as reported by the driver.
 struct Spent {
     milliseconds: f64,
     idle_kib: f64,
@@ -99,7 +99,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Writes a plain list as a host keeps it.
+    /// Writes a list in the format of hosts' disks.
     fn compile(&self, text: &Path) -> Result<PathBuf> {
         let list = text.with_extension("list");
         self.ask(["compile", shown(text)?, shown(&list)?])?;

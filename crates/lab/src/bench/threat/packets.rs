@@ -1,5 +1,5 @@
-//! What a million entries cost a packet of which none is: the same traffic to hosts that differ in the
-//! length of their list alone.
+//! The cost of a million entries for a packet that matches none: the same traffic to hosts that differ only
+//! in the length of their list.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::bench::traffic::{Sink, Source};
 use crate::figure::{Figure, median};
 use crate::host::Host;
 
-/// Long enough to be steady, short enough that a disturbance of the machine hits neighbours alike.
+/// Long enough to be steady, short enough that a disturbance of the machine affects adjacent slices alike.
 const SLICE: Duration = Duration::from_millis(40);
 const PORT: u16 = 7000;
 /// The host without any table.
@@ -68,7 +68,7 @@ pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
                 }
                 pairs.push(Pair { name: who.name(), few, many });
             }
-            // Also beside a host that has no table and tracks no connections.
+            // Also compared with a host that has no table and does not track connections.
             pairs.push(Pair { name: "no table at all", few: targets.len() - 1, many: 1 });
             measure(&targets, &pairs, bench.effort)
         };
@@ -77,7 +77,7 @@ pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
     })
 }
 
-/// Puts a list in force and sees that it blocks.
+/// Loads a list and checks that it blocks.
 fn block(
     who: Contestant,
     bench: &BenchContext<'_>,
@@ -119,7 +119,7 @@ fn measure(targets: &[Target], pairs: &[Pair], effort: Effort) -> Result<()> {
         let mut ratios: Vec<Vec<f64>> = pairs.iter().map(|_| Vec::new()).collect();
         for round in 0..rounds {
             for (pair, ratios) in pairs.iter().zip(&mut ratios) {
-                // Which of the two comes first takes turns, so that neither profits.
+                // The two are measured first in turns, so that neither has an advantage.
                 let (few, many) = if round % 2 == 0 {
                     let few = rate(&targets[pair.few])?;
                     (few, rate(&targets[pair.many])?)

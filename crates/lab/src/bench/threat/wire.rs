@@ -1,5 +1,5 @@
-//! Bytes of real lists and days beside what packs their text, and the platform's times for a million
-//! lines: measured by the threat crate's own example.
+//! Sizes of real lists and their daily changes compared with general compression of the text, and the
+//! platform's times for a million lines: measured by the threat crate's example.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::BenchContext;
 
-/// What else a size is compared with, by its field.
+/// Other sizes to compare with, by field.
 const PACKED: [(&str, &str); 4] = [
     ("gzip_text", "gzip -9 of the text"),
     ("zstd_text", "zstd -19 of the text"),

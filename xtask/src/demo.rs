@@ -11,20 +11,20 @@ use crate::{dist, kernels, metadata, packages, run, tools};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoArgs {
-    /// One round; fails when any cell of the matrix is wrong.
+    /// Run one round, and fail if any cell of the matrix is wrong.
     #[arg(long)]
     check: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct SoakArgs {
-    /// The seed of all random choices; random when left out. It is printed.
+    /// Determines all random choices; random and printed if not given.
     #[arg(long)]
     seed: Option<u64>,
     /// The minimum number of flows.
     #[arg(long, default_value_t = 100_000)]
     flows: u32,
-    /// Only the prober, without the other kernels.
+    /// Run only the prober, without the other kernels.
     #[arg(long)]
     no_kernels: bool,
 }
@@ -53,16 +53,16 @@ pub(crate) struct BenchArgs {
     /// One JSON object per line (the only format; named so that scripts keep working).
     #[arg(long)]
     json: bool,
-    /// Shorter runs, for trying out; the figures are rough.
+    /// Shorter runs with rough figures, for trying out.
     #[arg(long)]
     quick: bool,
-    /// Only one measurement. Threat lists: load, memory, delta, packets, hitless, wire, bouncer. Agent: idle,
-    /// busy, push, heartbeat, failover, flood. Hostile: enrol, validate, flapping, bodies, silent-readers,
-    /// burst, identities, passwords.
+    /// Run one measurement only. Threat lists: load, memory, delta, packets, hitless, wire, bouncer. Agent:
+    /// idle, busy, push, heartbeat, failover, flood. Hostile: enrol, validate, flapping, bodies,
+    /// silent-readers, burst, identities, passwords.
     #[arg(long)]
     part: Option<String>,
-    /// Threat lists: a directory of real ones, each day as NAME_DATE.txt.gz. Without it, a day's change
-    /// is made up and sizes are not measured.
+    /// Threat lists: a directory of real ones, each day as NAME_DATE.txt.gz. Without it, a day's change is
+    /// generated and sizes are not measured.
     #[arg(long)]
     feeds: Option<PathBuf>,
     /// Windows: a directory with a recording of a Security log as JSON, security_events.jsonl.gz, with the
@@ -71,7 +71,7 @@ pub(crate) struct BenchArgs {
     recordings: Option<PathBuf>,
 }
 
-/// Builds platform, Spark and lab, then becomes the lab's demo.
+/// Builds platform, Spark and lab, then runs the lab's demo in place of this process.
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     packages::ensure(tools::LAB)?;
     build_debug()?;
@@ -102,7 +102,7 @@ fn build_debug() -> Result<()> {
     run::succeed(run::cargo(&["build", "--bins", "--locked"]).args(programs))
 }
 
-/// Builds what is measured as it is shipped, then becomes the lab's measurement.
+/// Builds what is measured as it is released, then runs the lab's measurement in place of this process.
 pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     let target = metadata::read()?.target_directory;
     let mut bench = lab("release")?;
@@ -167,8 +167,8 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     become_it(bench)
 }
 
-/// A directory with these programs: the lab looks for all of them in one place, and what is shipped for
-/// hosts is built elsewhere than the rest.
+/// A directory with these programs: the lab looks for all of them in one place, but released host programs
+/// are built elsewhere than the rest.
 fn together(target: &Path, programs: &[&Path]) -> Result<PathBuf> {
     let directory = target.join("measured");
     std::fs::create_dir_all(&directory)?;
@@ -195,7 +195,7 @@ fn lab(profile: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// A Ctrl-C must reach the lab alone, so this process gives way to it.
+/// Ctrl-C must only reach the lab, so the lab replaces this process.
 fn become_it(mut command: Command) -> Result<()> {
     Err(command.exec()).context("could not start the lab")
 }

@@ -1,5 +1,5 @@
-//! What dependencies must keep to: licences, bans, sources and advisories of `deny.toml`, by cargo-deny; and
-//! the licences of scripts that were copied.
+//! Checks of dependencies: licences, bans, sources and advisories of `deny.toml`, by cargo-deny; and the
+//! licences of copied scripts.
 
 use std::process::{Command, Stdio};
 
@@ -7,11 +7,11 @@ use anyhow::Result;
 
 use crate::{run, scripts};
 
-/// The version that is installed where there is none.
+/// The version that is installed if there is none.
 const VERSION: &str = "0.20.2";
 
-/// Fails with everything that `deny.toml` refuses. Advisories are checked where their database can be had;
-/// where it can't, that is said.
+/// Fails with everything that `deny.toml` refuses. Advisories are checked if their database is available;
+/// otherwise, a message says so.
 pub(crate) fn check() -> Result<()> {
     let copied = scripts::check()?;
     ensure_installed()?;
@@ -31,10 +31,10 @@ fn deny(arguments: &[&str]) -> Command {
     command
 }
 
-/// Fetches the database of advisories, or finds the one fetched before.
+/// Fetches the database of advisories, or uses the one fetched before.
 fn has_advisories() -> bool {
     let mut fetch = run::cargo(&["deny", "--locked", "--log-level", "off", "fetch", "db"]);
-    // A host that asks for a password is no database; nobody is there to give one.
+    // A server that asks for a password is not the database; nobody is there to type one.
     fetch.env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null());
     fetch.stdout(Stdio::null()).stderr(Stdio::null());
     fetch.status().is_ok_and(|status| status.success())
@@ -49,6 +49,6 @@ fn ensure_installed() -> Result<()> {
     println!("installing cargo-deny {VERSION}: once, about a minute");
     let wanted = format!("cargo-deny@{VERSION}");
     let mut install = run::cargo(&["install", "--locked", "--debug", "--quiet", &wanted]);
-    // It runs for a second: quick to build is better than quick.
+    // It only runs for a second, so a fast build matters more than fast code.
     run::succeed(install.env("CARGO_PROFILE_DEV_DEBUG", "0"))
 }

@@ -7,7 +7,7 @@ use crate::metadata::{self, Kind, Metadata, Package};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct LayersArgs {
-    /// Instead: print which files of this package use which others within its cycles.
+    /// Print the dependencies between files that form this package's cycles instead.
     #[arg(long, value_name = "PACKAGE")]
     cycles: Option<String>,
 }
@@ -199,7 +199,7 @@ const LAYERS: &[Layer] = &[
     Layer { package: "xtask", may_use: &[], because: "xtask is compiled before everything else" },
 ];
 
-/// Tests of any crate may build a lab; the lab uses nothing that could use them back.
+/// Tests of any crate may use the lab; it uses nothing that could depend on them.
 const TESTS_MAY_USE: &str = "xshield-lab";
 
 /// Whether a package may use another one directly or indirectly. Tests may also use indirect dependencies of

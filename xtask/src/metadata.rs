@@ -1,4 +1,4 @@
-//! What `cargo metadata` says about packages.
+//! The packages according to `cargo metadata`.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub(crate) struct Dependency {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Normal or build dependency: part of what is shipped.
+    /// A normal or build dependency of released code.
     Shipped,
     /// Only for tests, examples and benchmarks.
     Dev,
@@ -44,7 +44,7 @@ impl Metadata {
     }
 }
 
-/// Asks cargo. Fetches what is missing of the registry.
+/// Runs cargo, which downloads what is missing.
 pub(crate) fn read() -> Result<Metadata> {
     let output = run::cargo(&["metadata", "--format-version=1", "--locked"])
         .output()
@@ -76,7 +76,7 @@ fn parse(document: &Value) -> Result<Metadata> {
     Ok(Metadata { packages: packages?, target_directory })
 }
 
-/// Root files of what is shipped of a package; tests, examples and build scripts are none of it.
+/// The root files of a package's released code, without tests, examples and build scripts.
 fn roots(package: &Value) -> Result<Vec<PathBuf>> {
     let is_shipped = |target: &&Value| {
         let kinds = target["kind"].as_array().into_iter().flatten();

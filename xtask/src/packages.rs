@@ -21,7 +21,7 @@ enum Manager {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct System {
     manager: Option<Manager>,
-    /// Where Chromium is a snap, which tests can't drive.
+    /// Whether Chromium is a snap, which tests can't use.
     has_snaps: bool,
     is_root: bool,
 }
@@ -38,7 +38,7 @@ impl System {
         Self { manager, has_snaps, is_root: is_root() }
     }
 
-    /// The package that contains a program; `None` if there is none.
+    /// The package with a program; `None` if there is none.
     fn package(self, tool: &Tool) -> Option<&'static str> {
         match self.manager? {
             Manager::Apt if self.has_snaps && tool.debian.starts_with("chromium") => None,
@@ -55,7 +55,7 @@ impl System {
         packages
     }
 
-    /// The command that installs them, for people.
+    /// The command that installs them, as shown to people.
     fn command(self, packages: &[&str]) -> String {
         match self.manager {
             Some(Manager::Dnf) => format!("dnf install -y {}", packages.join(" ")),
@@ -63,7 +63,7 @@ impl System {
         }
     }
 
-    /// Why a program is not available, in words.
+    /// Why a program is not available.
     fn why(self, tool: &Tool) -> String {
         let program = tool.program;
         match (self.manager, self.package(tool)) {
@@ -81,7 +81,7 @@ impl System {
     }
 
     fn install(self, packages: &[&str]) -> Result<()> {
-        // What a measurement prints is for programs to read: nothing else goes to standard output.
+        // The output of a measurement is read by programs: nothing else goes to standard output.
         eprintln!("installing: {}", packages.join(" "));
         let mut command = match self.manager {
             Some(Manager::Apt) => {
@@ -100,7 +100,7 @@ impl System {
         run::succeed(command.stdout(std::io::stderr()).args(packages))
     }
 
-    /// Reads the archive's lists anew, where that is a step of its own.
+    /// Updates the package lists, if that is a separate step.
     fn refresh(self) -> Result<()> {
         if self.manager == Some(Manager::Apt) {
             let mut update = Command::new("apt-get");
@@ -133,7 +133,7 @@ pub(crate) fn ensure(needed: &[Tool]) -> Result<()> {
     }
 }
 
-/// As [`ensure`] for what everything needs. Of what only some tests need, installs what can be had and
+/// As [`ensure`] for what everything needs. Of what only some tests need, installs the available packages and
 /// returns what is still missing.
 pub(crate) fn ensure_for_tests(needed: &[Tool]) -> Result<Vec<Missing>> {
     let (some, all): (Vec<Tool>, Vec<Tool>) =
@@ -142,7 +142,7 @@ pub(crate) fn ensure_for_tests(needed: &[Tool]) -> Result<Vec<Missing>> {
     install_what_can_be_had(&some)
 }
 
-/// Installs what can be had of these and returns what is still missing.
+/// Installs the available ones of these and returns what is still missing.
 pub(crate) fn install_what_can_be_had(some: &[Tool]) -> Result<Vec<Missing>> {
     let system = System::this();
     let packages = system.packages(&missing(some));
@@ -152,7 +152,8 @@ pub(crate) fn install_what_can_be_had(some: &[Tool]) -> Result<Vec<Missing>> {
         }
         let _quiet = NoServices::begin()?;
         if system.install(&packages).is_err() {
-            // One that is not there keeps the others out: each by itself.
+            // An unavailable package would prevent the installation of the others: each is installed
+            // separately.
             for package in packages {
                 if let Err(error) = system.install(&[package]) {
                     eprintln!("{error:#}");
@@ -166,11 +167,11 @@ pub(crate) fn install_what_can_be_had(some: &[Tool]) -> Result<Vec<Missing>> {
     Ok(missing.map(|tool| Missing { tool, why: system.why(&tool) }).collect())
 }
 
-/// A program that some tests need and that is not here.
+/// A missing program that some tests need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Missing {
     pub(crate) tool: Tool,
-    /// For people.
+    /// The reason.
     pub(crate) why: String,
 }
 
@@ -178,8 +179,8 @@ fn missing(needed: &[Tool]) -> Vec<Tool> {
     needed.iter().filter(|tool| !is_installed(tool.program)).copied().collect()
 }
 
-/// While it lives, packages that are installed start no service of theirs on this machine: tests
-/// start their own, on lab hosts. (Debian Policy 9.3.3, `policy-rc.d`; packages of Fedora start none.)
+/// While it lives, installed packages start no services on this machine: tests start their own, on lab hosts.
+/// (Debian Policy 9.3.3, `policy-rc.d`; packages of Fedora start none.)
 struct NoServices {
     made: Option<&'static Path>,
 }
@@ -201,7 +202,7 @@ impl NoServices {
 impl Drop for NoServices {
     fn drop(&mut self) {
         if let Some(path) = self.made {
-            // Nothing can be done about it here; apt names the file when a service does not start.
+            // Nothing can be done about it here; apt names the file if a service does not start.
             let _gone = std::fs::remove_file(path);
         }
     }
@@ -211,8 +212,8 @@ fn is_installed(program: &str) -> bool {
     find(program).is_ok()
 }
 
-/// Where a program is: in PATH, or where administration programs are though a user's PATH may leave
-/// that out. Not a snap's: those are confined and see none of the lab's hosts.
+/// The path of a program: in PATH, or in the directories of administration programs, which a user's PATH may
+/// lack. Snaps are not used: they are confined and don't see the lab's hosts.
 pub(crate) fn find(program: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let administration = ["/usr/sbin", "/sbin"].map(Into::into);

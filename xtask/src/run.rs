@@ -21,7 +21,7 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs to the end, with this program's terminal.
+/// Runs a program to its end, with this program's terminal.
 pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("could not start {}", shown(command)))?;
     if !status.success() {
@@ -37,7 +37,7 @@ pub(crate) fn step(text: &str) {
     eprintln!("[{seconds:6.1} s] {text}");
 }
 
-/// From now on, Ctrl-C or SIGTERM print what the interruption leaves. Ctrl-C ends the child processes, too.
+/// From now on, Ctrl-C or SIGTERM print what the interruption leaves. Ctrl-C also ends the child processes.
 pub(crate) fn when_stopped(left: String) -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("could not listen for Ctrl-C")?;
     std::thread::spawn(move || {

@@ -1,4 +1,5 @@
-//! Third-party scripts of the console that were copied into the repository: no registry knows their licences.
+//! Third-party scripts of the console that were copied into the repository: no package metadata describes
+//! their licences.
 
 use std::fs;
 
@@ -6,15 +7,15 @@ use anyhow::{Context, Result, bail};
 
 use crate::run;
 
-/// Licences that copied scripts may be under; `deny.toml` has those of crates.
+/// The allowed licences of copied scripts; `deny.toml` has those of crates.
 const ALLOWED: &[&str] = &["0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT"];
 
-/// Where the console's scripts are.
+/// The directory of the console's scripts.
 const SCRIPTS: &str = "crates/server/static";
 
-/// A script as it is in the console.
+/// A script of the console.
 enum Script {
-    /// Of this repository.
+    /// Part of this project.
     Ours(&'static str),
     /// Copied unchanged from a release.
     Copied { file: &'static str, licence: &'static str, notice: &'static str },

@@ -11,7 +11,7 @@ use crate::{dist, docs, run, tools};
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct TestArgs {
-    /// For the test runner, e.g. the name of a test.
+    /// Arguments for the test runner, e.g. the name of a test.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
     command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
     command.args(arguments(&args.arguments, &skipped));
     let result = run::succeed(&mut command);
-    // Once more, where it is seen.
+    // Repeated at the end, where it is noticed.
     told.iter().for_each(|line| println!("{line}"));
     result
 }
@@ -74,7 +74,7 @@ pub(crate) fn quick() -> Result<()> {
     run::succeed(&mut command)
 }
 
-/// The arguments of the runner, with what is skipped where both runners take it.
+/// The arguments of the runner, with the skipped tests in a form that both runners accept.
 fn arguments(given: &[String], skipped: &BTreeSet<String>) -> Vec<String> {
     let mut arguments = given.to_vec();
     if !skipped.is_empty() && !arguments.iter().any(|argument| argument == "--") {
@@ -84,14 +84,14 @@ fn arguments(given: &[String], skipped: &BTreeSet<String>) -> Vec<String> {
     arguments
 }
 
-/// The names among `tests` of those that need something that is missing.
+/// The names among `tests` of those that need a missing program.
 fn skipped(missing: &[Missing], tests: &BTreeSet<String>) -> BTreeSet<String> {
     let beginnings = || missing.iter().flat_map(|missing| missing.tool.tests);
     let is_skipped = |name: &&String| beginnings().any(|start| name.starts_with(start));
     tests.iter().filter(is_skipped).cloned().collect()
 }
 
-/// What is skipped and why, in lines; none when nothing is.
+/// Lines that name the skipped tests and the reasons, if any.
 fn told(missing: &[Missing], skipped: &BTreeSet<String>) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for Missing { tool, why } in missing {
@@ -105,7 +105,7 @@ fn told(missing: &[Missing], skipped: &BTreeSet<String>) -> Vec<String> {
     lines
 }
 
-/// The functions of all tests of the workspace.
+/// The names of all tests of the workspace.
 fn test_names() -> Result<BTreeSet<String>> {
     let mut files = Vec::new();
     docs::find(&run::root().join("crates"), "rs", &mut files)?;
@@ -117,7 +117,7 @@ fn test_names() -> Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// The functions that are marked as tests.
+/// The names of functions marked as tests.
 fn tests_in(text: &str) -> impl Iterator<Item = String> {
     let marked = text.split("#[test]").skip(1).chain(text.split("#[tokio::test]").skip(1));
     marked.filter_map(|after| {

@@ -81,7 +81,7 @@ pub(crate) const TESTS: &[Tool] = &[
     tested(tool("iptables", "iptables", "iptables-nft"), TRANSLATION),
     tested(tool("busybox", "busybox-static", "busybox"), CONTAINERS),
 ];
-/// Debian's cargo: whatever else is in PATH.
+/// Debian's cargo, whatever else is in PATH.
 pub(crate) const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 /// Required for compiling for Windows; Fedora has no compiler that builds a standard library from source.
 pub(crate) const WINDOWS: &[Tool] = &[

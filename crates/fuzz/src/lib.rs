@@ -1,14 +1,15 @@
-//! Stands in for `libfuzzer-sys`: under its name and with its macro, a fuzz target becomes a function that a
-//! test can call.
+//! Replaces `libfuzzer-sys` under its name and with its macro, so that a fuzz target becomes a function that
+//! a test can call.
 
 pub use arbitrary;
 
-// So that the path by which a target names the macro leads here.
+// So that the path with which a target names the macro resolves to this crate.
 extern crate self as libfuzzer_sys;
 
 use arbitrary::{Arbitrary, Unstructured};
 
-/// Makes a target's input of bytes as `libfuzzer-sys` does, and runs the target; too few bytes are no input.
+/// Creates a target's input from bytes as `libfuzzer-sys` does, and runs the target; too few bytes are
+/// ignored.
 pub fn with_input<'a, T: Arbitrary<'a>>(bytes: &'a [u8], target: impl FnOnce(T)) {
     if bytes.len() < T::size_hint(0).0 {
         return;
@@ -18,7 +19,7 @@ pub fn with_input<'a, T: Arbitrary<'a>>(bytes: &'a [u8], target: impl FnOnce(T))
     }
 }
 
-/// Makes `run`, a function of the bytes of an input.
+/// Defines `run`, a function that takes the bytes of an input.
 #[macro_export]
 macro_rules! fuzz_target {
     (|$bytes:ident: &[u8]| $body:expr) => {

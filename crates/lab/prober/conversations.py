@@ -1,7 +1,7 @@
 """Real TCP connections and UDP flows that stay open while policies change.
 
-Each message is five bytes: the flow's number, and who says it. The client begins; the server answers
-what it hears while conversations are opened, and later both speak without being asked.
+Each message is five bytes: the flow's number, and its sender. The client begins; the server echoes
+messages while conversations are opened, and later both ends send on command.
 """
 
 import errno
@@ -41,7 +41,7 @@ class Conversations:
         return inbound and flow["asset"] == self.name if self.name else not inbound
 
     def listen(self, flows):
-        """Opens the ports of those flows whose servers are here."""
+        """Opens the ports of the flows whose servers are at this station."""
         bound = set()
         for flow in filter(self.ends_here, flows):
             address = flow["local"] if flow["direction"] == "inbound" else flow["peer"]
@@ -56,7 +56,7 @@ class Conversations:
                 self.listeners.add(server.fileno())
 
     def open(self, flows):
-        """Begins the conversations whose clients are here, and answers those that others begin."""
+        """Begins the conversations whose clients are at this station, and answers those of others."""
         beginning = {}
         for flow in filter(self.begins_here, flows):
             ends = (flow["local"], flow["peer"])
@@ -77,19 +77,19 @@ class Conversations:
         self.listen_until(here, beginning)
 
     def forget_heard(self):
-        """What was heard so far does not count. To be done everywhere before anybody speaks."""
+        """Discards what was received so far. Must be done at all stations before any of them sends."""
         self.listen_until(set())
         self.heard.clear()
 
     def say(self, flows):
-        """Speaks at every end that is here: first where nothing must arrive."""
+        """Sends at every end of this station: first where nothing must arrive."""
         for flow in sorted(flows, key=lambda flow: flow["expected"] != "deny"):
             if flow["number"] in self.ends:
                 end, target = self.ends[flow["number"]]
                 say(end, target, flow["number"], b"c" if self.begins_here(flow) else b"s")
 
     def hear(self, flows):
-        """Waits for what must arrive; also hears what must not."""
+        """Waits for what must arrive; also receives what must not."""
         self.listen_until({
             flow["number"] for flow in flows
             if flow["expected"] != "deny" and flow["number"] in self.ends
@@ -118,7 +118,7 @@ class Conversations:
         return end
 
     def listen_until(self, wanted, beginning=None):
-        """Receives until all wanted numbers were heard, and nothing more is waiting."""
+        """Receives until all wanted numbers have arrived, and nothing more is pending."""
         deadline = time.monotonic() + LIMIT_SECONDS
         while True:
             missing = wanted - self.heard
@@ -175,5 +175,5 @@ def say(end, target, number, who):
         else:
             end.sendto(message, target)
     except OSError:
-        # Reset, or refused by the host's own firewall: then nobody hears it, which is what counts.
+        # Reset, or refused by the host's own firewall: then nothing is received, which is what counts.
         pass

@@ -1,4 +1,4 @@
-"""Criteria of segments, as docs/operations/policy.md gives their grammar."""
+"""Criteria of segments, with the grammar in docs/operations/policy.md."""
 
 import ipaddress
 import re
@@ -7,7 +7,7 @@ TOKEN = re.compile(r"""\s*(?:(?P<value>'[^']*'|"[^"]*")|(?P<word>[A-Za-z0-9_.-]+
 
 
 class CriteriaError(ValueError):
-    """The text is not in the grammar."""
+    """The text does not match the grammar."""
 
 
 def tokens(text):
@@ -25,7 +25,7 @@ def tokens(text):
 
 
 class Parser:
-    """Reads an expression into a function from an asset to whether it belongs."""
+    """Parses an expression into a function that returns whether an asset matches."""
 
     def __init__(self, text):
         self.text = text
@@ -106,7 +106,7 @@ def negation(test):
 
 
 def equals_any(field, values):
-    """Whether the asset's field is one of the values; a tag it does not have equals nothing."""
+    """Whether the asset's field is one of the values; a missing tag equals no value."""
     if field == "asset.address":
         networks = [ipaddress.ip_network(value) for value in values]
         return lambda asset: any(inside(address, networks) for address in asset.addresses)
@@ -124,5 +124,5 @@ def inside(address, networks):
 
 
 def parse(text):
-    """A function that says whether an asset belongs to the segment."""
+    """A function that returns whether an asset belongs to the segment."""
     return Parser(text).whole()

@@ -1,4 +1,4 @@
-"""Flows to ask about: at and beside the edges of what the policy names."""
+"""Flows to test: at the edges of what the policy names, and next to them."""
 
 import ipaddress
 
@@ -14,10 +14,10 @@ OTHER_PROTOCOLS = {
 # First ports of each side, so that no flow is the reply of another.
 INBOUND_SOURCES = (20_000, 39_999)
 OUTBOUND_SOURCES = (40_000, 60_999)
-# Where the world is not at home: its kernel gives no answers from there.
+# Addresses that the world does not have: its kernel sends no answers from there.
 NOBODYS = ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/8", "fe80::/10", "ff00::/8")
-# Never used as peers: the kernel itself takes no part in such traffic, or the lab needs them. The
-# groups of all nodes have the host itself as a member.
+# Never used as peers: the kernel does not route such traffic, or the lab needs them. The groups of all nodes
+# have the host itself as a member.
 UNUSABLE = [
     Span.of(text)
     for text in (
@@ -25,14 +25,14 @@ UNUSABLE = [
         "10.77.0.0/29", "10.77.0.250", "10.77.0.255", "fd77::/125", "fd77::250",
     )
 ]
-# Nobody speaks from a group or from everywhere.
+# Multicast groups and the broadcast address are not used as sources.
 GROUPS = [Span.of(text) for text in ("224.0.0.0/4", "255.255.255.255", "ff00::/8")]
-# Groups of other scopes and flags are not sent to everywhere.
+# Groups with other scopes and flags are not sent to.
 SENT_TO = [
     Span.of(text)
     for text in ("224.0.0.0/4", "255.255.255.255", "ff02::/16", "ff05::/16", "ff0e::/16")
 ]
-# Not on the way out: the host would look for the neighbour, and nobody has that address.
+# Not outbound: the host would look for the neighbour, and no host has that address.
 ON_LINK = [Span.of("fe80::/10")]
 
 
@@ -44,7 +44,7 @@ class Flows:
     """Chooses flows of one policy for each host."""
 
     def __init__(self, random, hosts, meaning, opened):
-        """`opened`: who has opened flows without ports so far, kept over all policies of a run."""
+        """`opened`: the openers of flows without ports so far, kept over all policies of a run."""
         self.random = random
         self.opened = opened
         self.hosts = hosts
@@ -60,7 +60,7 @@ class Flows:
     def choose(self, host, count):
         """`count` packets for a host, as pairs of the packet and the host's address."""
         found, seen = [], set()
-        # Some corners may be small; then fewer flows are chosen.
+        # Some edge cases may be rare; then fewer flows are chosen.
         for _ in range(count * 20):
             if len(found) == count:
                 break
@@ -105,7 +105,7 @@ class Flows:
         return self.about(direction, address, service)
 
     def kept_open(self, host, direction):
-        """At or beside what the failsafe keeps open."""
+        """At the edges of what the failsafe keeps open, or next to them."""
         choose = self.random
         if direction == Direction.INBOUND:
             if not self.meaning.management:
@@ -121,7 +121,7 @@ class Flows:
         return Packet(direction, address, protocol, choose.randint(*OUTBOUND_SOURCES), port)
 
     def near(self, span):
-        """An address in the span or right beside it."""
+        """An address in the span or adjacent to it."""
         choose = self.random
         number = choose.choice([
             span.first - 1, span.first, span.first, span.last, span.last, span.last + 1,

@@ -1,7 +1,7 @@
-"""What a policy means, read from docs/operations/policy.md alone.
+"""The meaning of a policy, implemented from docs/operations/policy.md alone.
 
-Nothing here comes from the product: this is the second opinion that its verdicts are compared with.
-Where the documentation leaves a question open, the documentation is to be mended first.
+No code is shared with the product: its verdicts are compared with the results of this module.
+If the documentation leaves a question open, correct the documentation first.
 """
 
 import functools
@@ -25,7 +25,7 @@ EVERYWHERE = (Span.of("0.0.0.0/0"), Span.of("::/0"))
 DISCOVERY = {130, 131, 132, 133, 134, 135, 136, 137, 143}
 ERRORS = {ICMP: {3, 11, 12}, ICMPV6: {1, 2, 3, 4}}
 
-# What each level closes, and which lists of allow rules open it again.
+# What each level denies, and which lists of allow rules apply.
 CLOSES = {
     "unsecured": "nothing",
     "secure-internet-ports": "internet",
@@ -47,8 +47,8 @@ LISTS = {Direction.INBOUND: ("ports", "inbound"), Direction.OUTBOUND: ("outbound
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule of a template with its peers as addresses. `written`: those that it names itself, not by
-    assets."""
+    """A rule of a template with its peers as addresses. `written`: addresses in the rule itself, without
+    those of assets."""
 
     name: str
     list: str
@@ -64,7 +64,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Stance:
-    """A level, the block rules and the allow rules that count in it."""
+    """A level with its effective block and allow rules."""
 
     level: str
     blocks: tuple
@@ -73,7 +73,7 @@ class Stance:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the failsafe knows of a host: where its platform is, and its resolvers."""
+    """The input of the failsafe on a host: its platform and its resolvers."""
 
     platform: tuple  # pairs of address and port
     resolvers: tuple
@@ -111,7 +111,7 @@ class Meaning:
     # Peers and rules
 
     def peer(self, text):
-        """The addresses that a peer stands for."""
+        """The addresses of a peer."""
         if text == "any":
             return EVERYWHERE
         if text == "intranet":
@@ -130,7 +130,7 @@ class Meaning:
 
     @functools.lru_cache(maxsize=None)
     def rules(self, template, direction):
-        """The rules of a template that speak of a direction."""
+        """The rules of a template for a direction."""
         body = self.templates[template]
         found = []
         for kind in LISTS[direction]:
@@ -151,7 +151,7 @@ class Meaning:
         return tuple(found)
 
     def never_blocked(self):
-        """Addresses that block rules leave out of the assets they name: the platform's, and single
+        """Addresses of named assets that block rules exclude: the platform's, and single
         addresses that are management sources."""
         platform = {Span.of(address) for address, _ in self.surroundings.platform}
         sources = {span for spans, _ in self.management for span in spans}
@@ -250,7 +250,7 @@ class Meaning:
         return False, f"level {stance.level} leaves it open"
 
     def failsafe(self, packet, version, number):
-        """Which failsafe flow this is, if any."""
+        """The kind of failsafe flow, if it is one."""
         here = self.surroundings
         outbound = packet.direction == Direction.OUTBOUND
         if packet.protocol == ICMPV6 and packet.icmp_type in DISCOVERY:
@@ -281,7 +281,7 @@ class Meaning:
     # Refusals
 
     def refusals(self):
-        """Pairs of asset and rule: block rules that would cut the platform or management."""
+        """Pairs of asset and rule: block rules that would block the platform or management."""
         platform = [
             (Span.of(address), Service("tcp", port, port))
             for address, port in self.surroundings.platform
@@ -312,7 +312,7 @@ def cuts(rule, spans, services):
 
 
 def complement(spans):
-    """Everything else, in both families."""
+    """All other addresses, in both families."""
     found = []
     for version, bits in ((4, 32), (6, 128)):
         next_free = 0

@@ -1,4 +1,4 @@
-"""Probes as bytes: whole IP packets that carry a number by which the receiver knows them."""
+"""Probes as bytes: complete IP packets with a number by which the receiver identifies them."""
 
 import ipaddress
 import socket
@@ -6,7 +6,7 @@ import struct
 
 from words import ICMP, ICMPV6, SCTP, TCP, UDP
 
-# Before the probe's number, in the payload of every probe and of every answer that quotes it.
+# Precedes the probe's number in the payload of every probe and of every answer that quotes it.
 MARK = b"xshield-probe:"
 RST_ACK = 0x14
 
@@ -38,7 +38,7 @@ def transport(flow, mark, source, destination):
         message = struct.pack("!BBHHH", flow["icmp_type"], 0, 0, number & 0xFFFF, 1) + mark
         over = pseudo(source, destination, protocol, len(message)) if protocol == ICMPV6 else b""
         return with_sum(message, 2, over)
-    # Zeros first, so that a protocol's own header fields say nothing.
+    # Zeros first, so that the protocol's own header fields have no meaning.
     return bytes(8) + mark
 
 
@@ -47,7 +47,7 @@ def sctp(source_port, port, number, mark):
     parameter = struct.pack("!HH", 0x8000, 4 + len(mark)) + mark
     chunk = struct.pack("!BBHIIHHI", 1, 0, 20 + len(parameter), number, 65536, 1, 1, number) + parameter
     chunk += bytes(-len(chunk) % 4)
-    # The checksum alone is in the order of the CRC's own bits (RFC 9260, appendix A).
+    # Only the checksum is in the bit order of the CRC (RFC 9260, appendix A).
     ports = struct.pack("!HHI", source_port, port, 0)
     return ports + struct.pack("<I", crc32c(ports + bytes(4) + chunk)) + chunk
 
@@ -77,12 +77,12 @@ def header(protocol, source, destination, length):
 
 
 def pseudo(source, destination, protocol, length):
-    """The pseudo-header of RFC 9293 and RFC 8200, which have the same sum."""
+    """The pseudo-header of RFC 9293 and RFC 8200, which have the same checksum."""
     return source + destination + struct.pack("!II", length, protocol)
 
 
 def with_sum(data, at, before):
-    """The data with its checksum (RFC 1071) at an offset, taken over `before`, too."""
+    """The data with its checksum (RFC 1071) at an offset; the checksum includes `before`."""
     total = checksum(before + data)
     return data[:at] + struct.pack("!H", total or 0xFFFF) + data[at + 2 :]
 
@@ -97,8 +97,8 @@ def checksum(data):
 
 
 def number_in(data):
-    """The number of the probe that this is, or that this answers; None for other packets. `data`
-    begins with the transport header, or anywhere before it."""
+    """The number of a probe, or of the probe that is answered; None for other packets. `data`
+    begins at or before the transport header."""
     at = data.find(MARK)
     if at < 0 or len(data) < at + len(MARK) + 4:
         return None
@@ -106,7 +106,7 @@ def number_in(data):
 
 
 def number_reset(segment):
-    """The number of the TCP probe that this segment resets; None when it is no reset."""
+    """The number of the TCP probe that this segment resets; None if it is no reset."""
     if len(segment) < 20 or segment[13] & 0x3F != RST_ACK:
         return None
     acknowledged = struct.unpack_from("!I", segment, 8)[0]
@@ -114,7 +114,7 @@ def number_reset(segment):
 
 
 def split(packet):
-    """Protocol, and what follows the header, of an IP packet without options."""
+    """Protocol and payload of an IP packet without options."""
     if packet[0] >> 4 == 4:
         return packet[9], packet[(packet[0] & 15) * 4 :]
     return packet[6], packet[40:]

@@ -1,4 +1,4 @@
-"""Random policies of 5 to 60 documents, made of what is hard: overlaps, neighbours and gaps."""
+"""Random policies of 5 to 60 documents with difficult cases: overlaps, neighbours and gaps."""
 
 from words import PROTOCOLS
 
@@ -9,7 +9,7 @@ TAGS = {
     "business_value": ["high", "low"],
     "rack.row": ["a-1", "a 2", "o'neil"],
 }
-# Prefixes that lie in, on and beside each other, on both sides of the intranet's borders.
+# Prefixes within, equal to and next to each other, on both sides of the intranet's borders.
 PREFIXES = [
     "0.0.0.0/0", "::/0", "128.0.0.0/1", "2000::/3",
     "10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.128/25", "10.1.2.128", "10.1.2.127",
@@ -34,7 +34,7 @@ LEVELS = {
 
 
 class Generator:
-    """Makes one policy and the tags it looks at. All choices come from `random`."""
+    """Generates one policy and the tags that it uses. All choices come from `random`."""
 
     def __init__(self, random, hosts):
         self.random = random
@@ -80,7 +80,7 @@ class Generator:
     def segment(self, name):
         body = {"name": name, "criteria": self.criteria(2)}
         if self.random.random() < 0.8:
-            # Few documents of many segments carry most templates, so that rules stay readable.
+            # Few documents contain most of many segments' templates, so that rules stay readable.
             body["templates"] = self.sample(self.templates, 3)
         for direction in LEVELS:
             if self.random.random() < 0.6:
@@ -122,7 +122,7 @@ class Generator:
         return body
 
     def rule(self, kind, action):
-        # A block rule for everyone would hide everything else.
+        # A block rule for any peer would hide everything else.
         broad = 0.3 if action == "allow" else 0.04
         peers = self.several(lambda: self.peer(broad), 4)
         key = "to" if kind == "outbound" else "from"
@@ -218,7 +218,7 @@ def quoted(value):
 
 def without_rules(documents, refused):
     """The documents without the rules of these names; a template that would be empty gets a rule that
-    matches nobody."""
+    matches no peer."""
     for document in documents:
         template = document.get("template")
         if not template:
@@ -226,7 +226,7 @@ def without_rules(documents, refused):
         for kind in ("ports", "inbound", "outbound"):
             rules = template.get(kind, [])
             name = template["name"]
-            # Positions give names, so what stays must keep its name.
+            # Names are derived from positions, so remaining rules must keep their names.
             for index, rule in enumerate(rules):
                 rule.setdefault("name", f"{kind}-{index + 1}")
             kept = [rule for rule in rules if f"{name}/{rule['name']}" not in refused]

@@ -1,8 +1,8 @@
-"""Makes policies and flows with what should become of them, and compares with what did.
+"""Generates policies and flows with the expected results, and compares them with the actual ones.
 
   plan      writes DIR/NNN/ for each policy: the documents, tags, flows and expectations
-  routes    prints lines for `ip -batch` by which the world is at home everywhere
-  compare   reads what arrived where, prints each difference; ends with 1 when there is one
+  routes    prints lines for `ip -batch` that give the world all other addresses
+  compare   reads what arrived where, prints each difference; exits with 1 if there is one
 """
 
 import argparse
@@ -21,7 +21,7 @@ from meaning import Meaning, Surroundings, complement
 from policies import Generator, without_rules
 from words import ICMP, ICMPV6, PORTED, SCTP, TCP, UDP, Asset, Direction, Span, Verdict
 
-# The station that speaks as everybody who is no asset.
+# The station with all addresses that are no asset's.
 WORLD = "world"
 
 
@@ -65,7 +65,7 @@ def plan(given):
 
 
 class Planner:
-    """Plans policy by policy; what must differ between them is kept here."""
+    """Plans policy by policy; state shared between policies is kept here."""
 
     def __init__(self, site, per_host):
         self.site = site
@@ -104,8 +104,8 @@ class Planner:
         self.before = (meaning, chosen)
 
     def conversations(self, rng, meaning, chosen):
-        """Flows that the policy before lets through, with what this one makes of them: as many of
-        each kind as can be had, up to a dozen by host."""
+        """Flows that the previous policy allows, with the expected results of this one: as many of
+        each kind as possible, up to a dozen per host."""
         before, chosen_before = self.before
         found = []
         for host in self.site["hosts"]:
@@ -127,7 +127,7 @@ class Planner:
         return found
 
     def can_be_held(self, packet):
-        """Whether the world can be the other end of a real socket."""
+        """Whether the world can be the peer of a real socket."""
         held = packet.protocol in (TCP, UDP) and packet.port > 0
         return held and is_worlds(packet, self.site)
 
@@ -162,7 +162,7 @@ def read_as(documents, site, tags):
 
 
 def is_answered(packet, site):
-    """Whether the receiver's kernel answers when the probe arrives: a reset, or an echo."""
+    """Whether the receiver's kernel answers an arriving probe: with a reset, or an echo."""
     if not is_worlds(packet, site):
         return False
     echo = {ICMP: 8, ICMPV6: 128}.get(packet.protocol)
@@ -170,7 +170,7 @@ def is_answered(packet, site):
 
 
 def is_worlds(packet, site):
-    """Whether the world is at home at the peer's address."""
+    """Whether the world has the peer's address."""
     if any(packet.peer in host["addresses"] for host in site["hosts"]):
         return False
     return not within([Span.of(text) for text in NOBODYS], ipaddress.ip_address(packet.peer))
@@ -190,7 +190,7 @@ def write_documents(rng, directory, documents):
 
 
 def routes(given):
-    """Local routes for all addresses but those that are taken, and those that are nobody's."""
+    """Local routes for all addresses except those in use, and unassigned ones."""
     spans = [Span.of(address) for address in given.taken]
     spans += [Span.of(text) for text in NOBODYS]
     for span in complement(spans):
@@ -227,7 +227,7 @@ def compare(given):
 
 
 def heard(directory, what):
-    """By station, the numbers it has written."""
+    """The recorded numbers by station."""
     files = directory.glob(f"{what}-*.json")
     return {file.stem.removeprefix(f"{what}-"): set(read(file)) for file in files}
 
@@ -237,7 +237,7 @@ def wanted(flow):
 
 
 def talk_mistakes(flow, stations, is_open):
-    """What is not as it should be about a conversation. `is_open`: it has just been opened."""
+    """The unexpected results of a conversation. `is_open`: it has just been opened."""
     alive = is_open or flow["expected"] != Verdict.DENY
     for station in (flow["asset"], WORLD):
         if (flow["number"] in stations[station]) != alive:
@@ -246,7 +246,7 @@ def talk_mistakes(flow, stations, is_open):
 
 
 def mistakes(flow, seen, recorded, is_open):
-    """What is not as it should be about a flow."""
+    """The unexpected results of a flow."""
     inbound = flow["direction"] == Direction.INBOUND
     receiver, sender = (flow["asset"], WORLD) if inbound else (WORLD, flow["asset"])
     arrived = flow["number"] in seen[receiver]
@@ -274,7 +274,7 @@ def key_of(flow):
 
 
 def shown(flow):
-    """A flow as a person would write it."""
+    """A flow as readable text."""
     end = (lambda address: f"[{address}]") if ":" in flow["peer"] else str
     inbound = flow["direction"] == Direction.INBOUND
     peer, local = end(flow["peer"]), end(flow["local"])
@@ -294,7 +294,7 @@ def shown(flow):
 
 
 def records(directory, assets):
-    """By asset and kind, what the recorder's sets counted between two listings of nft."""
+    """The recorder's counts between two listings of nft, by asset and kind."""
     found = {}
     for asset in assets:
         before = counted(read(directory / f"nft-before-{asset}.json"))
@@ -329,7 +329,7 @@ def counted(listing):
 
 @functools.lru_cache(maxsize=None)
 def protocol_number(name):
-    """As nft names protocols: its own few names, and those of /etc/protocols."""
+    """Protocol names of nft: a few of its own, and those of /etc/protocols."""
     own = {"icmpv6": ICMPV6, "comp": 108}
     return own[name] if name in own else socket.getprotobyname(name)
 

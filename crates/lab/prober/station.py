@@ -1,14 +1,14 @@
-"""One end of the probes, inside a host's network. Reads commands from standard input, a line each:
+"""One end of the probes, inside a host's network. Reads commands from standard input, one per line:
 
-  send FILE      sends the flows of a plan that begin here; answers "sent N refused N"
-  clear          forgets what has arrived; answers "cleared N"
+  send FILE      sends the flows of a plan from this station; answers "sent N refused N"
+  clear          discards what has arrived; answers "cleared N"
   collect FILE   writes what has arrived since; answers "collected N"
   listen FILE    opens the ports for the conversations of a plan; answers "listening"
   open FILE      begins and answers conversations; answers "opened N"
-  forget         what was heard before does not count; answers "forgotten"
-  say FILE       speaks in each of them; answers "said"
-  hear FILE      waits for what the others said; answers "heard N"
-  heard FILE     writes which conversations were heard; answers "written"
+  forget         discards what conversations received; answers "forgotten"
+  say FILE       sends in each of them; answers "said"
+  hear FILE      waits for messages of the others; answers "heard N"
+  heard FILE     writes which conversations received messages; answers "written"
   close          ends all conversations; answers "closed"
 
 A host receives by raw sockets of each protocol, which the kernel serves after the firewall. The
@@ -39,7 +39,7 @@ RECEIVED = {
 
 
 class Host:
-    """The end at an asset: whole packets leave by the kernel's output path."""
+    """The end at an asset: complete packets are sent through the kernel's output path."""
 
     def __init__(self, interface):
         self.interface = socket.if_nametoindex(interface)
@@ -60,12 +60,12 @@ class Host:
 
     def send(self, flow):
         family = packets.family(flow)
-        # The interface counts for groups on the link alone.
+        # The interface only matters for link-local groups.
         target = (flow["peer"], 0, 0, self.interface)[: 2 if family == socket.AF_INET else 4]
         self.senders[family].sendto(packets.probe(flow), target)
 
     def arrived(self):
-        """Each packet that has arrived: whether it is a probe itself, and its number."""
+        """The arrived packets: whether each is a probe itself, and its number."""
         for receiver, family, protocol in self.receivers:
             while True:
                 try:
@@ -80,7 +80,7 @@ class Host:
 
 
 class World:
-    """The end that speaks as everybody else: frames straight to the hosts' interfaces."""
+    """The end with all other addresses: frames are sent directly to the hosts' interfaces."""
 
     def __init__(self, interface, hosts):
         self.socket = socket.socket(
@@ -118,7 +118,7 @@ def overflow(extra):
 
 
 def told(protocol, data):
-    """A probe or an answer to one, if it is either."""
+    """The packet as a probe or an answer to one, if it is either."""
     number = packets.number_in(data)
     if number is not None:
         yield number
@@ -152,7 +152,7 @@ def heard(conversations, path):
 
 
 def answer(command, path, end, conversations):
-    """Does what a line says, and tells how it went."""
+    """Carries out a command and returns the answer."""
     match command:
         case "send":
             return send(end, conversations, path)

@@ -1,4 +1,4 @@
-"""What a policy means: each line of a table follows from a sentence of docs/operations/policy.md."""
+"""The meaning of policies: each line of a table follows from a sentence in docs/operations/policy.md."""
 
 import unittest
 
@@ -209,7 +209,7 @@ class EnforcedAndTested(unittest.TestCase):
     BLOCK = template("b", "block", inbound=[rule(["1.0.0.0/8"], ["tcp/81"])])
 
     def check(self, expected, *documents):
-        """Verdicts on what ALLOW allows, what BLOCK blocks, and neither; all from the internet."""
+        """Verdicts on flows that ALLOW allows, that BLOCK blocks, and others; all from the internet."""
         policy = meaning(self.ALLOW, self.BLOCK, *documents)
         verdicts = [policy.judge("web-1", inbound("1.2.3.4", port))[0] for port in (80, 81, 82)]
         self.assertEqual(verdicts, expected)
@@ -263,7 +263,7 @@ class EnforcedAndTested(unittest.TestCase):
 
         for expected, documents in [
             ([A, A, A], [closed, own(stance("unsecured"))]),
-            # Mode test can't open what is enforced.
+            # A tested level can't open what is enforced.
             ([D, D, D], [closed, own(stance("unsecured", "test"))]),
             ([A, A, A], [tested, own(stance("unsecured", "test"))]),
             ([D, D, D], [tested, own(stance("secure-all-ports"))]),
@@ -364,7 +364,8 @@ class Failsafe(unittest.TestCase):
         for source, peer, expected in [
             ("10.0.0.2", "asset:db-1", (A, 0)),
             ("10.0.0.3", "asset:db-1", (D, 0)),
-            # In a network, assets are blocked like any other; as it is written, the rule is refused.
+            # In a network, assets are blocked like any other address; named by the rule, they cause a
+            # refusal.
             ("10.0.0.0/24", "asset:db-1", (D, 0)),
             ("10.0.0.2", "10.0.0.2", (D, 1)),
         ]:

@@ -1,4 +1,4 @@
-"""Packets, comparison and choice."""
+"""Tests of packets, comparison and selection."""
 
 import random
 import struct
@@ -16,7 +16,7 @@ A, W, D = Verdict.ALLOW, Verdict.WOULD_DENY, Verdict.DENY
 
 class Packets(unittest.TestCase):
     def test_checksums_are_those_that_others_compute(self):
-        # RFC 1071, section 3, as a sum: ddf2.
+        # RFC 1071, section 3: the sum is ddf2.
         data = bytes([0x00, 0x01, 0xF2, 0x03, 0xF4, 0xF5, 0xF6, 0xF7])
         self.assertEqual(packets.checksum(data), ~0xDDF2 & 0xFFFF)
         for protocol in (TCP, UDP, ICMP, 47):
@@ -27,7 +27,7 @@ class Packets(unittest.TestCase):
         self.assertEqual(packets.checksum(over + segment), 0)
 
     def test_the_checksum_of_sctp_is_that_of_the_books(self):
-        # The check value that catalogues of CRCs give for CRC-32C.
+        # The check value of CRC-32C in CRC catalogues.
         self.assertEqual(packets.crc32c(b"123456789"), 0xE3069283)
 
     def test_a_probe_is_known_by_its_number(self):
@@ -118,7 +118,7 @@ class Generating(unittest.TestCase):
     ]
 
     def test_the_corners_are_all_there(self):
-        """What the prober is for turns up within a hundred policies."""
+        """All relevant cases occur within a hundred policies."""
         seen, verdicts = set(), set()
         for seed in range(100):
             generator = policies.Generator(random.Random(seed), self.HOSTS)

@@ -1,4 +1,4 @@
-"""The words of policy documents: packets, addresses, services and levels."""
+"""The vocabulary of policy documents: packets, addresses, services and levels."""
 
 import enum
 import ipaddress
@@ -15,14 +15,14 @@ PROTOCOLS = {
 
 
 class Direction(str, enum.Enum):
-    """Who opened the flow, as the judging asset sees it."""
+    """The direction of a flow, as seen by the judging asset."""
 
     INBOUND = "inbound"
     OUTBOUND = "outbound"
 
 
 class Verdict(str, enum.Enum):
-    """What should become of a flow."""
+    """The expected result of a flow."""
 
     ALLOW = "allow"
     WOULD_DENY = "would-deny"
@@ -31,7 +31,7 @@ class Verdict(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Asset:
-    """What the inventory holds of a host."""
+    """A host in the inventory."""
 
     name: str
     addresses: tuple
@@ -77,7 +77,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Service:
-    """What a rule opens or closes. `protocol`: tcp, udp, sctp, icmp, proto or any; the numbers are
+    """The services of a rule. `protocol`: tcp, udp, sctp, icmp, proto or any; the numbers are
     ports or, for ICMP, types; for proto, the protocol's number. `named` is an ICMP type by name, whose
     number depends on the family."""
 

@@ -1,4 +1,4 @@
-//! Which file uses which other file.
+//! The dependencies between files.
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
@@ -10,12 +10,12 @@ use syn::{
 use super::resolve::{Names, segments};
 use super::source::{FileId, Krate, LeafKind, ModuleId, attributes, is_for_tests, leaves};
 
-/// One file uses something that another one defines.
+/// A dependency: a file uses something that another one defines.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Edge {
     pub(super) from: FileId,
     pub(super) to: FileId,
-    /// Where.
+    /// The line of the use.
     pub(super) line: usize,
 }
 
@@ -119,7 +119,7 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     fn visit_item_mod(&mut self, item: &'ast ItemMod) {
         let outside = self.module;
         let inside = self.krate.modules[outside].children.get(&item.ident.to_string());
-        // A module with a file of its own is walked with that file.
+        // A module with its own file is visited with that file.
         if let (Some(_), Some(&inside)) = (&item.content, inside) {
             self.module = inside;
             visit::visit_item_mod(self, item);

@@ -1,13 +1,13 @@
-//! Files of a crate that use each other in a cycle: none can be read, tested or moved without the
-//! others.
+//! Dependency cycles among the files of a crate: no file in a cycle can be understood, tested or moved
+//! without the others.
 //!
-//! A file uses another one where a path in it (of a `use`, an expression, a type, or the arguments of a
-//! macro) leads to an item that the other one defines, or where it calls a function of its own type that
-//! the other one has in an `impl` block. Three things are no use of a file: `mod` (that a module is part
-//! of another), naming a module on the way to something in it, and passing something on with `pub use`:
-//! whoever takes it from there uses the file that defines it, and so does the file that passes it on
-//! where it names it besides. `use module::*` uses the module's file. What is compiled for tests only is left out, and so
-//! is what only types tell: methods of other values, and macros by `macro_rules!`.
+//! A file uses another one if a path in it (of a `use`, an expression, a type, or the arguments of a macro)
+//! leads to an item that the other one defines, or if it calls a function of its own type that the other one
+//! has in an `impl` block. Three things do not count as use: `mod` (a module is part of another), naming a
+//! module on the way to something in it, and re-exporting with `pub use`: a file that imports a re-exported
+//! item uses the file that defines it, as does the re-exporting file if it uses the item itself. `use
+//! module::*` uses the module's file. Code that is only compiled for tests is left out, as are dependencies
+//! that only types reveal: methods of other values, and `macro_rules!` macros.
 
 mod edges;
 mod graph;
@@ -161,7 +161,7 @@ fn look(root: &Path, read: Read<'_>) -> Result<Found> {
     Ok(found)
 }
 
-/// The error for a package, in words.
+/// The error text for a package.
 fn judge(package: &str, found: &Found, exception: Option<&Exception>) -> Option<String> {
     let (largest, in_cycles) = exception.map_or((0, 0), |known| (known.largest, known.in_cycles));
     if found.largest > largest || found.in_cycles > in_cycles {

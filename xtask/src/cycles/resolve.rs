@@ -27,7 +27,7 @@ const DEEPEST: usize = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
-    /// Something follows after `::`.
+    /// A scope: something follows after `::`.
     Scope,
     /// The end of a path.
     Thing,
@@ -147,7 +147,7 @@ impl<'ast> Visit<'ast> for Impls<'_> {
     fn visit_item_mod(&mut self, item: &'ast ItemMod) {
         let outside = self.module;
         let name = item.ident.to_string();
-        // A module with a file of its own is walked with that file.
+        // A module with its own file is visited with that file.
         if let (Some(_), Some(&inside)) =
             (&item.content, self.names.krate.modules[outside].children.get(&name))
         {
@@ -184,7 +184,7 @@ impl Names<'_> {
     }
 }
 
-/// The names of a path, without what is in angle brackets.
+/// The names of a path, without generic arguments.
 pub(super) fn segments(path: &syn::Path) -> Vec<String> {
     path.segments.iter().map(|segment| segment.ident.to_string()).collect()
 }

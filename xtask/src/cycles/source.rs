@@ -11,9 +11,9 @@ use syn::{Attribute, Item, Meta, Token, UseTree};
 /// Reads a file's text; `None` when there is no such file.
 pub(super) type Read<'a> = &'a dyn Fn(&Path) -> Result<Option<String>>;
 
-/// A file of the crate, by its place in [`Krate::files`].
+/// A file of the crate, by its index in [`Krate::files`].
 pub(super) type FileId = usize;
-/// A module of the crate, by its place in [`Krate::modules`].
+/// A module of the crate, by its index in [`Krate::modules`].
 pub(super) type ModuleId = usize;
 
 /// The crate's root module.
@@ -25,12 +25,12 @@ pub(super) struct Krate {
     pub(super) modules: Vec<Module>,
 }
 
-/// A file, parsed.
+/// A parsed file.
 pub(super) struct SourceFile {
     pub(super) path: PathBuf,
     pub(super) text: String,
     pub(super) parsed: Rc<syn::File>,
-    /// The module that the file is.
+    /// The module of the file.
     pub(super) module: ModuleId,
 }
 
@@ -39,9 +39,9 @@ pub(super) struct Module {
     pub(super) file: FileId,
     pub(super) parent: Option<ModuleId>,
     pub(super) children: BTreeMap<String, ModuleId>,
-    /// Names that are defined here, but for modules.
+    /// Names defined here, except modules.
     pub(super) items: BTreeSet<String>,
-    /// Names that `use` brings in, with the path after `use`.
+    /// Names imported by `use`, with the path after `use`.
     pub(super) imports: BTreeMap<String, Vec<String>>,
     /// Paths before `::*`.
     pub(super) globs: Vec<Vec<String>>,
@@ -50,21 +50,21 @@ pub(super) struct Module {
 /// A leaf of a `use` tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Leaf {
-    /// The path to what is used; of a glob, to the module.
+    /// The path of the imported item; of a glob, that of the module.
     pub(super) path: Vec<String>,
     pub(super) kind: LeafKind,
     /// The line that names it.
     pub(super) line: usize,
 }
 
-/// What a leaf of a `use` tree brings in.
+/// What a leaf of a `use` tree imports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LeafKind {
-    /// One thing, under this name.
+    /// One item under this name.
     Named(String),
-    /// One thing whose name is not needed (`as _`).
+    /// One item without a name (`as _`).
     Unnamed,
-    /// Everything that is visible in a module.
+    /// Everything visible in a module.
     Glob,
 }
 
@@ -148,7 +148,7 @@ impl Krate {
 }
 
 impl Module {
-    /// Takes in the names of a `use`. (One in a function counts for its whole module.)
+    /// Adds the names of a `use`. (One in a function counts for its whole module.)
     pub(super) fn import(&mut self, tree: &UseTree) {
         for leaf in leaves(tree) {
             match leaf.kind {
@@ -160,7 +160,7 @@ impl Module {
     }
 }
 
-/// Where the module `name` is that a file in whose directory `dir` is declares.
+/// The file of module `name`, declared by a file whose modules are in `dir`.
 fn child_file(name: &str, attrs: &[Attribute], dir: &Path, read: Read<'_>) -> Result<PathBuf> {
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("path")) {
         if let Meta::NameValue(pair) = &attr.meta
@@ -183,7 +183,7 @@ pub(super) fn leaves(tree: &UseTree) -> Vec<Leaf> {
 fn collect(tree: &UseTree, before: &mut Vec<String>, found: &mut Vec<Leaf>) {
     let whole = |last: &syn::Ident, before: &[String]| {
         let mut path = before.to_vec();
-        // `use a::b::{self}` is about `b`.
+        // `use a::b::{self}` imports `b`.
         if last != "self" || path.is_empty() {
             path.push(last.to_string());
         }
@@ -255,7 +255,7 @@ pub(super) fn attributes(item: &Item) -> &[Attribute] {
     }
 }
 
-/// Whether something is compiled for tests only.
+/// Whether something is only compiled for tests.
 pub(super) fn is_for_tests(attrs: &[Attribute]) -> bool {
     attrs.iter().any(|attr| {
         attr.path().is_ident("test")

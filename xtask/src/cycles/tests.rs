@@ -1,4 +1,4 @@
-//! Artificial crates.
+//! Tests with artificial crates.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ fn cycle(what: &str, a: &str, b: &str, expected: usize) {
     assert_eq!(found.largest, expected, "{what}: {found:?}");
 }
 
-/// What `b` does with `a` in every row below is an edge; then it is a cycle exactly when the row says.
+/// What `b` does with `a` in every row below is a dependency if the row says so; then there is a cycle.
 const BACK: &str = "pub struct A; fn back() { crate::b::take(); }";
 
 #[test]
@@ -87,7 +87,7 @@ fn a_reexported_item_belongs_to_its_defining_file() {
         let found = found(&[("lib.rs", lib), ("a.rs", a), ("b.rs", "pub struct Shown;")]);
         assert_eq!(found.largest, expected, "{what}: {found:?}");
     }
-    // And the edge leads there: b uses a, which takes what b passes on by way of the root.
+    // The dependency is found through the root: b uses a, which imports what b re-exports.
     let lib = "mod a; mod b; pub use b::Shown;";
     let all =
         found(&[("lib.rs", lib), ("a.rs", a), ("b.rs", "use crate::a::A; pub struct Shown;")]);

@@ -27,7 +27,7 @@ if [ -z "$2" ]; then set -- install; else set -- upgrade; fi"#,
     ("postrm", "after-remove", r#"case "$1" in remove | purge | upgrade) ;; *) exit 0 ;; esac"#),
 ];
 
-/// Makes `NAME_VERSION_amd64.deb`.
+/// Builds `NAME_VERSION_amd64.deb`.
 pub(super) fn pack(
     directory: &Path,
     package: &Package,
@@ -62,7 +62,7 @@ pub(super) fn pack(
     build.arg("--root-owner-group").args(compression).arg("--build").arg(&stage.root).arg(&part);
     run::succeed(build.stdout(Stdio::null()))?;
     fs::rename(&part, &file).with_context(|| format!("could not name {}", file.display()))?;
-    // The other form is made of the same directory.
+    // The other package format is built from the same directory.
     fs::remove_dir_all(&control).context("could not remove DEBIAN")?;
     Ok(file)
 }
@@ -90,7 +90,7 @@ Priority: optional
     ))
 }
 
-/// The C library that this machine builds with.
+/// The C library of this machine.
 fn glibc() -> Result<String> {
     let output = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
     let text = output.context("could not start getconf")?.stdout;

@@ -59,8 +59,8 @@ pub(crate) fn run(args: &DistArgs) -> Result<()> {
     Ok(())
 }
 
-/// Packages of the binaries that were built for tests, as those that are shipped in everything but the
-/// binaries; and below `next` the same as a later version, to be upgraded to.
+/// Packages of the test binaries, otherwise the same as released ones; and below `next` the same with a later
+/// version, for testing upgrades.
 pub(crate) fn pack_debug() -> Result<()> {
     let target = metadata::read()?.target_directory;
     let debug = target.join("debug");
@@ -94,13 +94,13 @@ fn build(linking: Linking) -> Result<()> {
     }
 }
 
-/// Position-independent executables that need nothing of the host but its kernel.
+/// Position-independent executables that only depend on the kernel.
 ///
-/// Relative relocations are packed (`DT_RELR`), which saves 170 KB, and tables for unwinding are left
-/// out, which saves 600 KB: GNU ld does that (2.38 or newer, for `DT_RELR`), where lld keeps them. A panic still says where it was, then
-/// ends the program; a backtrace would have no names in a stripped program anyway.
+/// Relative relocations are packed (`DT_RELR`), which saves 170 KB, and unwind tables are omitted, which
+/// saves 600 KB: GNU ld does that (2.38 or newer, for `DT_RELR`), while lld keeps them. A panic still prints
+/// its location before the program ends; a backtrace would have no names in a stripped program anyway.
 ///
-/// The target is always named beside these flags: that keeps them away from build scripts and procedural
+/// The target is always given with these flags: that keeps them away from build scripts and procedural
 /// macros, which can't be static.
 fn build_static(crates: &[&str]) -> Result<()> {
     let arguments = ["build", "--profile", "dist", "--locked", "--bins", "--target", TARGET];
@@ -115,7 +115,7 @@ fn build_static(crates: &[&str]) -> Result<()> {
         &format!("-Clink-arg={}", script.display()),
     ];
     let mut command = run::cargo(&arguments);
-    // Encoded: the project's path may have a space in it.
+    // Encoded, since the project's path may contain a space.
     run::succeed(command.args(crates).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")))
 }
 

@@ -16,16 +16,16 @@ pub(super) enum Effort {
 /// How a program is linked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Linking {
-    /// Needs nothing of the host but its kernel.
+    /// Depends only on the kernel.
     Static,
-    /// Requires the C library of the build machine, or a later one.
+    /// Requires the C library of the build machine or a later one.
     Dynamic,
 }
 
 /// The source of a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source {
-    /// A program that was built.
+    /// A built program.
     Binary(&'static str),
     /// A file of this repository.
     File(&'static str),
@@ -35,12 +35,12 @@ pub(super) enum Source {
     Completions(&'static str, &'static str),
 }
 
-/// What happens to a file when the package is upgraded.
+/// What happens to a file in an upgrade.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Upgrade {
-    /// The new one replaces it.
+    /// It is replaced.
     Replaced,
-    /// One that was changed is kept.
+    /// It is kept if it was changed.
     Kept,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Item {
     pub(super) upgrade: Upgrade,
 }
 
-/// A package, in whatever form.
+/// A package, in either format.
 #[derive(Debug)]
 pub(super) struct Package {
     pub(super) name: &'static str,
@@ -63,7 +63,7 @@ pub(super) struct Package {
     pub(super) linking: Linking,
     pub(super) summary: &'static str,
     pub(super) description: &'static str,
-    /// What its scripts in `packages/scripts` begin with.
+    /// The prefix of its scripts in `packages/scripts`.
     pub(super) scripts: &'static str,
     pub(super) items: &'static [Item],
 }
@@ -103,7 +103,7 @@ macro_rules! manual {
     };
 }
 
-/// What a shell completes for a program.
+/// The shell completions of a program.
 macro_rules! completions {
     (bash, $program:literal) => {
         item(

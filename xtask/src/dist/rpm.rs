@@ -11,7 +11,7 @@ use super::package::{Effort, Package, Upgrade};
 use super::stage::Stage;
 use crate::run;
 
-/// A scriptlet, when our body runs, and what its argument (how many of the package there will be)
+/// A scriptlet, when our body runs, and what its argument (the number of instances of the package afterwards)
 /// becomes.
 const SCRIPTLETS: [(&str, &str, &str); 3] = [
     (
@@ -31,7 +31,7 @@ const SCRIPTLETS: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// Makes `NAME-VERSION-1.x86_64.rpm`.
+/// Builds `NAME-VERSION-1.x86_64.rpm`.
 pub(super) fn pack(
     directory: &Path,
     package: &Package,
@@ -52,7 +52,7 @@ pub(super) fn pack(
     build.args(["--define", &define("_topdir", &work)]);
     build.args(["--define", &define("_rpmdir", &work)]);
     build.args(["--define", &define("stage", &stage.root)]);
-    // The machine's own macros must not strip, compress or check what was made ready elsewhere.
+    // The machine's macros must not strip, compress or check files prepared elsewhere.
     build.args(["--define", "__os_install_post %{nil}", "--define", "debug_package %{nil}"]);
     build.args(["--define", "_build_id_links none"]);
     let payload = match effort {
@@ -96,7 +96,7 @@ cp -a %{{stage}}/. %{{buildroot}}/
             Upgrade::Replaced => "",
         };
         writeln!(text, "{kept}%attr({:04o},root,root) {}", item.mode, item.path)?;
-        // A directory of the package's own, which goes with it.
+        // The package's own directory, which is removed with it.
         if item.path.starts_with("/usr/share/doc/")
             && let Some((directory, _)) = item.path.rsplit_once('/')
         {

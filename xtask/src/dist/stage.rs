@@ -16,7 +16,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Puts every file in its place; previous content is removed.
+    /// Copies every file to its place; previous content is removed.
     pub(super) fn fill(
         root: &Path,
         package: &Package,
@@ -36,7 +36,7 @@ impl Stage {
         Ok(Self { root: root.to_owned() })
     }
 
-    /// What the files take on a host, in KiB.
+    /// The installed size of the files, in KiB.
     pub(super) fn kibibytes(&self, package: &Package) -> Result<u64> {
         let sizes = package.items.iter().map(|item| {
             let path = self.root.join(item.path.trim_start_matches('/'));
@@ -46,7 +46,7 @@ impl Stage {
     }
 }
 
-/// Directories have the usual mode, whatever this user's umask.
+/// Directories get the usual mode, whatever this user's umask.
 fn make_directories(root: &Path, directory: &Path) -> Result<()> {
     fs::create_dir_all(directory)?;
     let ours = directory.ancestors().take_while(|path| path.starts_with(root));
@@ -62,7 +62,7 @@ fn write(source: Source, to: &Path, binary: &dyn Fn(&str) -> PathBuf) -> Result<
         Source::File(path) => copy(&run::root().join(path), to),
         Source::Manual(name) => {
             let page = run::root().join("packages/man").join(name);
-            // Without name and time in it, the same page is always the same file.
+            // Without name and time, the compressed page is reproducible.
             let text = printed(Command::new("gzip").args(["-9", "-n", "-c"]).arg(page))?;
             Ok(fs::write(to, text)?)
         }

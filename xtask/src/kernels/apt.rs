@@ -1,5 +1,5 @@
-//! Kernels out of Debian's archive, through apt with a configuration and state of our own: the machine's
-//! sources and package lists stay as they are. Signatures are checked against Debian's own keys.
+//! Kernels from Debian's archive, through apt with its own configuration and state: the machine's sources and
+//! package lists are not changed. Signatures are checked with Debian's keys.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,21 +10,21 @@ use anyhow::{Context, Result, bail};
 
 use crate::run;
 
-/// Debian's keys, of releases that are maintained; package debian-archive-keyring.
+/// The keys of Debian's maintained releases; package debian-archive-keyring.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// Depends on the newest kernel of its release; without drivers for hardware.
+/// Depends on the newest kernel of its release, without drivers for hardware.
 const NEWEST: &str = "linux-image-cloud-amd64";
 
-/// A kernel's package, unpacked.
+/// An unpacked kernel package.
 #[derive(Debug)]
 pub(super) struct Unpacked {
-    /// As `uname -r` has it.
+    /// As printed by `uname -r`.
     pub version: String,
-    /// Where the package's files are, as if that were the root directory.
+    /// The directory of the package's files, in place of the root directory.
     pub root: PathBuf,
 }
 
-/// The newest kernel of a Debian release, fetched once and kept in `directory`.
+/// The newest kernel of a Debian release, downloaded once and kept in `directory`.
 pub(super) fn newest_kernel(suite: &str, directory: &Path) -> Result<Unpacked> {
     let root = directory.join("unpacked");
     if !root.is_dir() {
@@ -49,11 +49,11 @@ fn fetch(suite: &str, directory: &Path, root: &Path) -> Result<()> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
         .context("apt-get download left no .deb file")?;
-    // It has its name once it is whole.
+    // It is renamed when it is complete.
     let partial = directory.join("partial");
     run::succeed(Command::new("dpkg-deb").arg("-x").args([&archive, &partial]))?;
     if !partial.join("lib").exists() {
-        // Since Debian 13; depmod and the rest of us look in the old place.
+        // Since Debian 13; depmod and our code use the old path.
         std::os::unix::fs::symlink("usr/lib", partial.join("lib"))?;
     }
     let version = only_entry(&partial.join("lib/modules"))?;
@@ -90,7 +90,7 @@ impl Apt {
             set("Dir::Cache", &cache),
             set("Acquire::Languages", Path::new("none")),
             set("Acquire::IndexTargets::deb::DEP-11::DefaultEnabled", Path::new("false")),
-            // The unprivileged user of apt need not get into the project's directory.
+            // apt's unprivileged user need not have access to the project's directory.
             set("APT::Sandbox::User", Path::new("root")),
         ];
         Ok(Self { options: options.into_iter().flatten().collect() })
@@ -103,7 +103,7 @@ impl Apt {
     }
 }
 
-/// Where this machine gets Debian's packages from.
+/// The URL from which this machine gets Debian's packages.
 fn mirror() -> Result<String> {
     let ask = || {
         output(Command::new("apt-get").args([
@@ -118,7 +118,7 @@ fn mirror() -> Result<String> {
     };
     let mut known = ask()?;
     if known.trim().is_empty() {
-        // What a source is of stands in its lists.
+        // A source's contents are described in its lists.
         run::succeed(Command::new("apt-get").args(["update", "-q"]))?;
         known = ask()?;
     }

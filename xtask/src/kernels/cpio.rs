@@ -10,7 +10,7 @@ const DIRECTORY: u32 = 0o040_755;
 const FILE: u32 = 0o100_644;
 const PROGRAM: u32 = 0o100_755;
 
-/// An archive being written. Directories above an entry come before it by themselves.
+/// An archive being written. Parent directories are added automatically.
 pub(super) struct Archive<W> {
     to: W,
     written: u64,
@@ -18,7 +18,7 @@ pub(super) struct Archive<W> {
     directories: BTreeSet<String>,
 }
 
-/// What becomes of a file's mode.
+/// The mode of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Plain,
@@ -30,7 +30,7 @@ impl<W: Write> Archive<W> {
         Self { to, written: 0, inode: 0, directories: BTreeSet::new() }
     }
 
-    /// `path` is absolute, here and in what follows.
+    /// `path` is absolute, here and below.
     pub(super) fn directory(&mut self, path: &str) -> io::Result<()> {
         let mut above = String::new();
         for component in Path::new(path).components() {
@@ -56,7 +56,7 @@ impl<W: Write> Archive<W> {
         self.file_of(path, mode, length, &mut file)
     }
 
-    /// Ends the archive.
+    /// Completes the archive.
     pub(super) fn finish(mut self) -> io::Result<W> {
         self.entry("TRAILER!!!", 0, 0, &mut io::empty())?;
         self.to.flush()?;
@@ -133,7 +133,7 @@ fn relative(path: &str) -> &str {
 mod tests {
     use super::*;
 
-    /// Entries as the kernel's `init/initramfs.c` walks them: name, mode, content.
+    /// Entries as the kernel's `init/initramfs.c` reads them: name, mode, content.
     fn read(mut bytes: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
         let mut entries = Vec::new();
         let (mut offset, mut take) = (0, |offset: &mut usize, length: usize| {

@@ -1,5 +1,5 @@
-//! The files of a machine with another kernel: an initramfs with the tests, the programs that they call,
-//! and the kernel's modules.
+//! The files of a machine with another kernel: an initramfs with the tests, the programs that they run, and
+//! the kernel's modules.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -15,18 +15,18 @@ use super::modules;
 use super::suites::Built;
 use crate::{packages, run};
 
-/// What tests and labs call besides busybox's programs.
+/// Programs used by tests and labs, besides busybox's.
 const PROGRAMS: &[&str] = &["bash", "conntrack", "ip", "nft", "pkill", "unshare"];
-/// What the lab drives.
+/// Programs that the lab runs.
 const BINARIES: &[&str] = &["xshield-lab", "xshield", "ctspark", "ctagent", "ctagentcmd"];
 const DIRECTORIES: &[&str] =
     &["/dev", "/proc", "/sys/fs/cgroup", "/tmp", "/run", "/root", "/etc", "/var/lib", "/var/tmp"];
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n";
 
-/// Programs of this build without their debug information, which would be most of an initramfs.
+/// Programs of this build without debug information, which would be most of an initramfs.
 #[derive(Debug)]
 pub(super) struct Stripped {
-    /// Where each is here and there.
+    /// The path of each here and in the machine.
     files: Vec<(PathBuf, String)>,
 }
 
@@ -72,7 +72,8 @@ pub(super) fn write(
         archive.file(&format!("/usr/bin/{name}"), Mode::Executable, &path)?;
         libraries.extend(libraries_of(&path)?);
     }
-    // Where scripts and the kernel look for them. Busybox's shell would prefer its own `ip` to any other.
+    // Paths where scripts and the kernel look for them. Busybox's shell would prefer its own `ip` to any
+    // other.
     for (path, name) in [("/bin/sh", "sh"), ("/sbin/modprobe", "modprobe")] {
         let from = packages::find(name)?;
         archive.file(path, Mode::Executable, &from)?;
@@ -105,7 +106,7 @@ fn write_modules(archive: &mut Archive<impl Write>, kernel: &Unpacked) -> Result
     Ok(())
 }
 
-/// Under the path that it has here.
+/// With the same path as here.
 fn write_tree(archive: &mut Archive<impl Write>, directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
@@ -117,7 +118,7 @@ fn write_tree(archive: &mut Archive<impl Write>, directory: &Path) -> io::Result
     Ok(())
 }
 
-/// The shared libraries of a program, and what loads them, as `ldd` finds them here.
+/// The shared libraries of a program and their loader, as found by `ldd`.
 fn libraries_of(program: &Path) -> Result<Vec<String>> {
     let output = Command::new("ldd").arg(program).output().context("could not start ldd")?;
     let text = String::from_utf8_lossy(&output.stdout);

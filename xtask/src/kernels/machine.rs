@@ -16,10 +16,10 @@ const MEGABYTES: &str = "2048";
 /// Boots, and returns the output until the machine shuts down. It has no network and writes nothing.
 pub(super) fn boot(kernel: &Path, initramfs: &Path, log: &Path) -> Result<String> {
     let mut command = Command::new("qemu-system-x86_64");
-    // Never with hardware help: there, the kernel under test would depend on the machine's own.
+    // Never with hardware virtualization: there, the kernel under test would depend on the machine's own.
     command.args(["-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", MEGABYTES]);
-    // Its time goes by what it computes, not by how busy this machine is: a probe that waits a second
-    // waits for as many instructions, and where all wait, none passes.
+    // Its time follows the number of instructions and not the load of this machine: a probe that waits a
+    // second waits for a number of instructions, and while all wait, none pass.
     command.args(["-icount", "shift=2,sleep=off", "-rtc", "clock=vm"]);
     command.args(["-nodefaults", "-nic", "none", "-display", "none", "-serial", "stdio"]);
     command.args(["-no-reboot", "-append"]);
@@ -32,7 +32,7 @@ pub(super) fn boot(kernel: &Path, initramfs: &Path, log: &Path) -> Result<String
     let copy = File::create(log).with_context(|| format!("could not write {}", log.display()))?;
     let (sender, done) = channel();
     std::thread::spawn(move || {
-        // Nobody listens when the time was up.
+        // There is no receiver any more after the timeout.
         let _ = sender.send(copied(console, copy));
     });
     match done.recv_timeout(LIMIT) {
@@ -46,7 +46,7 @@ pub(super) fn boot(kernel: &Path, initramfs: &Path, log: &Path) -> Result<String
     }
 }
 
-/// All that comes, written down as it comes.
+/// Reads everything, and writes it to the log as it arrives.
 fn copied(mut from: impl Read, mut to: impl Write) -> io::Result<Vec<u8>> {
     let (mut all, mut piece) = (Vec::new(), [0; 4096]);
     loop {
@@ -60,12 +60,12 @@ fn copied(mut from: impl Read, mut to: impl Write) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Ended when dropped.
+/// Killed when dropped.
 struct Machine(Child);
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // It may have switched itself off already.
+        // It may have shut down already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,5 +1,5 @@
-//! The firewall in other kernels than this machine's: Debian's own, each booted in a machine in software,
-//! where the tests of the firewall and one whole way from a policy to dropped packets run.
+//! The firewall in other kernels than this machine's: Debian's, each booted in an emulated machine, where the
+//! firewall's tests and one complete path from a policy to dropped packets run.
 
 mod apt;
 mod cpio;
@@ -19,17 +19,17 @@ use crate::{packages, run, tools};
 use result::{End, SuiteResult, Test};
 use suites::Built;
 
-/// Debian's releases whose kernels are booted, oldest first.
+/// The Debian releases whose kernels are booted, oldest first.
 const SUITES: &[&str] = &["bullseye", "bookworm", "trixie"];
-/// Machines at a time: each keeps a processor busy.
+/// Machines that run concurrently: each uses a whole processor.
 const AT_ONCE: usize = 2;
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct KernelsArgs {
-    /// Only the kernels of these releases of Debian.
+    /// Use only the kernels of these Debian releases.
     #[arg(long = "suite", value_name = "NAME")]
     suites: Vec<String>,
-    /// Only tests with one of these in their names.
+    /// Run only tests with one of these in their names.
     #[arg(value_name = "PART")]
     parts: Vec<String>,
 }
@@ -37,7 +37,7 @@ pub(crate) struct KernelsArgs {
 /// Boots each kernel and runs the tests in it.
 ///
 /// # Errors
-/// When a kernel can't be had or does not come up, or a test in it fails.
+/// When a kernel is not available or does not boot, or a test in it fails.
 pub(crate) fn run(args: &KernelsArgs) -> Result<()> {
     let needed = [tools::LAB, tools::KERNEL_TESTS, tools::KERNELS].concat();
     packages::ensure(&needed)?;
@@ -93,7 +93,7 @@ struct Kernel {
 }
 
 impl Kernel {
-    /// Runs the tests in it and prints what came of them, in one piece.
+    /// Runs the tests in it and prints their results together.
     fn test(&self, built: &Built) -> Result<()> {
         let log = self.directory.join("console.log");
         let begin = Instant::now();

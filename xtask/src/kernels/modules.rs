@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
-/// Modules by the beginning of their names. The kernel asks for most of them itself, as on any host.
+/// Modules by the beginning of their names. The kernel loads most of them itself, as on any host.
 const WANTED: &[&str] = &[
     // The firewall.
     "nf_",
@@ -15,7 +15,7 @@ const WANTED: &[&str] = &[
     "dummy",
     "overlay",
     "veth",
-    // Whom a socket belongs to, and what is listening.
+    // Owners of sockets, and listening sockets.
     "inet_diag",
     "netlink_diag",
     "sctp",
@@ -24,10 +24,10 @@ const WANTED: &[&str] = &[
     "unix_diag",
 ];
 
-/// Paths of the wanted modules and of all that these need.
+/// The paths of the wanted modules and of all their dependencies.
 ///
 /// # Errors
-/// A line that is not `MODULE: NEEDED…`, or a module that the file needs and does not have.
+/// A line that is not `MODULE: NEEDED…`, or a dependency that is missing.
 pub(super) fn needed(modules_dep: &str) -> Result<BTreeSet<String>> {
     closure(modules_dep, |name| WANTED.iter().any(|wanted| name.starts_with(wanted)))
 }

@@ -1,23 +1,23 @@
-//! What a machine with another kernel printed, line by line as `init.sh` writes it.
+//! The output of a machine with another kernel, line by line as written by `init.sh`.
 
 use anyhow::{Context, Result, bail};
 
-/// What came of all tests in one kernel.
+/// The results of all tests in one kernel.
 #[derive(Debug, PartialEq)]
 pub(super) struct SuiteResult {
-    /// As `uname -r` has it.
+    /// As printed by `uname -r`.
     pub kernel: String,
     pub tests: Vec<Test>,
 }
 
-/// What came of one test.
+/// The result of one test.
 #[derive(Debug, PartialEq)]
 pub(super) struct Test {
     pub suite: String,
     pub name: String,
     pub end: End,
     pub seconds: f64,
-    /// All that it printed.
+    /// Its complete output.
     pub output: Vec<String>,
 }
 
@@ -25,17 +25,17 @@ pub(super) struct Test {
 pub(super) enum End {
     Passed,
     Failed,
-    /// It was killed when its time was up.
+    /// It was killed after the timeout.
     TimedOut,
 }
 
 impl Test {
-    /// What it says it left out, and why.
+    /// The parts it skipped, and why.
     pub(super) fn skipped(&self) -> impl Iterator<Item = &str> {
         self.told("SKIPPED: ")
     }
 
-    /// What it says about the kernel.
+    /// Facts about the kernel that it printed.
     pub(super) fn facts(&self) -> impl Iterator<Item = &str> {
         self.told("KERNEL: ")
     }
@@ -46,11 +46,11 @@ impl Test {
 }
 
 impl SuiteResult {
-    /// Reads the console.
+    /// Parses the console output.
     ///
     /// # Errors
-    /// When the machine did not get to the end of its list, or did not run what it was given: `expected`
-    /// is the list, suite and name.
+    /// When the machine did not get to the end of its list, or did not run the given tests: `expected` is the
+    /// list of suite and name.
     pub(super) fn parse(console: &str, expected: &[(String, String)]) -> Result<Self> {
         let mut kernel = None;
         let mut tests: Vec<Test> = Vec::new();
@@ -109,14 +109,14 @@ impl Test {
         }
     }
 
-    /// What the harness of Rust's tests says when it found the test by its name.
+    /// Whether Rust's test harness found the test by its name.
     fn ran_one(&self) -> bool {
         self.output.iter().any(|line| line.starts_with("test result: ok. 1 passed"))
     }
 }
 
 impl End {
-    /// An exit code as the shell has it; 137 is death by SIGKILL.
+    /// An exit code of the shell; 137 means killed by SIGKILL.
     fn of(code: &str) -> Result<Self> {
         Ok(match code.parse::<u8>().with_context(|| format!("{code:?} is no exit code"))? {
             0 => Self::Passed,

@@ -1,4 +1,4 @@
-//! Which tests run in other kernels, and where their programs are.
+//! The tests that run in other kernels, and the paths of their programs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ struct Suite {
 #[derive(Debug)]
 enum Tests {
     All,
-    /// These; each must be there.
+    /// These; each must exist.
     Only(&'static [&'static str]),
 }
 
@@ -28,7 +28,7 @@ const SUITES: &[Suite] = &[
     Suite { package: "xshield-firewall", target: "kernel", tests: Tests::All },
     Suite { package: "xshield-firewall", target: "threat", tests: Tests::All },
     Suite { package: "xshield-host", target: "kernel", tests: Tests::All },
-    // The ways from a policy and from a feed to dropped packets, whole, with a platform.
+    // The complete paths from a policy and from a feed to dropped packets, with a platform.
     Suite {
         package: "xshield-lab",
         target: "end_to_end",
@@ -41,13 +41,13 @@ const SUITES: &[Suite] = &[
     },
 ];
 
-/// How long one test may take in the machine's own time.
+/// The timeout of one test in the machine's own time.
 const SECONDS: u32 = 600;
 
-/// The programs of the tests, and their names.
+/// The test programs, and the names of the tests.
 #[derive(Debug)]
 pub(super) struct Built {
-    /// Under the name that the test's program has in the other machine.
+    /// By the name of the test's program in the other machine.
     pub programs: BTreeMap<String, PathBuf>,
     /// Suite and name, in the order in which they run.
     pub tests: Vec<(String, String)>,
@@ -61,8 +61,8 @@ impl Built {
     }
 }
 
-/// Builds the tests and the programs that the lab drives. `parts`: only tests whose names have one of
-/// them, unless there are none.
+/// Builds the tests and the programs that the lab runs. `parts`: only tests with one of them in their names,
+/// or all if there are none.
 pub(super) fn build(parts: &[String]) -> Result<Built> {
     run::succeed(&mut run::cargo(&["build", "--workspace", "--bins", "--locked"]))?;
     let mut arguments = vec!["test", "--no-run", "--locked", "--message-format=json"];
@@ -94,7 +94,7 @@ pub(super) fn build(parts: &[String]) -> Result<Built> {
 }
 
 impl Suite {
-    /// The program, when cargo's message tells of it.
+    /// The program, if cargo's message names it.
     fn program(&self, message: &Value) -> Option<PathBuf> {
         let manifest = Path::new(message["manifest_path"].as_str()?);
         let directory = manifest.parent()?.file_name()?.to_str()?;
@@ -113,7 +113,7 @@ impl Suite {
     }
 }
 
-/// Without those that only run when asked for by name.
+/// Without ignored tests, which only run when named.
 fn all_tests(program: &Path) -> Result<Vec<String>> {
     let list = |more: &[&str]| -> Result<Vec<String>> {
         let mut list = Command::new(program);

@@ -1,4 +1,4 @@
-//! A trial, and what is in force at every point of it.
+//! A trial, and the policy in force at every point of it.
 
 use proptest::prelude::*;
 use xshield_firewall::wfp::eval::{EnginePhase, Ruling};
@@ -12,7 +12,7 @@ use xshield_policy::{Bound, Packet};
 use crate::common::{bound, packet};
 use crate::world::{self, programs, wanted};
 
-/// Every packet meets the policy of `bound`, whole, at boot and later.
+/// Every packet meets the complete policy of `bound`, at boot and later.
 fn holds(
     state: &EngineState,
     bound: &Bound,
@@ -54,7 +54,7 @@ proptest! {
 
         let on_trial = committed(standing.clone(), &trial::begin(&after));
         holds(&on_trial, &new, &packets, RUNNING)?;
-        // A machine that falls over in the middle starts with the old one.
+        // A machine that crashes in the middle starts with the old policy.
         holds(&on_trial, &old, &packets, &[EnginePhase::Boot])?;
         prop_assert_eq!(&killed(on_trial.clone()), &standing);
         prop_assert_eq!(&committed(on_trial.clone(), &trial::end(&after)), &standing);
@@ -66,7 +66,7 @@ proptest! {
             holds(state, &new, &packets, &EnginePhase::ALL)?;
             prop_assert_eq!(difference(Some(&after), state), Default::default());
         }
-        // Once the trial has been ended, the session has nothing to take away.
+        // Once the trial has ended, the end of the session removes nothing.
         prop_assert_eq!(&killed(ended.clone()), &ended);
     }
 }
@@ -107,10 +107,10 @@ fn the_first_policy_of_a_host() {
     assert_eq!(state.sublayers, [ours::sublayer()], "an empty sublayer decides nothing");
 }
 
-/// The documentation says that the objects of a session are deleted when it ends, and not that this is one
-/// transaction. If it were not, packets could meet parts of the trial: here its default without its allow.
-/// That is why a trial that is kept, or taken back by a program that lives, ends by a transaction of its
-/// own, and why what happens at a kill is left to the acceptance script.
+/// The documentation says that the objects of a session are deleted when it ends, but not that this is one
+/// transaction. If it is not, packets could meet parts of the trial: here its default without its allow rule.
+/// That is why a trial that is kept, or reverted by a running program, ends by its own transaction, and why
+/// the behaviour at a kill is left to the acceptance script.
 #[test]
 fn a_session_that_ended_in_steps_would_mix_two_policies() {
     let (old, before, new, after) = plans();
@@ -157,7 +157,7 @@ fn the_contract_of_the_filter_engine() {
             },
             EngineFault::LifetimeMismatch,
         ),
-        // The first change of a transaction that fails later is not there either.
+        // Not even the first change of a transaction that fails later is there.
         (
             lasting(vec![ObjectChange::DeleteFilter(present.key.clone()), sublayer]),
             EngineFault::InUse,

@@ -1,4 +1,4 @@
-//! Every fuzz target over its corpus and what is near it.
+//! Runs every fuzz target with its corpus and with mutations of it.
 #![allow(
     unused_attributes,
     unreachable_pub,
@@ -63,7 +63,7 @@ mod windows_event;
 #[path = "../../../host/fuzz/fuzz_targets/windows_firewall_log.rs"]
 mod windows_firewall_log;
 
-/// A target, by the name of its file.
+/// A target, with the name of its file.
 type Target = (&'static str, fn(&[u8]));
 
 const TARGETS: &[Target] = &[
@@ -101,7 +101,7 @@ fn every_target_passes_its_corpus_and_mutations() {
         assert!(!seeds.is_empty(), "{name} has no input: put one into crates/fuzz/corpus/{name}");
         for (origin, seed) in seeds {
             for input in near::to(&seed) {
-                // Shown when the target panics: what it was given.
+                // Printed if the target panics: its input.
                 println!("{name}: {origin}: {}", input.escape_ascii());
                 run(&input);
             }

@@ -1,13 +1,14 @@
-//! Inputs near another one, the same at every run.
+//! Deterministic mutations of an input.
 
-/// Cut off at so many places.
+/// The number of truncated copies.
 const CUTS: usize = 32;
-/// Changed in so many ways.
+/// The number of changed copies.
 const CHANGES: u64 = 96;
-/// Longest input that is changed, in bytes: beyond that, one run of some targets takes too long for a test.
+/// The longest input that is changed, in bytes: for longer ones, a run of some targets takes too long for a
+/// test.
 const LONGEST: usize = 16 * 1024;
 
-/// The input itself, cut off, and with bytes changed, left out, put in and doubled.
+/// The input itself, truncated copies, and copies with bytes changed, removed, inserted and duplicated.
 pub(crate) fn to(seed: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     let near = if seed.len() <= LONGEST { seed } else { &[] };
     let step = (near.len() / CUTS).max(1);
@@ -36,7 +37,7 @@ fn changed(seed: &[u8], number: u64) -> Vec<u8> {
     bytes
 }
 
-/// xorshift64 (Marsaglia 2003): enough to be different, and the same everywhere.
+/// xorshift64 (Marsaglia 2003): sufficient for different mutations, and the same on every system.
 struct Random(u64);
 
 impl Random {

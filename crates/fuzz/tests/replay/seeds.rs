@@ -1,4 +1,4 @@
-//! Where inputs come from.
+//! The sources of inputs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,14 +7,13 @@ fn crates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The inputs of a target, each with where it comes from: its corpus, and what other tests have of its
-/// kind.
+/// The inputs of a target with their origin: its corpus, and similar data of other tests.
 pub(crate) fn of(target: &str) -> Vec<(String, Vec<u8>)> {
     let mut seeds = files(&crates().join("fuzz/corpus").join(target), &[]);
     let of_others: &[(&str, &[u8])] = match target {
         "documents" => &[("../examples/shop", &[])],
         "messages" | "envelope" => &[("wire/tests/recorded/v1", &[])],
-        // The first byte says what the rest is.
+        // The first byte determines what the rest is.
         "software" => {
             &[("host/src/linux/software/data", &[0]), ("host/src/linux/software/data", &[1])]
         }

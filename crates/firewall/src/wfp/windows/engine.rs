@@ -1,4 +1,4 @@
-//! The filter engine of this host: whole transactions, a dynamic session while something is on trial.
+//! The filter engine of this host: atomic transactions, and a dynamic session during a trial.
 
 use std::collections::BTreeSet;
 
@@ -14,15 +14,14 @@ use crate::wfp::ours::PROVIDER;
 /// How long a transaction waits for those of other programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LockLimits {
-    /// Milliseconds before the filter engine gives up.
+    /// Milliseconds until the filter engine gives up.
     pub wait_ms: u32,
-    /// How often it is tried.
+    /// The number of attempts.
     pub attempts: u32,
 }
 
 impl LockLimits {
-    /// Half a minute in all. Windows' own wait is 15 s, and a program that holds the lock longer is one
-    /// that hangs.
+    /// Half a minute in total. Windows' own limit is 15 s, and a program that holds the lock longer hangs.
     pub const USUAL: Self = Self { wait_ms: 10_000, attempts: 3 };
 }
 
@@ -36,12 +35,12 @@ pub struct HostEngine {
 #[derive(Debug)]
 struct DynamicSession {
     session: Session,
-    /// The filters that it added and did not delete.
+    /// The filters that it added and has not deleted.
     added: BTreeSet<ObjectKey>,
 }
 
 impl HostEngine {
-    /// The engine, reached when it is first asked for something.
+    /// The engine; it is opened at the first call.
     #[must_use]
     pub fn new(limits: LockLimits) -> Self {
         Self { limits, dynamic: None }
@@ -63,8 +62,8 @@ impl HostEngine {
         let session = self.open(SessionKind::Lasting)?;
         let result = self.commit_in(&session, changes);
         if result.is_err() {
-            // A call that failed does not abandon the transaction. If this does not either, the end of
-            // the session does.
+            // A failed call does not abort the transaction. If this call fails as well, the end of the
+            // session aborts it.
             let _ = session.abort();
         }
         result
@@ -93,8 +92,8 @@ impl HostEngine {
                 }
                 self.dynamic = Some(dynamic);
             }
-            // Nothing was changed, so the session goes on, unless it has ended, or half a transaction
-            // can't be abandoned otherwise than by ending it.
+            // Nothing was changed, so the session continues, unless it has ended, or ending it is the only
+            // way to abort a partial transaction.
             Err(error) => {
                 let is_over = error.fault == EngineFault::SessionEnded;
                 if dynamic.session.abort().is_ok() && !is_over && !dynamic.added.is_empty() {
@@ -106,7 +105,7 @@ impl HostEngine {
     }
 }
 
-/// Begins a transaction; what others hold is waited for within limits.
+/// Begins a transaction; a lock of another program is awaited within limits.
 fn begin(session: &Session, access: Access, limits: LockLimits) -> Result<(), EngineError> {
     let mut tried = 1;
     loop {
@@ -117,8 +116,7 @@ fn begin(session: &Session, access: Access, limits: LockLimits) -> Result<(), En
     }
 }
 
-/// All objects at one moment. Of our filters, those that an enumeration leaves out unless it is told
-/// otherwise, too.
+/// All objects at one point in time, including those of our filters that an enumeration omits by default.
 fn read_objects(session: &Session) -> Result<EngineState, EngineError> {
     let failed = |kind| move |fault: EngineFault| fault.of(EngineAction::Read(kind));
     let providers = session.providers().map_err(failed(ObjectKind::Provider))?;
@@ -138,7 +136,7 @@ impl FilterEngine for HostEngine {
         let session = self.open(SessionKind::Lasting)?;
         begin(&session, Access::Read, self.limits)?;
         let read = read_objects(&session);
-        // It changed nothing; the end of the session ends it, too.
+        // It changed nothing; the end of the session ends it as well.
         let _ = session.abort();
         let mut state = read?;
         if let Some(dynamic) = &self.dynamic {

@@ -179,9 +179,9 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         package: "xshield-wfp-double",
-        may_use: &["xshield-firewall", "xshield-policy"],
-        because: "the double of Windows' filter engine is for tests: it has the engine's objects and the \
-                  model that judges packets, and nothing that it is to test",
+        may_use: &["xshield-firewall", "xshield-policy", "xshield-host"],
+        because: "the double of Windows' filter engine and event log is for tests: it has the engine's \
+                  objects and the model that judges packets; what it is to test, only its tests use",
     },
     Layer {
         package: "xshield-fuzz",

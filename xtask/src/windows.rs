@@ -14,11 +14,14 @@ const TARGET: &str = "x86_64-win7-windows-gnu";
 const MINGW: &str = "x86_64-w64-mingw32-gcc";
 /// What host programs for Windows are made of.
 const PORTABLE: &[&str] = &["xshield-enforce", "ctspark"];
-/// The double of the filter engine, `fwpuclnt.dll`.
+/// The double of the filter engine and of the event log.
 const DOUBLE: &str = "xshield-wfp-double";
+/// Its libraries.
+const LIBRARIES: [&str; 2] = ["fwpuclnt", "wevtapi"];
 /// Tests that run under wine, with the double beside them: the package, and what of it.
 const TESTED: &[(&str, &[&str])] = &[
     (DOUBLE, &["--test", "edge"]),
+    (DOUBLE, &["--test", "security_log"]),
     ("xshield-host", &["--features", "inventory,windows-xml", "--test", "windows"]),
 ];
 /// A test that hangs under wine ends after so many seconds.
@@ -63,11 +66,11 @@ pub(crate) fn check() -> Result<()> {
         return Ok(());
     }
     let mut double = compiler("build");
-    run::succeed(double.args(["-p", DOUBLE, "--example", "fwpuclnt"]))?;
-    let double = target().join(TARGET).join("debug/examples/fwpuclnt.dll");
+    double.args(["-p", DOUBLE]).args(LIBRARIES.iter().flat_map(|name| ["--example", name]));
+    run::succeed(&mut double)?;
     for (package, selection) in TESTED {
         let program = built_tests(package, selection)?;
-        under_wine(&program, &double)?;
+        under_wine(&program)?;
     }
     Ok(())
 }
@@ -142,7 +145,7 @@ fn built_tests(package: &str, selection: &[&str]) -> Result<PathBuf> {
 }
 
 /// Runs a program of tests under wine, in a directory of its own with the double in it.
-fn under_wine(program: &Path, double: &Path) -> Result<()> {
+fn under_wine(program: &Path) -> Result<()> {
     let place = target().join("wine");
     std::fs::create_dir_all(&place)
         .with_context(|| format!("could not make {}", place.display()))?;
@@ -151,7 +154,9 @@ fn under_wine(program: &Path, double: &Path) -> Result<()> {
         std::fs::copy(from, &at).with_context(|| format!("could not copy {}", from.display()))?;
         Ok::<_, anyhow::Error>(at)
     };
-    put(double, "fwpuclnt.dll")?;
+    for name in LIBRARIES.map(|library| format!("{library}.dll")) {
+        put(&target().join(TARGET).join("debug/examples").join(&name), &name)?;
+    }
     let program = put(program, "tests.exe")?;
     let mut wine = Command::new("timeout");
     wine.args(["--kill-after=5", MOST_SECONDS, "wine"])
@@ -160,7 +165,7 @@ fn under_wine(program: &Path, double: &Path) -> Result<()> {
         .env("WINEPREFIX", target().join("prefix"))
         // Its own warnings; ours to load, and none of the parts that want to be installed or shown.
         .env("WINEDEBUG", "-all")
-        .env("WINEDLLOVERRIDES", "fwpuclnt=n;mscoree=;mshtml=;winemenubuilder.exe=d")
+        .env("WINEDLLOVERRIDES", "fwpuclnt,wevtapi=n;mscoree=;mshtml=;winemenubuilder.exe=d")
         .env_remove("DISPLAY");
     run::succeed(&mut wine)
 }

@@ -73,7 +73,7 @@ pub struct Event {
     pub reports: u64,
     pub first_seen: Timestamp,
     pub last_seen: Timestamp,
-    /// `recorder` (exact) or `kernel-log` (rate-limited).
+    /// `recorder` (exact), `kernel-log` (rate-limited), or `security-log` (Windows: one event a connection).
     #[schema(value_type = String)]
     pub from: EventSource,
     /// The local program, when known.

@@ -13,6 +13,7 @@ use xshield_wire::control::Switch;
 use xshield_wire::keys::{EnforcementKey, PolicyPublicKey};
 use xshield_wire::message::Problem;
 
+use crate::auditing::Auditing;
 use crate::places;
 use crate::problems::chain;
 use crate::resident::settings::{Asking, Resident};
@@ -51,6 +52,8 @@ pub struct Config {
     pub nftables: Provisioning,
     /// Whether Spark installs its boot unit.
     pub boot_unit: Provisioning,
+    /// Which flows Spark lets Windows write to its Security log.
+    pub auditing: Auditing,
     /// Settings of a resident program.
     pub resident: Resident,
     /// The origin of the trusted keys: this file, or a key change of the platform.
@@ -117,7 +120,7 @@ pub enum ConfigError {
 }
 
 /// All keys, in the order of the file's documentation.
-pub const KEYS: [&str; 24] = [
+pub const KEYS: [&str; 25] = [
     "platform",
     "ca",
     "ca-file",
@@ -134,6 +137,7 @@ pub const KEYS: [&str; 24] = [
     "threat-budget",
     "nftables",
     "boot-unit",
+    "auditing",
     "heartbeat-seconds",
     "telemetry-seconds",
     "inventory-seconds",
@@ -174,6 +178,8 @@ struct Raw {
     nftables: Provisioning,
     #[serde(default)]
     boot_unit: Provisioning,
+    #[serde(default)]
+    auditing: Auditing,
     heartbeat_seconds: Option<u64>,
     telemetry_seconds: Option<u64>,
     inventory_seconds: Option<u64>,
@@ -329,6 +335,7 @@ impl Raw {
             threat_budget: self.threat_budget.map(|mib| mib << 20),
             nftables: self.nftables,
             boot_unit: self.boot_unit,
+            auditing: self.auditing,
             resident,
             trust,
         })

@@ -13,6 +13,9 @@
 )]
 
 mod agent_events;
+#[cfg(any(windows, test))]
+mod audit_decision;
+pub mod auditing;
 mod client;
 pub mod commands;
 pub mod config;
@@ -26,6 +29,7 @@ pub mod discover;
 mod ending;
 mod endpoints;
 pub mod environment;
+mod event_reports;
 mod exchange;
 pub mod explain;
 mod facts;
@@ -51,6 +55,8 @@ mod resolve;
 mod rollback;
 pub mod routes;
 mod run;
+#[cfg(any(windows, test))]
+mod security_events;
 mod shell;
 pub mod state;
 pub mod step;
@@ -59,6 +65,7 @@ pub mod summary;
 
 pub mod threat;
 mod time_answers;
+mod time_servers;
 mod trace;
 pub mod trust;
 mod verb_error;

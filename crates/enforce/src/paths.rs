@@ -38,13 +38,20 @@ pub(crate) fn reports(
     let passed: Vec<&FirewallEvent> =
         events.iter().filter(|event| event.kind != EventKind::Denied).collect();
     let behind = FlowPrograms::of(os, passed.iter().map(|event| place(event)));
-    let paths = paths(&passed, |place| behind.get(&place));
-    let reports = paths.chunks(PER_REPORT).map(|paths| {
-        let Interval { since, until } = interval;
-        let (from, paths) = (PathSource::Recorder, paths.to_vec());
+    in_reports(&paths(&passed, |place| behind.get(&place)), interval, PathSource::Recorder)
+}
+
+/// Paths in reports of limited size.
+pub(crate) fn in_reports(
+    paths: &[ActivePath],
+    Interval { since, until }: Interval,
+    from: PathSource,
+) -> Vec<ReportBody> {
+    let report = |paths: &[ActivePath]| {
+        let paths = paths.to_vec();
         ReportBody::Paths(PathReport { since, until, from, paths, lost: 0 })
-    });
-    reports.collect()
+    };
+    paths.chunks(PER_REPORT).map(report).collect()
 }
 
 /// One path for each pair of addresses, port and program. A new connection is counted by its first packet,

@@ -1,9 +1,12 @@
 //! Reports of what the kernel holds and of the ports on which this host listens.
 
 use xshield_firewall::{Generation, Losses};
-use xshield_wire::message::{DirectionState, ProgrammedReport, ReportBody, UnenforceableRule};
+use xshield_wire::message::{
+    DirectionState, ProgrammedReport, ReportBody, RuleHits, UnenforceableRule,
+};
 
 use crate::core::hits;
+use crate::core::known_good::LastKnownGood;
 use crate::core::policy::PolicyPart;
 use crate::reports;
 use crate::run::Run;
@@ -36,17 +39,36 @@ pub(crate) fn report(run: &mut Run<'_>, policy: &PolicyPart) {
         return;
     }
     run.progress.programmed_digest = Some(digest);
+    run.put(report_body(policy, known, hits, is_new.then_some(text)));
+}
+
+/// Reports hits that were counted by other means than counters of rules.
+#[cfg(windows)]
+pub(crate) fn report_hits(run: &mut Run<'_>, policy: &PolicyPart, hits: Vec<RuleHits>) {
+    if let Some(known) = policy.proven().filter(|_| !hits.is_empty()) {
+        run.put(report_body(policy, known, hits, None));
+    }
+}
+
+fn report_body(
+    policy: &PolicyPart,
+    known: &LastKnownGood,
+    hits: Vec<RuleHits>,
+    text: Option<String>,
+) -> ReportBody {
     let unenforceable = policy.unenforceable().iter().map(|rule| UnenforceableRule {
         rule: rule.rule.clone(),
         direction: rule.direction,
         reason: rule.reason.clone(),
     });
-    let unenforceable = unenforceable.collect();
-    let inbound = DirectionState::of(&known.ruleset.inbound);
-    let outbound = DirectionState::of(&known.ruleset.outbound);
-    let text = is_new.then_some(text);
-    let report = ProgrammedReport { in_force, inbound, outbound, hits, text, unenforceable };
-    run.put(ReportBody::Programmed(report));
+    ReportBody::Programmed(ProgrammedReport {
+        in_force: known.ruleset.in_force(),
+        inbound: DirectionState::of(&known.ruleset.inbound),
+        outbound: DirectionState::of(&known.ruleset.outbound),
+        hits,
+        text,
+        unenforceable: unenforceable.collect(),
+    })
 }
 
 /// Reports the listening ports when they have changed.

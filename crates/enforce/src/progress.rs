@@ -8,11 +8,13 @@ use xshield_firewall::flows::{Differ, Losses};
 use xshield_host::log_line::Cursor;
 use xshield_host::resolver::Cache;
 use xshield_host::socket_holders::Holders;
+use xshield_host::windows_logs::Position;
 use xshield_policy::{AssetId, Revision, Ruleset};
 use xshield_wire::control::HostConfiguration;
 use xshield_wire::message::{Digest, Problem, Report, UnixSeconds};
 use xshield_wire::{RulesetVersion, Verified};
 
+use crate::auditing::Auditing;
 use crate::platform_addresses::PlatformAddresses;
 use crate::routes::{ProxyListDigest, RouteReport};
 use crate::threat::progress::ThreatProgress;
@@ -54,6 +56,10 @@ pub struct Progress {
     pub holders: Holders,
     /// The position in the kernel's log.
     pub log: Option<Cursor>,
+    /// The position in Windows' Security log.
+    pub security_log: Option<Position>,
+    /// What the last run let Windows write to it.
+    pub auditing: Auditing,
     /// The last good answers of the resolver, and addresses in their grace period.
     pub answers: Cache,
     /// The same for names of time servers.

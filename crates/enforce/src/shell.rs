@@ -19,7 +19,7 @@ use crate::problems::chain;
 use crate::rollback::{self, SignedState};
 use crate::run::Run;
 use crate::step::Step;
-use crate::{endpoints, facts, reached, threat, trace};
+use crate::{endpoints, facts, reached, threat, time_servers, trace};
 
 /// The other parts of a run, as the policy part uses them.
 pub(crate) struct Shell<'r, 'a> {
@@ -60,7 +60,7 @@ impl Host<Capabilities> for Shell<'_, '_> {
     ) -> Facts {
         let Self { run, exchange, .. } = self;
         let endpoints = endpoints::endpoints(run, &exchange.client, known);
-        let time_servers = os::time_servers(run);
+        let time_servers = time_servers::time_servers(run);
         let sources = facts::Sources {
             endpoints,
             resolvers: run.environment.os.name_servers(),
@@ -94,7 +94,7 @@ impl Host<Capabilities> for Shell<'_, '_> {
         FailsafeAddresses {
             endpoints: endpoints::endpoints(self.run, &self.exchange.client, &[]),
             resolvers: None,
-            time_servers: os::time_servers(self.run),
+            time_servers: time_servers::time_servers(self.run),
         }
     }
 

@@ -9,6 +9,7 @@
 //! | `progress` | sequence, recorder positions, routes, DNS answers, undelivered reports | counting starts again from the kernel's counters |
 //! | `threat/` | threat order and list, see [`crate::threat`] | fetched again |
 //! | `diagnostics/` | archives that the platform does not have yet | collected again |
+//! | `filters` | the numbers by which events of Windows name our filters | events of filters replaced since are not attributed |
 //! | `software` |  the inventory as last reported | reported again in full |
 //! | `running` |  a crash is not told as one| a crash is not told as one |
 //! | `spool/` | reports not yet acknowledged | what was in it is lost and counted |
@@ -17,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use xshield_firewall::LiveGroup;
+#[cfg(windows)]
+use xshield_firewall::wfp::attribution::FilterNumbers;
 use xshield_host::files::{self, Access, FileError};
 use xshield_host::lock::{self, Guard, LockError};
 use xshield_policy::{AssetId, Facts, Ruleset};
@@ -171,6 +174,27 @@ impl StateDirectory {
         files::write_state(&self.path("session"), &stored)
     }
 
+    /// The numbers of filters that earlier runs read; a damaged file counts as none.
+    ///
+    /// # Errors
+    /// When the file exists but can't be read.
+    #[cfg(windows)]
+    pub(crate) fn filter_numbers(
+        &self,
+        repaired: &mut Repaired,
+    ) -> Result<FilterNumbers, FileError> {
+        read_or_default(&self.path("filters"), repaired)
+    }
+
+    /// Saves the numbers of filters for the next run.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    #[cfg(windows)]
+    pub(crate) fn save_filter_numbers(&self, numbers: &FilterNumbers) -> Result<(), FileError> {
+        files::write_state(&self.path("filters"), numbers)
+    }
+
     /// Reserves the directory for a resident program: no other resident program and no single run can use it.
     /// `None` if another program holds it.
     ///
@@ -221,11 +245,12 @@ impl StateDirectory {
 }
 
 /// The files of the table above.
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "identity.key",
     "session",
     "enforced",
     "progress",
+    "filters",
     "lock",
     "resident.lock",
     "running",

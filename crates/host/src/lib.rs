@@ -20,6 +20,7 @@ pub mod program;
 pub mod resolver;
 pub mod socket_holders;
 pub mod spool;
+pub mod time_server;
 pub mod windows_formats;
 pub mod windows_logs;
 

@@ -177,7 +177,7 @@ impl EventView {
     pub fn first_seen(&self) -> FirstSeen {
         match self.from {
             ReadFrom::Recorder => FirstSeen::Since(self.first_seen),
-            ReadFrom::KernelLog | ReadFrom::Live | ReadFrom::AccessLog => {
+            ReadFrom::KernelLog | ReadFrom::SecurityLog | ReadFrom::Live | ReadFrom::AccessLog => {
                 FirstSeen::At(self.first_seen)
             }
         }

@@ -11,6 +11,8 @@ pub enum ReadFrom {
     Recorder,
     /// A line of the kernel's log: rate-limited.
     KernelLog,
+    /// An event of Windows' Security log.
+    SecurityLog,
     /// Sent by an agent in real time; not counted.
     Live,
     /// The access log of a server behind a proxy.

@@ -9,6 +9,9 @@
 //! 4. [`faults`]: calls that fail, or after which the program is killed;
 //! 5. [`model`]: the store as the values that plans are made of, for `wfp::eval` to judge packets.
 //!
+//! 6. [`security_log`]: the records of the Security log, which `wevtapi.dll` of this crate
+//!    (`examples/wevtapi`) hands out in place of wine's stubs.
+//!
 //! It shares no code with the module that it tests, `wfp::windows`: a mistake that both made alike would
 //! not be seen. Where the documentation leaves something open, it does what is worst for us.
 
@@ -16,6 +19,7 @@ pub mod contract;
 mod directory;
 pub mod faults;
 pub mod model;
+pub mod security_log;
 pub mod store;
 
 pub use directory::{CallLog, DIRECTORY, Directory, DirectoryError, EngineLock, LiveSession};

@@ -207,6 +207,8 @@ pub enum PathSource {
     Conntrack,
     /// The firewall's flow recorder: only packets and bytes of first packets.
     Recorder,
+    /// Events of Windows' Security log: connections without their bytes.
+    SecurityLog,
 }
 
 /// An aggregated flow.

@@ -13,7 +13,6 @@ mod provision;
 pub mod resident_live;
 mod resident_usage;
 pub mod resident_verbs;
-mod time_servers;
 mod translated;
 
 pub use resident_usage::Meter;
@@ -30,7 +29,6 @@ pub(crate) use forwarded::inspect as inspect_forwarding;
 pub(crate) use local_programs::recognise;
 pub(crate) use observed::{Recorded, RecordedMatches, read_flows, tell_flows};
 pub(crate) use provision::provision;
-pub(crate) use time_servers::time_servers;
 pub(crate) use translated::explain_own;
 pub(crate) use xshield_firewall::threat::ThreatTable;
 pub(crate) use xshield_firewall::{Capabilities, Firewall};
@@ -45,6 +43,7 @@ use xshield_firewall::FirewallError;
 use xshield_firewall::threat::ListTable;
 pub use xshield_host::linux::Linux;
 use xshield_host::linux::{sockets, system};
+use xshield_host::time_server::TimeServer;
 
 use crate::config::Config;
 use crate::environment::RunEnvironment;
@@ -55,6 +54,11 @@ use crate::run::Run;
 #[must_use]
 pub fn this_host(config: PathBuf) -> RunEnvironment {
     RunEnvironment::new(Arc::new(this_system()), PathBuf::from("/"), config)
+}
+
+/// The servers of the time programs that are configured under `root`.
+pub(crate) fn configured_time_servers(root: &Path) -> Vec<TimeServer> {
+    xshield_host::linux::time_servers::configured(root)
 }
 
 /// This system.

@@ -5,18 +5,16 @@ use xshield_firewall::{Firewall, FirewallError};
 use xshield_host::linux::kernel_log::{Moment, Sources};
 use xshield_host::log_line::{self, LoggedFlow};
 use xshield_policy::{Bound, Direction};
-use xshield_wire::message::{EventKind, EventReport, EventSource, FirewallEvent, ReportBody};
+use xshield_wire::message::{EventKind, EventSource, FirewallEvent};
 
 use crate::core::policy::PolicyPart;
+use crate::event_reports;
 use crate::flow_programs::FlowPrograms;
 use crate::paths::{self, RecordedPaths};
 use crate::problems::problem;
 use crate::reports::{self, Interval};
 use crate::run::Run;
 use crate::threat::matches::Matches;
-
-/// The most events in one report; more are split into several reports.
-const EVENTS_PER_REPORT: usize = 5_000;
 
 /// Unreported counts of the recorders since the last run.
 pub(crate) struct Recorded {
@@ -83,16 +81,8 @@ pub(crate) fn tell_flows(
             logged.extend(flows.iter().filter_map(LoggedFlow::threat));
         }
     }
-    let count = events.len();
-    let mut lost = std::mem::take(&mut run.progress.lost) + lost;
-    let mut chunks = events.chunks(EVENTS_PER_REPORT).map(<[_]>::to_vec).collect::<Vec<_>>();
-    if chunks.is_empty() && lost > 0 {
-        chunks.push(Vec::new());
-    }
-    for events in chunks {
-        run.put(ReportBody::Events(EventReport { events, lost: std::mem::take(&mut lost) }));
-    }
-    (count, RecordedMatches { matches, logged, bound })
+    event_reports::report(run, &events, lost);
+    (events.len(), RecordedMatches { matches, logged, bound })
 }
 
 /// Log lines since the last run. In addition to the recorder's exact counts, they are what operators see in

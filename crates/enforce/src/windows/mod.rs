@@ -5,6 +5,7 @@
 //! filters are part of every plan; no connection tracking, since Windows knows who opened a flow; no log
 //! group; and no threat list yet.
 
+mod audit_policy;
 mod diagnostic_facts;
 mod local_programs;
 mod observed;
@@ -22,8 +23,9 @@ use xshield_firewall::threat::ListTable;
 use xshield_firewall::wfp::WfpFirewall;
 use xshield_firewall::wfp::windows::{HostEngine, LockLimits};
 use xshield_firewall::{Explanation, FirewallError, Programmed, explain};
+use xshield_host::time_server::TimeServer;
 use xshield_host::windows::{sockets, system};
-use xshield_policy::{Interfaces, Packet, Ruleset, TimeServers};
+use xshield_policy::{Interfaces, Packet, Ruleset};
 use xshield_wire::message::{HostFacts, Problem};
 
 pub(crate) use diagnostic_facts::facts as diagnostic_facts;
@@ -37,6 +39,7 @@ pub(crate) use xshield_host::windows::system::{SystemError, addresses as all_add
 
 use crate::config::Config;
 use crate::environment::RunEnvironment;
+use crate::problems::problem;
 use crate::reached;
 use crate::run::Run;
 use crate::step::Step;
@@ -45,7 +48,7 @@ pub(crate) use crate::wfp_kernel::FilterEngineHost as Capabilities;
 /// The policy's filters in this host's filter engine.
 pub(crate) type Firewall = WfpFirewall<HostEngine>;
 
-/// The surroundings of a run on this host.
+/// The environment of a run on this host.
 #[must_use]
 pub fn this_host(config: PathBuf) -> RunEnvironment {
     RunEnvironment::new(Arc::new(this_system()), PathBuf::from("/"), config)
@@ -82,11 +85,19 @@ pub(crate) fn listening_sockets(_: &mut Run<'_>) -> Result<Vec<ListeningSocket>,
     sockets::listening_sockets()
 }
 
-/// The filter engine is part of Windows.
-pub(crate) fn provision(_: &mut Run<'_>) {}
+/// The filter engine is part of Windows; what may be missing are its events.
+pub(crate) fn provision(run: &mut Run<'_>) {
+    audit_policy::bring(run);
+}
 
-/// Windows itself knows who opened each flow.
-pub(crate) fn follow_connections(_: &mut Run<'_>, _: &mut Firewall, _: bool) {}
+/// Windows itself knows who opened each flow. Its events name filters by numbers, of which some were read by
+/// earlier runs.
+pub(crate) fn follow_connections(run: &mut Run<'_>, firewall: &mut Firewall, _: bool) {
+    match run.state.filter_numbers(&mut run.problems) {
+        Ok(numbers) => firewall.begin_with(numbers),
+        Err(error) => run.problems.push(problem("filters-unread", &error)),
+    }
+}
 
 /// The same before a first ruleset.
 pub(crate) fn introduce(_: &mut Run<'_>) {
@@ -114,15 +125,15 @@ pub(crate) fn interfaces() -> io::Result<Interfaces> {
     Ok(Interfaces::default())
 }
 
-/// The peers of open connections, for addresses that stay admitted while a connection to them is open: not
-/// read, so a domain's former addresses are admitted only for the time that its rule says.
+/// The peers of open TCP connections, for addresses that stay admitted while a connection to them is open.
+/// Windows knows no peers of UDP.
 pub(crate) fn connected_peers() -> io::Result<HashSet<IpAddr>> {
-    Ok(HashSet::new())
+    sockets::connected_peers()
 }
 
-/// The configured time servers are not read yet: only the policy's own rules admit them.
-pub(crate) fn time_servers(_: &mut Run<'_>) -> TimeServers {
-    TimeServers::default()
+/// The servers of the Windows Time service.
+pub(crate) fn configured_time_servers(_: &Path) -> Vec<TimeServer> {
+    xshield_host::windows::time_servers::configured()
 }
 
 /// Explains a packet of this host's own.

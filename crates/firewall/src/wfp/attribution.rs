@@ -15,6 +15,9 @@ pub struct FilterNumbers {
     known: BTreeMap<u64, Numbered>,
     /// How often filters were read.
     reads: u64,
+    /// Whether a number was added or has another meaning since this value was made or loaded.
+    #[serde(skip)]
+    has_changed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +26,12 @@ struct Numbered {
     verdict: Verdict,
     /// When it was read last.
     read: u64,
+}
+
+impl Numbered {
+    fn means_the_same_as(&self, other: &Self) -> bool {
+        (&self.rule, self.verdict) == (&other.rule, other.verdict)
+    }
 }
 
 /// What is known about the filter of an event.
@@ -55,8 +64,9 @@ impl FilterNumbers {
                 continue;
             };
             let rule = filter.name.strip_prefix(NAME).unwrap_or(&filter.name).to_owned();
-            let verdict = verdict(filter, class);
-            self.known.insert(id, Numbered { rule, verdict, read: self.reads });
+            let numbered = Numbered { rule, verdict: verdict(filter, class), read: self.reads };
+            let before = self.known.insert(id, numbered.clone());
+            self.has_changed |= before.is_none_or(|before| !before.means_the_same_as(&numbered));
         }
         if self.known.len() > MOST {
             let mut reads: Vec<u64> = self.known.values().map(|known| known.read).collect();
@@ -66,6 +76,12 @@ impl FilterNumbers {
             let last = self.reads;
             self.known.retain(|_, known| known.read > oldest || known.read == last);
         }
+    }
+
+    /// Whether a number was added or has another meaning since this value was made or loaded.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.has_changed
     }
 
     /// What is known about the filter with this number.

@@ -9,6 +9,7 @@ use std::fmt;
 
 use xshield_policy::Revision;
 
+use super::attribution::FilterNumbers;
 use super::decode::programmed;
 use super::diff::{difference, is_on_trial};
 use super::filter_engine::{FilterEngine, ObjectChange, SessionKind, Transaction};
@@ -26,6 +27,8 @@ use crate::programmed::{Drift, Programmed};
 #[derive(Debug, Clone)]
 pub struct WfpFirewall<E> {
     engine: E,
+    /// Of all filters of ours that were read, those of trials included.
+    numbers: FilterNumbers,
 }
 
 /// A plan in the filter engine, according to the filters that carry its mark.
@@ -91,7 +94,7 @@ pub struct ReadPlan {
 impl<E: FilterEngine> WfpFirewall<E> {
     /// The policy's filters in this engine.
     pub fn new(engine: E) -> Self {
-        Self { engine }
+        Self { engine, numbers: FilterNumbers::default() }
     }
 
     /// The engine.
@@ -105,12 +108,31 @@ impl<E: FilterEngine> WfpFirewall<E> {
         &mut self.engine
     }
 
+    /// The numbers by which events refer to filters of ours: of all that this value has read.
+    #[must_use]
+    pub fn numbers(&self) -> &FilterNumbers {
+        &self.numbers
+    }
+
+    /// Begins with numbers that an earlier program read. Without them, events of filters that were replaced
+    /// before this program's first reading can't be attributed.
+    pub fn begin_with(&mut self, numbers: FilterNumbers) {
+        self.numbers = numbers;
+    }
+
+    /// Reads the engine, and remembers the numbers of our filters.
+    fn read(&mut self) -> Result<EngineState, FirewallError> {
+        let state = self.engine.read()?;
+        self.numbers.learn(&state);
+        Ok(state)
+    }
+
     /// Which plan is installed.
     ///
     /// # Errors
     /// When the engine can't be read.
     pub fn state(&mut self) -> Result<PolicyState, FirewallError> {
-        Ok(installed(&self.engine.read()?))
+        Ok(installed(&self.read()?))
     }
 
     /// Puts a plan on trial: in force until it is kept or reverted, or until this value is dropped or its
@@ -119,7 +141,7 @@ impl<E: FilterEngine> WfpFirewall<E> {
     /// # Errors
     /// When the engine refuses; the plan in force is then the same as before.
     pub fn try_apply(&mut self, plan: &Plan) -> Result<WfpTrial, FirewallError> {
-        let state = self.engine.read()?;
+        let state = self.read()?;
         match installed(&state) {
             PolicyState::InForce(plan_in_force)
                 if plan_in_force.digest == plan.digest()
@@ -144,7 +166,7 @@ impl<E: FilterEngine> WfpFirewall<E> {
     /// filters were changed, or the engine's refusal.
     pub fn keep(&mut self, trial: &WfpTrial, plan: &Plan) -> Result<ReadPlan, FirewallError> {
         let WfpTrial::Running(keys) = trial else { return self.read_back(Some(plan)) };
-        let state = self.engine.read()?;
+        let state = self.read()?;
         let wanted = plan.filters_in(Tier::Trial);
         let there = wanted.filter(|wanted| state.filters.iter().any(|f| wanted.is_same_as(f)));
         match there.count() {
@@ -167,7 +189,7 @@ impl<E: FilterEngine> WfpFirewall<E> {
     /// When the engine can't be reached; it ends the trial when this program ends.
     pub fn revert(&mut self, trial: &WfpTrial) -> Result<(), FirewallError> {
         let WfpTrial::Running(_) = trial else { return Ok(()) };
-        let state = self.engine.read()?;
+        let state = self.read()?;
         self.end_trial(&state, TrialSession::Own)
     }
 
@@ -176,7 +198,7 @@ impl<E: FilterEngine> WfpFirewall<E> {
     /// # Errors
     /// When the engine refuses, or another session's trial is still above the plan.
     pub fn apply_now(&mut self, plan: &Plan) -> Result<(), FirewallError> {
-        let state = self.engine.read()?;
+        let state = self.read()?;
         let change = difference(Some(plan), &state).transaction();
         if !change.changes.is_empty() {
             self.engine.commit(&change)?;
@@ -192,7 +214,7 @@ impl<E: FilterEngine> WfpFirewall<E> {
     /// # Errors
     /// When there is none, or the engine can't be read.
     pub fn read_back(&mut self, expected: Option<&Plan>) -> Result<ReadPlan, FirewallError> {
-        let state = self.engine.read()?;
+        let state = self.read()?;
         let programmed =
             programmed(&state, &Programs::new()).ok_or_else(|| FirewallError::NothingInForce {
                 what: "the filter engine holds no filter of ours".into(),
@@ -214,11 +236,11 @@ impl<E: FilterEngine> WfpFirewall<E> {
     /// # Errors
     /// When the engine refuses; nothing is changed then.
     pub fn remove(&mut self) -> Result<(), FirewallError> {
-        let state = self.engine.read()?;
+        let state = self.read()?;
         if let PolicyState::Trial { session, .. } = installed(&state) {
             self.end_trial(&state, session)?;
         }
-        let change = difference(None, &self.engine.read()?).transaction();
+        let change = difference(None, &self.read()?).transaction();
         if !change.changes.is_empty() {
             self.engine.commit(&change)?;
         }

@@ -29,6 +29,7 @@ mod state_directory;
 pub mod system;
 mod tables;
 mod this_host;
+pub mod time_servers;
 mod wide;
 
 pub use processes::Process;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use xshield_policy::Protocol;
@@ -80,6 +80,19 @@ pub fn ports(sockets: &[ListeningSocket]) -> Vec<ListeningPort> {
 /// The process that made a socket, unless it has ended and another has its number.
 fn maker(processes: &mut Processes, socket: &Socket) -> Option<Arc<Process>> {
     processes.get(socket.process).filter(|process| process.was_there(socket.since))
+}
+
+/// The peers of TCP connections, loopback left out.
+///
+/// # Errors
+/// When Windows does not list them.
+pub fn connected_peers() -> io::Result<HashSet<IpAddr>> {
+    let peer = |socket: Socket| match socket.role {
+        Role::Connected(peer) => Some(peer.ip().to_canonical()),
+        Role::Waits => None,
+    };
+    let peers = tables::sockets()?.into_iter().filter_map(peer);
+    Ok(peers.filter(|peer| !peer.is_loopback() && !peer.is_unspecified()).collect())
 }
 
 /// The programs behind flows that were counted, as far as they are still there.

@@ -30,6 +30,17 @@ impl Subcategory {
     pub const ALL: [Self; 4] =
         [Self::PacketDrops, Self::Connections, Self::FiltersAtStart, Self::FilterChanges];
 
+    /// Its name on an English Windows, in quotation marks.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PacketDrops => "'Filtering Platform Packet Drop'",
+            Self::Connections => "'Filtering Platform Connection'",
+            Self::FiltersAtStart => "'Filtering Platform Policy Change'",
+            Self::FilterChanges => "'Other Policy Change Events'",
+        }
+    }
+
     /// Its identifier, as a number: `0CCE9225-69AE-11D9-BED3-505054503030` and the like.
     #[must_use]
     pub fn guid(self) -> u128 {

@@ -1,4 +1,5 @@
-//! How Windows writes down access lists, paths, service identities and versions. Pure; the same on every
+//! How Windows writes down access lists, paths, service identities and versions, and the settings of the
+//! time service. Pure; the same on every
 //! OS.
 
 pub mod access;
@@ -9,3 +10,4 @@ pub mod service_identity;
 pub mod smbios;
 pub mod uninstall;
 pub mod version;
+pub mod w32time;

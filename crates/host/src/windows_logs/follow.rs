@@ -2,25 +2,14 @@
 
 use quick_xml::Reader;
 use quick_xml::events::Event as Xml;
-use serde::{Deserialize, Serialize};
 
 use super::ends::OwnAddresses;
 use super::event::Event;
+use super::position::Position;
 use super::xml::read_xml;
 
-/// The kinds of events that are read.
-pub const KINDS: [u32; 7] = [5152, 5154, 5156, 5157, 5158, 5441, 5447];
-
-/// How far the log has been read. Kept between runs.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Position {
-    /// The number of the last record that was looked at, of whatever kind. Numbers start at 1 when the log
-    /// is cleared.
-    pub record: u64,
-    /// Windows' bookmark of the last event that was read, which makes finding the next one fast.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bookmark: Option<String>,
-}
+/// The kinds of events that are read: those about flows.
+pub const KINDS: [u32; 3] = [5152, 5156, 5157];
 
 /// The numbers of the records that a log holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,8 +276,8 @@ mod tests {
         for wrong in ["", "<BookmarkList/>", "<Bookmark/>", "<Bookmark RecordId='x'/>", "<a"] {
             assert_eq!(bookmark_record(wrong), None, "{wrong}");
         }
-        let expected = "*[System[(EventID=5152 or EventID=5154 or EventID=5156 or EventID=5157 or \
-                        EventID=5158 or EventID=5441 or EventID=5447) and (EventRecordID>7)]]";
+        let expected = "*[System[(EventID=5152 or EventID=5156 or EventID=5157) and \
+                        (EventRecordID>7)]]";
         assert_eq!(query(7), expected);
     }
 }

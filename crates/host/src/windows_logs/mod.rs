@@ -17,6 +17,7 @@ mod firewall_log;
 #[cfg(any(test, feature = "windows-xml"))]
 mod follow;
 mod follow_file;
+mod position;
 mod repeats;
 #[cfg(any(test, feature = "windows-xml"))]
 mod xml;
@@ -26,8 +27,9 @@ pub use event::{Event, EventError, FilterChange, FilterEvent, FlowEvent, FlowOut
 pub use fields::Fields;
 pub use firewall_log::{FirewallLine, FirewallLog, FirewallLogError};
 #[cfg(any(test, feature = "windows-xml"))]
-pub use follow::{Batch, Gap, KINDS, Position, SecurityLog, Span, bookmark_record, follow, query};
+pub use follow::{Batch, Gap, KINDS, SecurityLog, Span, bookmark_record, follow, query};
 pub use follow_file::{FileBatch, FilePosition, follow_file};
+pub use position::Position;
 pub use repeats::Repeats;
 #[cfg(any(test, feature = "windows-xml"))]
 pub use xml::{EventXmlError, read_xml};

@@ -36,6 +36,7 @@ pub(super) fn read(
         read_from: match found.from {
             EventSource::Recorder => ReadFrom::Recorder,
             EventSource::KernelLog => ReadFrom::KernelLog,
+            EventSource::SecurityLog => ReadFrom::SecurityLog,
             EventSource::Live => ReadFrom::Live,
         },
         revision: found.revision,

@@ -58,6 +58,9 @@ pub enum EventSource {
     Recorder,
     /// A line of the kernel's log: rate-limited.
     KernelLog,
+    /// Events of Windows' Security log: every connection or packet of which the audit policy lets Windows
+    /// write one. Without bytes.
+    SecurityLog,
     /// A packet that the rules sent to the agent: only in [`LiveReport`](crate::telemetry::LiveReport)s,
     /// never counted.
     Live,

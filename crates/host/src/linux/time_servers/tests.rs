@@ -3,6 +3,7 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::*;
+use crate::time_server::Place;
 
 fn shown(servers: &[TimeServer]) -> String {
     let shown = servers.iter().map(|server| {

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use xshield_host::linux::time_servers::{self, Keys, Place, TimeServer};
 use xshield_host::resolver::{Moment, Resolution, ResolverTimeouts};
+use xshield_host::time_server::{Keys, Place, TimeServer};
 use xshield_policy::{DomainName, Grace, Span, TimeServers};
 
+use crate::os;
 use crate::problems::problem;
 use crate::run::Run;
 use crate::time_answers::TimeAnswers;
@@ -25,7 +26,7 @@ pub(crate) fn time_servers(run: &mut Run<'_>) -> TimeServers {
     if let Some(known) = &run.time_servers {
         return known.clone();
     }
-    let configured = time_servers::configured(&run.environment.root);
+    let configured = os::configured_time_servers(&run.environment.root);
     let names: BTreeSet<_> = configured
         .iter()
         .filter_map(|server| match &server.place {

@@ -255,7 +255,7 @@ async fn serve_until_asked(settings: Settings) -> anyhow::Result<ExitCode> {
             });
         }
     };
-    let url = running.app.public_url();
+    let url = running.app.host_access.public_url();
     if running.app.settings.public_urls.is_empty() {
         tracing::warn!(
             "no --public-url is given: hosts elsewhere can't verify this platform's certificate"
@@ -275,7 +275,7 @@ async fn serve_until_asked(settings: Settings) -> anyhow::Result<ExitCode> {
             })?;
     }
     let ca = running.app.tls.ca_fingerprint()?;
-    tracing::info!(listening = %running.app.listening, url, ca, "the platform is up");
+    tracing::info!(listening = %running.app.host_access.listening(), url, ca, "the platform is up");
     running.until(async { _ = end.asked().await }).await;
     tracing::info!("the platform has stopped");
     Ok(ExitCode::SUCCESS)

@@ -19,6 +19,7 @@ pub mod endpoints;
 mod error_answers;
 mod failed_sign_ins;
 pub mod held_polls;
+pub mod host_access;
 mod host_message;
 pub mod intake;
 pub mod jobs;

@@ -1,22 +1,24 @@
 //! The body of a request, within the memory limits of its sender, as bytes or as JSON.
 
-use axum::extract::{FromRequest, Request};
+use std::sync::Arc;
+
+use axum::extract::{FromRef, FromRequest, Request};
 use serde::de::DeserializeOwned;
 
 use crate::bodies::{Held, MAX_BODY, MAX_UNAUTHENTICATED};
 use crate::client::Client;
 use crate::connections::party::Party;
 use crate::json;
+use crate::limits::Limits;
 use crate::problem::{Answer, Problem};
 use crate::source::Source;
-use crate::state::App;
 
 /// Reads the body of a request: up to the full limit from an authenticated sender, and a small one from
 /// anyone else.
 ///
 /// # Errors
 /// When it is too large, too slow, is aborted, or there is no memory for it.
-pub(crate) async fn take(app: &App, request: Request) -> Answer<Held> {
+pub(crate) async fn take(limits: &Limits, request: Request) -> Answer<Held> {
     let known = request.extensions().get::<Party>().cloned();
     let party = match known {
         Some(party) => party,
@@ -27,7 +29,7 @@ pub(crate) async fn take(app: &App, request: Request) -> Answer<Held> {
     };
     let most =
         if matches!(party, Party::Unauthenticated(_)) { MAX_UNAUTHENTICATED } else { MAX_BODY };
-    Ok(app.limits.bodies.read(&party, request.into_body(), most).await?)
+    Ok(limits.bodies.read(&party, request.into_body(), most).await?)
 }
 
 fn no_client() -> Problem {
@@ -38,11 +40,15 @@ fn no_client() -> Problem {
 #[derive(Debug)]
 pub(crate) struct JsonBody<T>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
+impl<T: DeserializeOwned, S> FromRequest<S> for JsonBody<T>
+where
+    S: Send + Sync,
+    Arc<Limits>: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let body = take(app, request).await?;
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = take(&Arc::from_ref(state), request).await?;
         Ok(Self(json::parse(&body)?))
     }
 }

@@ -20,27 +20,25 @@ use xshield_model::role::Role;
 use xshield_operations::compiler::{Endpoints, RulesetCompiler};
 use xshield_operations::ids::new_id;
 use xshield_operations::parsed_policies::ParsedPolicies;
-use xshield_operations::policy::simulations::Simulations;
 use xshield_policy::names::Name;
 use xshield_store::accounts::Account;
 use xshield_store::audit::NewAuditEntry;
 use xshield_store::{Store, StoreError, accounts, audit, commit};
 
 use crate::api;
-use crate::cached_page::CachedPage;
 use crate::connections::Connections;
 use crate::endpoints;
 use crate::held_polls::HeldPolls;
+use crate::host_access::HostAccess;
 use crate::intake::Intake;
 use crate::jobs::host_configuration::{self, HostConfigurations};
 use crate::jobs::maintenance::{self, Maintenance};
 use crate::jobs::recover::Recovery;
-use crate::jobs::supervise::{Jobs, Pauses};
+use crate::jobs::supervise::Pauses;
 use crate::jobs::{compile, threat_compile, threat_feeds};
 use crate::keys::{DataDir, KeyError, Keys};
 use crate::limits::Limits;
 use crate::passwords::{PasswordError, Passwords};
-use crate::readiness::Readiness;
 use crate::rotation::Told;
 use crate::settings::Settings;
 use crate::state::{App, Platform};
@@ -139,7 +137,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         );
     }
     let opened = Opened { settings, dir, keys, told, tls, store, passwords, listening, endpoints };
-    let app = Arc::new(assembled(opened)?);
+    let app = App::new(assembled(opened)?);
     app.threat.load().await?;
     // Before anyone is served: hosts must not get "no list" because it was not compiled yet. Errors are in
     // the log and in the list's state.
@@ -200,6 +198,8 @@ fn assembled(opened: Opened) -> Result<Platform, ServeError> {
         configuring: configuring.clone(),
         threat: threat.clone(),
     };
+    let host_access =
+        HostAccess { settings: settings.clone(), keys: keys.clone(), tls: tls.clone(), listening };
     let metrics = recorder();
     let maintenance = Maintenance {
         settings: settings.clone(),
@@ -222,12 +222,12 @@ fn assembled(opened: Opened) -> Result<Platform, ServeError> {
         settings,
         dir,
         keys,
-        told,
+        told: told.map(Arc::new),
         tls,
         passwords,
         compiler,
         store,
-        simulations: Simulations::default(),
+        simulations: Arc::default(),
         parsed_policies: policies,
         threat,
         feeds: Arc::new(feeds),
@@ -236,12 +236,12 @@ fn assembled(opened: Opened) -> Result<Platform, ServeError> {
         configuring,
         alerts,
         delivery,
-        jobs: Jobs::default(),
-        readiness: Readiness::default(),
-        listening,
+        jobs: Arc::default(),
+        readiness: Arc::default(),
+        host_access,
         endpoints,
         metrics,
-        metrics_page: CachedPage::default(),
+        metrics_page: Arc::default(),
     })
 }
 

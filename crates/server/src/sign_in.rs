@@ -7,8 +7,9 @@
 //! failures: nobody can lock an account.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use xshield_model::Timestamp;
@@ -19,16 +20,18 @@ use xshield_operations::passwords::{HashPasswords, hashed};
 pub(crate) use xshield_operations::sign_in::Admitted;
 use xshield_operations::sign_in::{self, From};
 use xshield_store::accounts::Account;
-use xshield_store::{accounts, sign_in_sources};
+use xshield_store::{Store, accounts, sign_in_sources};
 
 use crate::client::Client;
 use crate::connections::party::Party;
 use crate::connections::registry::Connection;
 use crate::failed_sign_ins::{Place, is_here};
+use crate::limits::Limits;
+use crate::passwords::Passwords;
 use crate::problem::{Answer, Problem};
 use crate::refusal_batch::Refusal;
+use crate::settings::Settings;
 use crate::source::Source;
-use crate::state::{App, Platform};
 
 /// The problem for a wrong account or password; which of the two is not revealed.
 pub(crate) const WRONG: &str = "wrong-password";
@@ -37,24 +40,43 @@ const LONGEST_NAME: usize = 128;
 /// Seconds for which a source counts as known.
 const KNOWN_FOR: i64 = 90 * 24 * 3600;
 
+/// Hashes passwords, a limited number at a time.
+#[derive(Debug, Clone)]
+pub(crate) struct PasswordHashing {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) passwords: Passwords,
+}
+
+/// What signing in needs of the platform.
+#[derive(Debug, Clone)]
+pub(crate) struct SignInParts {
+    pub(crate) store: Store,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) hashing: PasswordHashing,
+}
+
 /// Permission to try to sign in. Obtained before the body is read, so that excess requests are cheap.
 pub(crate) struct Knock(IpAddr);
 
-impl FromRequestParts<App> for Knock {
+impl<S> FromRequestParts<S> for Knock
+where
+    S: Send + Sync,
+    Arc<Limits>: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Client(from) = *parts.extensions.get::<Client>().ok_or_else(|| {
             Problem::internal(&std::io::Error::other("the request has no connection"))
         })?;
-        app.limits.knock(from.ip())?;
+        Arc::<Limits>::from_ref(state).knock(from.ip())?;
         Ok(Self(from.ip()))
     }
 }
 
 /// Checks a password and creates a token called `name` with the configured lifetime.
 pub(crate) async fn with_password(
-    app: &App,
+    parts: &SignInParts,
     knock: Knock,
     connection: &Connection,
     user: &str,
@@ -63,18 +85,18 @@ pub(crate) async fn with_password(
 ) -> Answer<Admitted> {
     let from = knock.0;
     let now = Timestamp::now();
-    let account = proven(app, knock, user, password, now).await?;
+    let account = proven(parts, knock, user, password, now).await?;
     let place = Source::from(from).to_string();
     let from = From { address: from, place: &place };
-    let lasts = app.settings.login_for;
-    let admitted = sign_in::admit(&app.store, &account, name, from, lasts, now).await?;
+    let lasts = parts.settings.login_for;
+    let admitted = sign_in::admit(&parts.store, &account, name, from, lasts, now).await?;
     connection.identify(&Party::Account(account.name))?;
     Ok(admitted)
 }
 
 /// The account with this password.
 async fn proven(
-    app: &App,
+    parts: &SignInParts,
     Knock(from): Knock,
     user: &str,
     password: String,
@@ -83,7 +105,7 @@ async fn proven(
     let source = Source::from(from);
     let name: String = user.chars().take(LONGEST_NAME).collect();
     let (account, place) = {
-        let mut conn = app.store.read().await?;
+        let mut conn = parts.store.read().await?;
         let account = accounts::get(&mut conn, user).await?;
         let (known, since) = (source.to_string(), now.plus(-KNOWN_FOR));
         let place = if sign_in_sources::is_known(&mut conn, &name, &known, since).await? {
@@ -96,7 +118,7 @@ async fn proven(
         (account, place)
     };
     let refused = |reason: &str| {
-        app.limits.note_refused(Refusal {
+        parts.hashing.limits.note_refused(Refusal {
             action: "user.login-refused",
             reason: reason.to_owned(),
             subject: account.as_ref().map(|account| account.name.clone()),
@@ -104,9 +126,13 @@ async fn proven(
         });
     };
     if place != Place::Known {
-        app.limits.login(from).inspect_err(|_| refused("too many sign-ins from this source"))?;
+        parts
+            .hashing
+            .limits
+            .login(from)
+            .inspect_err(|_| refused("too many sign-ins from this source"))?;
     }
-    if let Err(wait) = app.limits.sign_ins.begin(&name, source, place, now) {
+    if let Err(wait) = parts.hashing.limits.sign_ins.begin(&name, source, place, now) {
         metrics::counter!("xshield_refused_total", "reason" => "rate").increment(1);
         refused("too many failed attempts");
         return Err(Problem::too_many("failed sign-ins to this account", wait.unsigned_abs()));
@@ -114,16 +140,16 @@ async fn proven(
     let hash = account.as_ref().map(|account| account.password.clone());
     let good = {
         let lane = match place {
-            Place::Known => &app.limits.passwords_from_known_places,
-            Place::Here | Place::New => &app.limits.passwords,
+            Place::Known => &parts.hashing.limits.passwords_from_known_places,
+            Place::Here | Place::New => &parts.hashing.limits.passwords,
         };
         let _permit = lane.acquire().await;
-        let app = app.clone();
-        tokio::task::spawn_blocking(move || app.passwords.check(&password, hash.as_deref())).await?
+        let passwords = parts.hashing.passwords.clone();
+        tokio::task::spawn_blocking(move || passwords.check(&password, hash.as_deref())).await?
     };
     match account {
         Some(account) if good => {
-            app.limits.sign_ins.succeeded(&name, source, place);
+            parts.hashing.limits.sign_ins.succeeded(&name, source, place);
             Ok(account)
         }
         _ => {
@@ -137,7 +163,7 @@ async fn proven(
 /// Changes the password of the caller's account, and ends its other sign-ins and tokens. The old password is
 /// required, and guesses at it are slowed down as at sign-in.
 pub(crate) async fn change_password(
-    app: &App,
+    parts: &SignInParts,
     knock: Knock,
     by: &By<Viewer>,
     old: String,
@@ -146,8 +172,8 @@ pub(crate) async fn change_password(
     let from = knock.0;
     let now = Timestamp::now();
     // Whether the new one is acceptable is reported regardless of the old one.
-    let hash = hashed(&**app, "/new", new).await?;
-    let account = proven(app, knock, &by.caller().account, old, now).await;
+    let hash = hashed(&parts.hashing, "/new", new).await?;
+    let account = proven(parts, knock, &by.caller().account, old, now).await;
     let account = account.map_err(|problem| {
         // The caller is signed in; the field is wrong.
         if problem.slug() == WRONG {
@@ -157,11 +183,11 @@ pub(crate) async fn change_password(
             problem
         }
     })?;
-    Ok(sign_in::set_own_password(&app.store, by, account, hash, from, now).await?)
+    Ok(sign_in::set_own_password(&parts.store, by, account, hash, from, now).await?)
 }
 
 /// Hashes with the configured cost and concurrency.
-impl HashPasswords for Platform {
+impl HashPasswords for PasswordHashing {
     async fn hash(&self, password: String) -> xshield_operations::Result<String> {
         const ACTION: &str = "hash a password";
         let _permit = self.limits.passwords.acquire().await;

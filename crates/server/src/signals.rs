@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use xshield_alerting::{channel, deliver, matches};
+use xshield_alerting::deliver::Delivery;
+use xshield_alerting::{Wake, channel, deliver, matches};
 use xshield_intelligence::Threats;
 use xshield_intelligence::judge::content_name;
 use xshield_intelligence::list::reload_rules;
+use xshield_intelligence::run::Feeds;
 use xshield_model::Timestamp;
 use xshield_model::alert_rule::RuleError;
 use xshield_model::channel::ChannelSettings;
@@ -23,12 +25,40 @@ use xshield_store::deliveries::{StoredChannel, StoredDelivery};
 use xshield_store::threat_events::ThreatEvent;
 use xshield_threat::{Digest, FeedId, ThreatList, ThreatSet};
 
-use crate::state::Platform;
+use crate::held_polls::HeldPolls;
+use crate::jobs::host_configuration::HostConfigurations;
+use crate::keys::Keys;
+use crate::settings::Settings;
 
 /// How long a response waits for the end of a feed's run.
 const WAIT_FOR_RUN: Duration = Duration::from_secs(60);
 
-impl Signals for Platform {
+/// Effects on hosts: held polls are answered, settings and lists are computed again.
+#[derive(Debug, Clone)]
+pub(crate) struct HostEffects {
+    pub(crate) held_polls: Arc<HeldPolls>,
+    pub(crate) configuring: Arc<HostConfigurations>,
+    pub(crate) threat: Arc<Threats>,
+}
+
+/// Feeds, the list compiled from them, and the queue of matches.
+#[derive(Debug, Clone)]
+pub(crate) struct ThreatService {
+    pub(crate) threat: Arc<Threats>,
+    pub(crate) feeds: Arc<Feeds>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) alerts: Arc<Wake>,
+}
+
+/// Notification channels: checked, sealed, tried.
+#[derive(Debug, Clone)]
+pub(crate) struct ChannelService {
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) delivery: Delivery,
+    pub(crate) alerts: Arc<Wake>,
+}
+
+impl Signals for HostEffects {
     fn wake_host(&self, asset: &AssetId) {
         self.held_polls.wake(asset);
     }
@@ -39,13 +69,13 @@ impl Signals for Platform {
     }
 }
 
-impl HostConfigurator for Platform {
+impl HostConfigurator for HostEffects {
     async fn refresh(&self) -> Result<()> {
         Ok(self.configuring.refresh().await?)
     }
 }
 
-impl ThreatEngine for Platform {
+impl ThreatEngine for ThreatService {
     async fn compile(&self) {
         // Errors are shown with the list.
         drop(self.threat.compile().await);
@@ -90,7 +120,7 @@ impl ThreatEngine for Platform {
     }
 }
 
-impl ThreatLists for Platform {
+impl ThreatLists for ThreatService {
     fn list(&self) -> Arc<ThreatList> {
         self.threat.list()
     }
@@ -117,7 +147,7 @@ impl ThreatLists for Platform {
     }
 }
 
-impl MatchQueue for Platform {
+impl MatchQueue for ThreatService {
     async fn add(
         &self,
         tx: &mut Tx,
@@ -134,7 +164,7 @@ impl MatchQueue for Platform {
     }
 }
 
-impl ChannelEngine for Platform {
+impl ChannelEngine for ChannelService {
     fn check(&self, settings: &ChannelSettings) -> std::result::Result<(), RuleError> {
         channel::check(settings)
     }

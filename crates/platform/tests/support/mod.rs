@@ -79,7 +79,7 @@ impl TestPlatform {
                 .unwrap();
             runtime.block_on(async {
                 let running = serve::start(settings).await.unwrap();
-                started.send(running.app.listening).unwrap();
+                started.send(running.app.host_access.listening()).unwrap();
                 running.until(async { drop(stopped.await) }).await;
             });
         });

@@ -1,28 +1,26 @@
 //! The HTTPS interface of the platform.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Extension, MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use xshield_intelligence::measure::measure;
-use xshield_model::Timestamp;
+use xshield_store::Store;
 
-use crate::auth::{Allowed, Viewer};
 use crate::bodies;
-use crate::client::Client;
 use crate::console;
 use crate::problem::{Answer, Problem};
+use crate::readiness::Readiness;
 use crate::state::App;
-use key_metrics::expiry_series;
-use xshield_store::assets;
 
 pub mod admin;
 pub mod host;
 mod key_metrics;
+pub(crate) mod metrics_page;
 
 /// The complete router.
 pub fn router(app: App) -> Router {
@@ -33,7 +31,7 @@ pub fn router(app: App) -> Router {
         .merge(host::router())
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(metrics_page))
+        .route("/metrics", get(metrics_page::show))
         .fallback(
             |request: Request| async move { Problem::not_found("resource", request.uri().path()) },
         )
@@ -48,8 +46,11 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-async fn ready(State(app): State<App>) -> Answer<&'static str> {
-    app.readiness.check(&app.store).await.map_err(|reason| {
+async fn ready(
+    State(store): State<Store>,
+    State(readiness): State<Arc<Readiness>>,
+) -> Answer<&'static str> {
+    readiness.check(&store).await.map_err(|reason| {
         let title = "Platform not ready";
         let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", title)
             .detail(format!("{reason}; check its log and the disk of its data directory"));
@@ -57,41 +58,6 @@ async fn ready(State(app): State<App>) -> Answer<&'static str> {
         problem
     })?;
     Ok("ready\n")
-}
-
-/// Served to the configured networks, and to clients with a token.
-async fn metrics_page(
-    State(app): State<App>,
-    Extension(Client(from)): Extension<Client>,
-    token: Result<Allowed<Viewer>, Problem>,
-) -> Answer<Response> {
-    let networks = &app.settings.metrics_networks;
-    if !networks.iter().any(|network| network.contains(&from.ip())) {
-        token.map_err(|problem| {
-            problem.detail(format!(
-                "{} may not read metrics: send an API token, or start the platform with \
-                 --metrics-network",
-                from.ip()
-            ))
-        })?;
-    }
-    let kept_for = Duration::from_millis(app.settings.metrics_kept_ms);
-    let page = app.metrics_page.within(kept_for, || measured_page(&app)).await?;
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-    Ok((kind, page).into_response())
-}
-
-async fn measured_page(app: &App) -> Answer<String> {
-    let now = Timestamp::now();
-    for (standing, count) in assets::standings(&mut *app.store.read().await?, now).await? {
-        metrics::gauge!("xshield_assets", "standing" => standing).set(count);
-    }
-    let held = u32::try_from(app.held_polls.held()).unwrap_or(u32::MAX);
-    metrics::gauge!("xshield_polls_held").set(held);
-    measure(&app.threat, &mut *app.store.read().await?, now).await?;
-    let mut page = app.metrics.render();
-    page.push_str(&expiry_series(&mut *app.store.read().await?, now).await?);
-    Ok(page)
 }
 
 /// Completes an operator's change once the whole request has arrived, even when the connection ends before

@@ -12,6 +12,7 @@ use super::page::{Frame, Section, answer};
 use super::session::Visitor;
 use crate::auth::Viewer;
 use crate::problem::Answer;
+use crate::sign_in::SignInParts;
 use crate::sign_in::{Knock, change_password};
 use crate::state::App;
 
@@ -53,7 +54,7 @@ async fn show(Visitor(person): Visitor<Viewer>) -> Response {
 }
 
 async fn change(
-    State(app): State<App>,
+    State(parts): State<SignInParts>,
     Visitor(person): Visitor<Viewer>,
     knock: Knock,
     form: Form,
@@ -61,7 +62,7 @@ async fn change(
     let given = |name: &str| form.all(name).next().unwrap_or_default().to_owned();
     let (old, new) = (given("old"), given("new"));
     let changed = if new == given("again") {
-        change_password(&app, knock, &person, old, new).await
+        change_password(&parts, knock, &person, old, new).await
     } else {
         let frame = Frame::new("Account", Section::Elsewhere, person.caller());
         let done = Done::Refused("The two new passwords differ; nothing was changed.".to_owned());

@@ -1,5 +1,7 @@
 //! One host: its state, its routes to the platform, its reports.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::Router;
 use axum::extract::{Path, State as Shared};
@@ -9,10 +11,12 @@ use axum::routing::get;
 use xshield_api::agents::{AgentEvent, AgentEventQuery, Diagnostics, DiagnosticsQuery};
 use xshield_api::assets::{Asset, PastProblem, Spark, WaitingIdentity};
 use xshield_model::Timestamp;
+use xshield_operations::compiler::RulesetCompiler;
 use xshield_operations::paging::Paging;
 use xshield_operations::standing::trouble;
 use xshield_operations::{agent_events, assets, commands, diagnostics, host_telemetry, protection};
 use xshield_policy::inventory::Source;
+use xshield_store::Store;
 use xshield_store::word;
 use xshield_wire::message::Problem;
 use xshield_wire::telemetry::AgentEventKind;
@@ -24,6 +28,7 @@ use super::routes::{self, Route};
 use super::session::Visitor;
 use crate::auth::Viewer;
 use crate::problem::Answer;
+use crate::settings::Settings;
 use crate::state::App;
 
 /// The number of events, commands and archives shown; the CLI and the API have the rest.
@@ -147,20 +152,22 @@ impl Archive {
 }
 
 async fn show(
-    Shared(app): Shared<App>,
+    Shared(store): Shared<Store>,
+    Shared(compiler): Shared<Arc<RulesetCompiler>>,
+    Shared(settings): Shared<Arc<Settings>>,
     Visitor(allowed): Visitor<Viewer>,
     Path(asset): Path<String>,
 ) -> Answer<Response> {
     let now = Timestamp::now();
-    let asset = assets::get(&app.store, &app.compiler, &asset, now).await?;
+    let asset = assets::get(&store, &compiler, &asset, now).await?;
     let id = asset.id.as_str();
-    let mut conn = app.store.read().await?;
+    let mut conn = store.read().await?;
     let told = assets::problems(&mut conn, id).await?;
     let (query, recent) = (AgentEventQuery::default(), Paging::first(RECENT));
     let events = agent_events::list(&mut conn, Some(id), &query, recent).await?.items;
     let host = host_telemetry::reported(&mut conn, &asset.id).await?;
     let query = DiagnosticsQuery { asset: Some(id.to_owned()), command: None };
-    let (keep_for, recent) = (app.settings.keep_uploads_for, Paging::first(RECENT));
+    let (keep_for, recent) = (settings.keep_uploads_for, Paging::first(RECENT));
     let archives = diagnostics::list(&mut conn, query, keep_for, recent).await?.items;
     let commands = commands::at_asset(&mut conn, id, RECENT, now).await?;
     drop(conn);

@@ -1,6 +1,7 @@
 //! Browser-specific behavior: protection against cross-site requests, and errors as pages.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -10,8 +11,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use super::page::{ErrorPage, answer};
 use super::sign_in;
 use crate::problem::Problem;
-use crate::settings::PublicUrl;
-use crate::state::App;
+use crate::settings::{PublicUrl, Settings};
 
 /// For a year (RFC 6797).
 const STAYS_HTTPS: HeaderValue = HeaderValue::from_static("max-age=31536000");
@@ -23,13 +23,17 @@ const HTMX: &str = "hx-request";
 const PROGRAMS: [&str; 5] = ["/api/", "/host/", "/healthz", "/readyz", "/metrics"];
 
 /// Refuses cross-site requests and renders problems as pages for people.
-pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(
+    State(settings): State<Arc<Settings>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let path = request.uri().path();
     if PROGRAMS.iter().any(|start| path.starts_with(start)) {
         return next.run(request).await;
     }
     let asks = ClientKind::of(request.headers());
-    let is_named = is_public_name(request.headers(), &app.settings.public_urls);
+    let is_named = is_public_name(request.headers(), &settings.public_urls);
     let to = match *request.method() {
         Method::GET => request.uri().path_and_query().map_or("/", |to| to.as_str()).to_owned(),
         _ => "/".to_owned(),

@@ -1,6 +1,7 @@
 //! One command: its progress, and the outcome at each host.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
@@ -15,6 +16,7 @@ use xshield_model::Timestamp;
 use xshield_model::command::{Progress, TargetState};
 use xshield_operations::paging::Pages as _;
 use xshield_operations::{commands, diagnostics};
+use xshield_store::Store;
 use xshield_store::word;
 
 use super::asset::Archive;
@@ -25,6 +27,7 @@ use super::session::Visitor;
 use crate::auth::Viewer;
 use crate::problem::Answer;
 use crate::query::BothOf;
+use crate::settings::Settings;
 use crate::state::App;
 
 pub(super) fn router() -> Router<App> {
@@ -79,17 +82,18 @@ struct Outcome {
 }
 
 async fn show(
-    Shared(app): Shared<App>,
+    Shared(store): Shared<Store>,
+    Shared(settings): Shared<Arc<Settings>>,
     Visitor(allowed): Visitor<Viewer>,
     Path(id): Path<String>,
     BothOf(wanted, page): BothOf<Wanted, PageQuery>,
 ) -> Answer<Response> {
     let (paging, now) = (page.paging()?, Timestamp::now());
-    let mut conn = app.store.read().await?;
+    let mut conn = store.read().await?;
     let job = commands::known(&mut conn, &id).await?;
     let progress = commands::progress(&mut conn, &id, now).await?;
     let found = commands::outcomes(&mut conn, &id, wanted.state, paging, now).await?;
-    let keep_for = app.settings.keep_uploads_for;
+    let keep_for = settings.keep_uploads_for;
     let collected = diagnostics::of_command(&mut conn, &id, keep_for).await?;
     drop(conn);
     let mut archives: BTreeMap<String, Archive> =

@@ -1,5 +1,7 @@
 //! Commands for hosts: selected in a table, confirmed, followed until each host has an outcome.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::Router;
 use axum::extract::{Path, State as Shared};
@@ -12,9 +14,11 @@ use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_model::command::{Progress, TargetState};
 use xshield_operations::commands::{self, AtAsset, Prepared};
+use xshield_operations::compiler::RulesetCompiler;
 use xshield_operations::paging::Pages as _;
 use xshield_operations::selection::selected;
 use xshield_policy::AssetId;
+use xshield_store::Store;
 use xshield_store::{from_word, word};
 use xshield_wire::message::CommandKind;
 
@@ -24,8 +28,10 @@ use super::page::{Frame, Section, answer};
 use super::session::Visitor;
 use crate::auth::{Operator, Viewer};
 use crate::download;
+use crate::keys::DataDir;
 use crate::problem::{Answer, Problem};
 use crate::query::QueryOf;
+use crate::signals::HostEffects;
 use crate::state::App;
 
 pub(super) fn router() -> Router<App> {
@@ -164,13 +170,14 @@ struct ConfirmPage {
 }
 
 async fn confirm(
-    Shared(app): Shared<App>,
+    Shared(store): Shared<Store>,
+    Shared(compiler): Shared<Arc<RulesetCompiler>>,
     Visitor(allowed): Visitor<Operator>,
     form: Form,
 ) -> Answer<Response> {
     let wish = CommandForm::of(&form)?;
     let target = &wish.command.target;
-    let chosen = selected(&app.store, &app.compiler, target, Timestamp::now()).await?;
+    let chosen = selected(&store, &compiler, target, Timestamp::now()).await?;
     let frame = Frame::new(wish.kind.label, Section::Commands, allowed.caller());
     Ok(asked(frame, wish, &chosen, None))
 }
@@ -190,38 +197,41 @@ fn asked(frame: Frame, wish: CommandForm, chosen: &[AssetId], before: Option<Str
 }
 
 async fn give(
-    Shared(app): Shared<App>,
+    Shared(store): Shared<Store>,
+    Shared(compiler): Shared<Arc<RulesetCompiler>>,
+    Shared(effects): Shared<HostEffects>,
     Visitor(allowed): Visitor<Operator>,
     form: Form,
 ) -> Answer<Response> {
     let wish = CommandForm::of(&form)?;
     let now = Timestamp::now();
     let prepared = Prepared::new(&wish.command, &allowed, now)?;
-    let chosen = selected(&app.store, &app.compiler, &wish.command.target, now).await?;
+    let chosen = selected(&store, &compiler, &wish.command.target, now).await?;
     let confirmed = form.one("hosts").unwrap_or("none");
     if confirmed != chosen.len().to_string() {
         let frame = Frame::new(wish.kind.label, Section::Commands, allowed.caller());
         return Ok(asked(frame, wish, &chosen, Some(confirmed.to_owned())));
     }
-    let given = commands::give(&app.store, &*app, &allowed, prepared, &chosen).await?;
+    let given = commands::give(&store, &effects, &allowed, prepared, &chosen).await?;
     Ok(Redirect::to(&format!("/commands/{}", given.id)).into_response())
 }
 
 async fn cancel(
-    Shared(app): Shared<App>,
+    Shared(store): Shared<Store>,
     Visitor(allowed): Visitor<Operator>,
     Path(id): Path<String>,
 ) -> Answer<Response> {
-    let command = commands::cancel(&app.store, &allowed, &id, Timestamp::now()).await?;
+    let command = commands::cancel(&store, &allowed, &id, Timestamp::now()).await?;
     Ok(Redirect::to(&format!("/commands/{}", command.id)).into_response())
 }
 
 async fn diagnostics(
-    Shared(app): Shared<App>,
+    Shared(store): Shared<Store>,
+    Shared(dir): Shared<Arc<DataDir>>,
     Visitor(allowed): Visitor<Operator>,
     Path(id): Path<String>,
 ) -> Answer<Response> {
-    download::diagnostics(&app, &allowed, &id).await
+    download::diagnostics(&store, &dir, &allowed, &id).await
 }
 
 /// A command in a list.
@@ -280,12 +290,12 @@ struct CommandsPage {
 }
 
 async fn list(
-    Shared(app): Shared<App>,
+    Shared(store): Shared<Store>,
     Visitor(allowed): Visitor<Viewer>,
     QueryOf(page): QueryOf<PageQuery>,
 ) -> Answer<Response> {
     let (paging, now) = (page.paging()?, Timestamp::now());
-    let mut conn = app.store.read().await?;
+    let mut conn = store.read().await?;
     let Page { items, next } = commands::list(&mut conn, None, paging, now).await?;
     let shown = |command: Command| {
         let Command { id, kind, created_at, created_by, progress, .. } = command;

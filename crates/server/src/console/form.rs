@@ -1,19 +1,25 @@
 //! HTML forms as submitted by browsers.
 
-use axum::extract::{FromRequest, Request};
+use std::sync::Arc;
 
+use axum::extract::{FromRef, FromRequest, Request};
+
+use crate::limits::Limits;
 use crate::problem::Problem;
 use crate::request_body;
-use crate::state::App;
 
 /// The fields of a form in order; a name may occur several times. No `Debug`: one may be a password.
 pub(super) struct Form(Vec<(String, String)>);
 
-impl FromRequest<App> for Form {
+impl<S> FromRequest<S> for Form
+where
+    S: Send + Sync,
+    Arc<Limits>: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let body = request_body::take(app, request).await?;
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = request_body::take(&Arc::from_ref(state), request).await?;
         serde_urlencoded::from_bytes(&body)
             .map(Self)
             .map_err(|error| Problem::invalid("form", error.to_string()))

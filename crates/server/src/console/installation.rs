@@ -1,5 +1,7 @@
 //! How to connect a host to this platform, and the values for its configuration.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::Router;
 use axum::extract::State as Shared;
@@ -7,11 +9,14 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use xshield_operations::enforcement_keys::{FollowedKey, followed};
+use xshield_store::Store;
 
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
 use crate::auth::Viewer;
+use crate::host_access::HostAccess;
 use crate::problem::Answer;
+use crate::settings::Settings;
 use crate::state::App;
 
 pub(super) fn router() -> Router<App> {
@@ -32,13 +37,18 @@ struct InstallationPage {
     followed: Vec<FollowedKey>,
 }
 
-async fn show(Shared(app): Shared<App>, Visitor(person): Visitor<Viewer>) -> Answer<Response> {
+async fn show(
+    Shared(store): Shared<Store>,
+    Shared(settings): Shared<Arc<Settings>>,
+    Shared(access): Shared<HostAccess>,
+    Visitor(person): Visitor<Viewer>,
+) -> Answer<Response> {
     let page = InstallationPage {
         frame: Frame::new("Installation", Section::Installation, person.caller()),
-        domain: app.public_domain(),
-        is_guess: app.settings.public_urls.is_empty(),
-        expiring: super::page::warnings(&app).await?,
-        followed: followed(&mut *app.store.read().await?).await?,
+        domain: access.public_domain(),
+        is_guess: settings.public_urls.is_empty(),
+        expiring: super::page::warnings(&store, &settings).await?,
+        followed: followed(&mut *store.read().await?).await?,
     };
     Ok(answer(StatusCode::OK, &page))
 }

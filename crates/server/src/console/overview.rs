@@ -1,5 +1,7 @@
 //! The overview: numbers of hosts that need attention, with links to them.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::Router;
 use axum::extract::State as Shared;
@@ -9,13 +11,16 @@ use axum::routing::get;
 use xshield_model::Timestamp;
 use xshield_model::asset_filter::Standing;
 use xshield_operations::assets::{Counts, counts};
+use xshield_operations::compiler::RulesetCompiler;
 use xshield_policy::inventory::Source;
+use xshield_store::Store;
 use xshield_store::word;
 
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
 use crate::auth::Viewer;
 use crate::problem::Answer;
+use crate::settings::Settings;
 use crate::state::App;
 
 pub(super) fn router() -> Router<App> {
@@ -61,24 +66,30 @@ struct Count {
     link: String,
 }
 
-async fn overview(Shared(app): Shared<App>, Visitor(allowed): Visitor<Viewer>) -> Answer<Response> {
+async fn overview(
+    Shared(store): Shared<Store>,
+    Shared(compiler): Shared<Arc<RulesetCompiler>>,
+    Shared(settings): Shared<Arc<Settings>>,
+    Visitor(allowed): Visitor<Viewer>,
+) -> Answer<Response> {
     let now = Timestamp::now();
     let mut kinds = Vec::new();
     for (source, title, path) in
         [(Source::Agent, "Agents", "/sensors/agents"), (Source::Spark, "Spark", "/sensors/spark")]
     {
-        kinds.push(kind(&app, source, title, path, now).await?);
+        kinds.push(kind(&store, &compiler, source, title, path, now).await?);
     }
     let page = OverviewPage {
         frame: Frame::new("Overview", Section::Overview, allowed.caller()),
-        expiring: super::page::warnings(&app).await?,
+        expiring: super::page::warnings(&store, &settings).await?,
         kinds,
     };
     Ok(answer(StatusCode::OK, &page))
 }
 
 async fn kind(
-    app: &App,
+    store: &Store,
+    compiler: &RulesetCompiler,
     source: Source,
     title: &'static str,
     path: &'static str,
@@ -86,8 +97,7 @@ async fn kind(
 ) -> Answer<Kind> {
     let counted = || COUNTED.into_iter().filter(|(standing, _)| concerns(*standing, source));
     let standings = counted().map(|(standing, _)| standing);
-    let Counts { total, by_standing } =
-        counts(&app.store, &app.compiler, source, standings, now).await?;
+    let Counts { total, by_standing } = counts(store, compiler, source, standings, now).await?;
     let mut counts = Vec::new();
     for ((standing, number), (_, words)) in by_standing.into_iter().zip(counted()) {
         if number > 0 {

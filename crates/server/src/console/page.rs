@@ -7,10 +7,11 @@ use xshield_api::field_error::FieldError;
 use xshield_model::Timestamp;
 use xshield_model::role::Role;
 use xshield_operations::enforcement_keys::{expiring, warning};
+use xshield_store::Store;
 
 use crate::auth::Caller;
 use crate::problem::{Answer, Problem};
-use crate::state::App;
+use crate::settings::Settings;
 
 /// Only content of the platform itself is loaded and run, no inline scripts or styles; no other site may
 /// frame a page, and forms go nowhere else.
@@ -57,10 +58,10 @@ pub(super) enum Section {
 }
 
 /// Warnings that operators should see in time, on all pages about hosts.
-pub(super) async fn warnings(app: &App) -> Answer<Vec<String>> {
+pub(super) async fn warnings(store: &Store, settings: &Settings) -> Answer<Vec<String>> {
     let now = Timestamp::now();
-    let within = app.settings.key_expiry_warning;
-    let keys = expiring(&mut *app.store.read().await?, within, now).await?;
+    let within = settings.key_expiry_warning;
+    let keys = expiring(&mut *store.read().await?, within, now).await?;
     Ok(keys.iter().map(|key| warning(key, now)).collect())
 }
 

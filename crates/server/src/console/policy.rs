@@ -20,7 +20,8 @@ use super::page::{Frame, Section, answer};
 use super::session::Visitor;
 use crate::auth::{Operator, Viewer};
 use crate::problem::{Answer, Problem};
-use crate::state::App;
+use crate::signals::HostEffects;
+use crate::state::{App, CandidateParts};
 
 pub(super) fn router() -> Router<App> {
     Router::new().route("/policy", get(show)).route("/policy/commit", post(commit))
@@ -53,19 +54,23 @@ impl PolicyPage {
     }
 }
 
-async fn show(Shared(app): Shared<App>, Visitor(person): Visitor<Viewer>) -> Answer<Response> {
-    page(&app, &person, None, String::new()).await
+async fn show(
+    Shared(candidate): Shared<CandidateParts>,
+    Visitor(person): Visitor<Viewer>,
+) -> Answer<Response> {
+    page(&candidate, &person, None, String::new()).await
 }
 
 async fn page<R: AtLeast>(
-    app: &App,
+    candidate: &CandidateParts,
     by: &By<R>,
     refusal: Option<&Problem>,
     note: String,
 ) -> Answer<Response> {
-    let prospect = prospect(&app.store, &app.compiler, &app.simulations, by, None).await?;
+    let CandidateParts { store, compiler, simulations } = candidate;
+    let prospect = prospect(store, compiler, simulations, by, None).await?;
     let lines = lines(&prospect.impact);
-    let Comparison { changes, .. } = compare(&app.store, None, None).await?;
+    let Comparison { changes, .. } = compare(store, None, None).await?;
     let frame = Frame::new("Policy", Section::Policy, by.caller());
     let status = refusal.map_or(StatusCode::OK, |problem| problem.status);
     let refusal = refusal.map(|problem| problem.detail.clone().unwrap_or_default());
@@ -73,7 +78,8 @@ async fn page<R: AtLeast>(
 }
 
 async fn commit(
-    Shared(app): Shared<App>,
+    Shared(candidate): Shared<CandidateParts>,
+    Shared(effects): Shared<HostEffects>,
     Visitor(person): Visitor<Operator>,
     form: Form,
 ) -> Answer<Response> {
@@ -88,12 +94,13 @@ async fn commit(
         .map_err(|error: NoExpectedImpact| Problem::invalid("impact", error.to_string()))?;
     let note = form.one("note").unwrap_or_default().to_owned();
     let wish = Synchronize { expected_version, expected_impact, note: note.clone() };
-    match synchronize(&app.store, &app.compiler, &*app, &person, wish).await {
+    let CandidateParts { store, compiler, .. } = &candidate;
+    match synchronize(store, compiler, &effects, &person, wish).await {
         Ok(_) => Ok(Redirect::to("/policy").into_response()),
         // It has changed since the page was rendered: shown again with the current state.
         Err(
             refusal @ (OperationError::Conflict { .. } | OperationError::UnexpectedImpact { .. }),
-        ) => page(&app, &person, Some(&refusal.into()), note).await,
+        ) => page(&candidate, &person, Some(&refusal.into()), note).await,
         Err(error) => Err(error.into()),
     }
 }

@@ -30,7 +30,7 @@ use super::session::Visitor;
 use crate::auth::Viewer;
 use crate::problem::Answer;
 use crate::query::BothOf;
-use crate::state::App;
+use crate::state::{App, HostTableParts};
 
 pub(super) fn router() -> Router<App> {
     Router::new().route("/sensors/agents", get(agents)).route("/sensors/spark", get(spark))
@@ -55,19 +55,19 @@ struct Wanted {
 }
 
 async fn agents(
-    Shared(app): Shared<App>,
+    Shared(hosts): Shared<HostTableParts>,
     Visitor(allowed): Visitor<Viewer>,
     BothOf(wanted, page): BothOf<Wanted, PageQuery>,
 ) -> Answer<Response> {
-    shown(&app, &allowed, Source::Agent, wanted, &page).await
+    shown(&hosts, &allowed, Source::Agent, wanted, &page).await
 }
 
 async fn spark(
-    Shared(app): Shared<App>,
+    Shared(hosts): Shared<HostTableParts>,
     Visitor(allowed): Visitor<Viewer>,
     BothOf(wanted, page): BothOf<Wanted, PageQuery>,
 ) -> Answer<Response> {
-    shown(&app, &allowed, Source::Spark, wanted, &page).await
+    shown(&hosts, &allowed, Source::Spark, wanted, &page).await
 }
 
 /// A table of hosts.
@@ -172,7 +172,7 @@ fn standings(source: Source) -> impl Iterator<Item = (Standing, &'static str)> {
 }
 
 async fn shown(
-    app: &App,
+    hosts: &HostTableParts,
     allowed: &By<Viewer>,
     source: Source,
     wanted: Wanted,
@@ -203,7 +203,7 @@ async fn shown(
     // An unreadable expression matches nobody, not everybody.
     let found = match &criteria_fault {
         Some(_) => Table::empty(),
-        None => table(&app.store, &app.compiler, query, now).await?,
+        None => table(&hosts.store, &hosts.compiler, query, now).await?,
     };
     let Table { total, pages, page: at, left_out, items } = found;
     let rows: Vec<Row> = items.into_iter().map(|asset| row(asset, now)).collect();
@@ -226,7 +226,7 @@ async fn shown(
         name: wanted.name.unwrap_or_default(),
         criteria: wanted.criteria.unwrap_or_default(),
         criteria_fault,
-        expiring: super::page::warnings(app).await?,
+        expiring: super::page::warnings(&hosts.store, &hosts.settings).await?,
         statuses: statuses.collect::<Answer<_>>()?,
         rows,
         columns,

@@ -1,16 +1,16 @@
 //! The visitor's session: an API token in a cookie.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use xshield_operations::By;
 use xshield_operations::caller::AtLeast;
+use xshield_store::Store;
 
 use crate::auth::authenticate;
 use crate::connections::party::Party;
 use crate::connections::registry::identify;
 use crate::problem::{Answer, Problem};
-use crate::state::App;
 
 /// The prefix binds it to this host, HTTPS and all paths (RFC 6265bis, 4.1.3).
 const COOKIE: &str = "__Host-xshield";
@@ -19,12 +19,16 @@ const COOKIE: &str = "__Host-xshield";
 #[derive(Debug)]
 pub(super) struct Visitor<R>(pub(super) By<R>);
 
-impl<R: AtLeast> FromRequestParts<App> for Visitor<R> {
+impl<R: AtLeast, S> FromRequestParts<S> for Visitor<R>
+where
+    S: Send + Sync,
+    Store: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let token = token(&parts.headers).ok_or_else(Problem::unauthenticated_here)?;
-        let caller = authenticate(app, token).await?;
+        let caller = authenticate(&Store::from_ref(state), token).await?;
         identify(&mut parts.extensions, Party::Account(caller.account.clone()))?;
         Ok(Self(By::new(caller)?))
     }

@@ -8,6 +8,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use xshield_model::Timestamp;
 use xshield_operations::sign_in;
+use xshield_store::Store;
 
 use super::form::Form;
 use super::page::{SignInPage, answer};
@@ -16,6 +17,7 @@ use crate::auth::Viewer;
 use crate::connections::registry::Connection;
 use crate::problem::Answer;
 use crate::query::QueryOf;
+use crate::sign_in::SignInParts;
 use crate::sign_in::{Admitted, Knock, WRONG, with_password};
 use crate::state::App;
 
@@ -46,7 +48,7 @@ async fn ask(QueryOf(wish): QueryOf<SignInForm>) -> Response {
 }
 
 async fn enter(
-    State(app): State<App>,
+    State(parts): State<SignInParts>,
     knock: Knock,
     Extension(connection): Extension<Connection>,
     form: Form,
@@ -55,7 +57,7 @@ async fn enter(
     let to = local(form.one("to").unwrap_or("/"));
     let password = password.unwrap_or_default().to_owned();
     let admitted =
-        with_password(&app, knock, &connection, user.unwrap_or_default(), password, "console")
+        with_password(&parts, knock, &connection, user.unwrap_or_default(), password, "console")
             .await;
     let Admitted { text, expires_at, .. } = match admitted {
         Ok(admitted) => admitted,
@@ -69,8 +71,8 @@ async fn enter(
     Ok(([(header::SET_COOKIE, kept(&text, seconds)?)], Redirect::to(&to)).into_response())
 }
 
-async fn leave(State(app): State<App>, Visitor(allowed): Visitor<Viewer>) -> Answer<Response> {
-    sign_in::out(&app.store, &allowed, Timestamp::now()).await?;
+async fn leave(State(store): State<Store>, Visitor(allowed): Visitor<Viewer>) -> Answer<Response> {
+    sign_in::out(&store, &allowed, Timestamp::now()).await?;
     Ok(([(header::SET_COOKIE, forgotten()?)], Redirect::to("/sign-in")).into_response())
 }
 

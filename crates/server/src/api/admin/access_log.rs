@@ -9,10 +9,12 @@ use xshield_api::access_log::{AccessLog, Taken};
 use xshield_api::threat_events::{LookupRequest, LookupResult};
 use xshield_model::Timestamp;
 use xshield_operations::threat::{access_log, why};
+use xshield_store::Store;
 
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::Answer;
 use crate::request_body::JsonBody;
+use crate::signals::ThreatService;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -23,21 +25,22 @@ pub(super) fn router() -> OpenApiRouter<App> {
 #[utoipa::path(post, path = "/api/v1/threat/look-up", tag = "threat events",
     request_body = LookupRequest, responses((status = 200, body = LookupResult)))]
 async fn look_up(
-    State(app): State<App>,
+    State(threats): State<ThreatService>,
     _: Allowed<Viewer>,
     JsonBody(question): JsonBody<LookupRequest>,
 ) -> Answer<Json<LookupResult>> {
-    Ok(Json(why::look_up(&*app, question)?))
+    Ok(Json(why::look_up(&threats, question)?))
 }
 
 /// Submit the access log of a server behind proxies
 #[utoipa::path(post, path = "/api/v1/threat/access-log", tag = "threat events",
     request_body = AccessLog, responses((status = 200, body = Taken)))]
 async fn take(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(threats): State<ThreatService>,
     allowed: Allowed<Operator>,
     JsonBody(log): JsonBody<AccessLog>,
 ) -> Answer<Json<Taken>> {
     let now = Timestamp::now();
-    Ok(Json(access_log::take(&app.store, &*app, &allowed, log, now).await?))
+    Ok(Json(access_log::take(&store, &threats, &allowed, log, now).await?))
 }

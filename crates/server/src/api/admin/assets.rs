@@ -1,5 +1,7 @@
 //! Assets: their properties and state.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -9,12 +11,15 @@ use xshield_api::assets::{Asset, AssetChange, AssetQuery, PastProblem};
 use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_operations::assets::{self, Filter};
+use xshield_operations::compiler::RulesetCompiler;
 use xshield_operations::paging::Pages as _;
+use xshield_store::Store;
 
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::Answer;
 use crate::query::BothOf;
 use crate::request_body::JsonBody;
+use crate::signals::HostEffects;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -30,14 +35,15 @@ pub(super) fn router() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/api/v1/assets", tag = "assets", params(AssetQuery, PageQuery),
     responses((status = 200, body = Page<Asset>)))]
 async fn list(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(compiler): State<Arc<RulesetCompiler>>,
     _: Allowed<Viewer>,
     BothOf(query, page): BothOf<AssetQuery, PageQuery>,
 ) -> Answer<Json<Page<Asset>>> {
     let AssetQuery { name, tag, status, segment, criteria } = query;
     let filter = Filter { name, tags: tag, standing: status, segment, criteria };
     let (paging, now) = (page.paging()?, Timestamp::now());
-    Ok(Json(assets::list(&app.store, &app.compiler, filter, paging, now).await?))
+    Ok(Json(assets::list(&store, &compiler, filter, paging, now).await?))
 }
 
 /// Get an asset
@@ -45,11 +51,12 @@ async fn list(
     params(("asset" = String, Path, description = "id or name")),
     responses((status = 200, body = Asset)))]
 async fn get(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(compiler): State<Arc<RulesetCompiler>>,
     _: Allowed<Viewer>,
     Path(asset): Path<String>,
 ) -> Answer<Json<Asset>> {
-    Ok(Json(assets::get(&app.store, &app.compiler, &asset, Timestamp::now()).await?))
+    Ok(Json(assets::get(&store, &compiler, &asset, Timestamp::now()).await?))
 }
 
 /// Change an asset's tags
@@ -57,12 +64,13 @@ async fn get(
     params(("asset" = String, Path, description = "id or name")),
     responses((status = 200, body = Asset)))]
 async fn change(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(compiler): State<Arc<RulesetCompiler>>,
     allowed: Allowed<Operator>,
     Path(asset): Path<String>,
     JsonBody(change): JsonBody<AssetChange>,
 ) -> Answer<Json<Asset>> {
-    let (store, compiler, now) = (&app.store, &app.compiler, Timestamp::now());
+    let (store, compiler, now) = (&store, &compiler, Timestamp::now());
     Ok(Json(assets::set_tags(store, compiler, &allowed, &asset, change.tags, now).await?))
 }
 
@@ -71,11 +79,12 @@ async fn change(
     params(("asset" = String, Path, description = "id or name")),
     responses((status = 204)))]
 async fn delete(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(compiler): State<Arc<RulesetCompiler>>,
     allowed: Allowed<Operator>,
     Path(asset): Path<String>,
 ) -> Answer<StatusCode> {
-    assets::delete(&app.store, &app.compiler, &allowed, &asset, Timestamp::now()).await?;
+    assets::delete(&store, &compiler, &allowed, &asset, Timestamp::now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -84,12 +93,14 @@ async fn delete(
     params(("asset" = String, Path, description = "id or name")),
     responses((status = 200, body = Asset)))]
 async fn decommission(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(compiler): State<Arc<RulesetCompiler>>,
+    State(effects): State<HostEffects>,
     allowed: Allowed<Operator>,
     Path(asset): Path<String>,
 ) -> Answer<Json<Asset>> {
-    let (store, compiler, now) = (&app.store, &app.compiler, Timestamp::now());
-    Ok(Json(assets::decommission(store, compiler, &*app, &allowed, &asset, now).await?))
+    let (store, compiler, now) = (&store, &compiler, Timestamp::now());
+    Ok(Json(assets::decommission(store, compiler, &effects, &allowed, &asset, now).await?))
 }
 
 /// Reinstate a decommissioned asset
@@ -97,12 +108,14 @@ async fn decommission(
     params(("asset" = String, Path, description = "id or name")),
     responses((status = 200, body = Asset)))]
 async fn reinstate(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(compiler): State<Arc<RulesetCompiler>>,
+    State(effects): State<HostEffects>,
     allowed: Allowed<Operator>,
     Path(asset): Path<String>,
 ) -> Answer<Json<Asset>> {
-    let (store, compiler, now) = (&app.store, &app.compiler, Timestamp::now());
-    Ok(Json(assets::reinstate(store, compiler, &*app, &allowed, &asset, now).await?))
+    let (store, compiler, now) = (&store, &compiler, Timestamp::now());
+    Ok(Json(assets::reinstate(store, compiler, &effects, &allowed, &asset, now).await?))
 }
 
 /// Problems that a host reported, including resolved ones; most recently seen first
@@ -110,9 +123,9 @@ async fn reinstate(
     params(("asset" = String, Path, description = "id or name")),
     responses((status = 200, body = Vec<PastProblem>)))]
 async fn problems(
-    State(app): State<App>,
+    State(store): State<Store>,
     _: Allowed<Viewer>,
     Path(asset): Path<String>,
 ) -> Answer<Json<Vec<PastProblem>>> {
-    Ok(Json(assets::problems(&mut *app.store.read().await?, &asset).await?))
+    Ok(Json(assets::problems(&mut *store.read().await?, &asset).await?))
 }

@@ -9,6 +9,7 @@ use xshield_api::page::{Page, PageQuery};
 use xshield_model::audit_entry::AuditEntry;
 use xshield_operations::audit_log;
 use xshield_operations::paging::Pages as _;
+use xshield_store::Store;
 use xshield_store::audit::AuditFilter;
 
 use crate::auth::{Allowed, Viewer};
@@ -24,12 +25,12 @@ pub(super) fn router() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/api/v1/audit", tag = "audit", params(AuditQuery, PageQuery),
     responses((status = 200, body = Page<AuditEntry>)))]
 async fn list(
-    State(app): State<App>,
+    State(store): State<Store>,
     _: Allowed<Viewer>,
     BothOf(query, page): BothOf<AuditQuery, PageQuery>,
 ) -> Answer<Json<Page<AuditEntry>>> {
     let paging = page.paging()?;
     let AuditQuery { actor, action, target, since } = query;
     let filter = AuditFilter { actor, action, target, since };
-    Ok(Json(audit_log::list(&mut *app.store.read().await?, &filter, paging).await?))
+    Ok(Json(audit_log::list(&mut *store.read().await?, &filter, paging).await?))
 }

@@ -12,11 +12,13 @@ use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_operations::channels;
 use xshield_operations::paging::Pages as _;
+use xshield_store::Store;
 
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::Answer;
 use crate::query::BothOf;
 use crate::request_body::JsonBody;
+use crate::signals::ChannelService;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -31,8 +33,8 @@ pub(super) fn router() -> OpenApiRouter<App> {
 /// List channels
 #[utoipa::path(get, path = "/api/v1/alert-channels", tag = "alerts",
     responses((status = 200, body = Channels)))]
-async fn list(State(app): State<App>, allowed: Allowed<Viewer>) -> Answer<Json<Channels>> {
-    let mut conn = app.store.read().await?;
+async fn list(State(store): State<Store>, allowed: Allowed<Viewer>) -> Answer<Json<Channels>> {
+    let mut conn = store.read().await?;
     Ok(Json(channels::list(&mut conn, allowed.caller(), Timestamp::now()).await?))
 }
 
@@ -40,11 +42,11 @@ async fn list(State(app): State<App>, allowed: Allowed<Viewer>) -> Answer<Json<C
 #[utoipa::path(get, path = "/api/v1/alert-channels/{name}", tag = "alerts",
     params(("name" = String, Path)), responses((status = 200, body = Channel)))]
 async fn get(
-    State(app): State<App>,
+    State(store): State<Store>,
     allowed: Allowed<Viewer>,
     Path(name): Path<String>,
 ) -> Answer<Json<Channel>> {
-    let mut conn = app.store.read().await?;
+    let mut conn = store.read().await?;
     Ok(Json(channels::get(&mut conn, allowed.caller(), &name, Timestamp::now()).await?))
 }
 
@@ -53,24 +55,25 @@ async fn get(
     params(("name" = String, Path)), request_body = ChannelInput,
     responses((status = 200, body = WrittenChannel)))]
 async fn put(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(engine): State<ChannelService>,
     allowed: Allowed<Operator>,
     Path(name): Path<String>,
     JsonBody(input): JsonBody<ChannelInput>,
 ) -> Answer<Json<WrittenChannel>> {
     let now = Timestamp::now();
-    Ok(Json(channels::put(&app.store, &*app, &allowed, &name, input, now).await?))
+    Ok(Json(channels::put(&store, &engine, &allowed, &name, input, now).await?))
 }
 
 /// Delete a channel, its pending deliveries and its delivery record
 #[utoipa::path(delete, path = "/api/v1/alert-channels/{name}", tag = "alerts",
     params(("name" = String, Path)), responses((status = 204)))]
 async fn delete(
-    State(app): State<App>,
+    State(store): State<Store>,
     allowed: Allowed<Operator>,
     Path(name): Path<String>,
 ) -> Answer<StatusCode> {
-    channels::delete(&app.store, &allowed, &name, Timestamp::now()).await?;
+    channels::delete(&store, &allowed, &name, Timestamp::now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -78,24 +81,25 @@ async fn delete(
 #[utoipa::path(post, path = "/api/v1/alert-channels/{name}/test", tag = "alerts",
     params(("name" = String, Path)), responses((status = 200, body = Delivery)))]
 async fn test(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(engine): State<ChannelService>,
     allowed: Allowed<Operator>,
     Path(name): Path<String>,
 ) -> Answer<Json<Delivery>> {
     let now = Timestamp::now();
-    Ok(Json(channels::test(&app.store, &*app, &allowed, &name, now).await?))
+    Ok(Json(channels::test(&store, &engine, &allowed, &name, now).await?))
 }
 
 /// List deliveries, newest first
 #[utoipa::path(get, path = "/api/v1/deliveries", tag = "alerts", params(DeliveryQuery, PageQuery),
     responses((status = 200, body = Page<Delivery>)))]
 async fn list_deliveries(
-    State(app): State<App>,
+    State(store): State<Store>,
     allowed: Allowed<Viewer>,
     BothOf(query, page): BothOf<DeliveryQuery, PageQuery>,
 ) -> Answer<Json<Page<Delivery>>> {
     let (caller, paging) = (allowed.caller(), page.paging()?);
-    let mut conn = app.store.read().await?;
+    let mut conn = store.read().await?;
     Ok(Json(channels::list_deliveries(&mut conn, caller, &query, paging).await?))
 }
 
@@ -103,10 +107,10 @@ async fn list_deliveries(
 #[utoipa::path(get, path = "/api/v1/deliveries/{id}", tag = "alerts",
     params(("id" = String, Path)), responses((status = 200, body = Delivery)))]
 async fn get_delivery(
-    State(app): State<App>,
+    State(store): State<Store>,
     allowed: Allowed<Viewer>,
     Path(id): Path<String>,
 ) -> Answer<Json<Delivery>> {
-    let mut conn = app.store.read().await?;
+    let mut conn = store.read().await?;
     Ok(Json(channels::delivery(&mut conn, allowed.caller(), &id).await?))
 }

@@ -1,5 +1,7 @@
 //! Commands for hosts: for one asset, a list or all that match, with an outcome per asset.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -9,14 +11,17 @@ use xshield_api::commands::{Command, NewAssetCommand, NewCommand, Outcome, Outco
 use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_operations::commands::{self, Prepared};
+use xshield_operations::compiler::RulesetCompiler;
 use xshield_operations::lookup;
 use xshield_operations::paging::Pages as _;
 use xshield_operations::selection::selected;
+use xshield_store::Store;
 
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::Answer;
 use crate::query::{BothOf, QueryOf};
 use crate::request_body::JsonBody;
+use crate::signals::HostEffects;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -32,14 +37,16 @@ pub(super) fn router() -> OpenApiRouter<App> {
 #[utoipa::path(post, path = "/api/v1/commands", tag = "commands", request_body = NewCommand,
     responses((status = 202, body = Command)))]
 async fn give(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(compiler): State<Arc<RulesetCompiler>>,
+    State(effects): State<HostEffects>,
     allowed: Allowed<Operator>,
     JsonBody(new): JsonBody<NewCommand>,
 ) -> Answer<(StatusCode, Json<Command>)> {
     let now = Timestamp::now();
     let prepared = Prepared::new(&new, &allowed, now)?;
-    let assets = selected(&app.store, &app.compiler, &new.target, now).await?;
-    let command = commands::give(&app.store, &*app, &allowed, prepared, &assets).await?;
+    let assets = selected(&store, &compiler, &new.target, now).await?;
+    let command = commands::give(&store, &effects, &allowed, prepared, &assets).await?;
     Ok((StatusCode::ACCEPTED, Json(command)))
 }
 
@@ -48,17 +55,18 @@ async fn give(
     params(("asset" = String, Path, description = "id or name")), request_body = NewAssetCommand,
     responses((status = 202, body = Command)))]
 async fn give_to_asset(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(effects): State<HostEffects>,
     allowed: Allowed<Operator>,
     Path(asset): Path<String>,
     JsonBody(new): JsonBody<NewAssetCommand>,
 ) -> Answer<(StatusCode, Json<Command>)> {
-    let asset = lookup::asset(&mut *app.store.read().await?, &asset).await?;
+    let asset = lookup::asset(&mut *store.read().await?, &asset).await?;
     let NewAssetCommand { kind, duration_seconds, expires_in_seconds } = new;
     let target = commands::only(asset.name.as_str());
     let new = NewCommand { kind, duration_seconds, expires_in_seconds, target };
     let prepared = Prepared::new(&new, &allowed, Timestamp::now())?;
-    let command = commands::give(&app.store, &*app, &allowed, prepared, &[asset.id]).await?;
+    let command = commands::give(&store, &effects, &allowed, prepared, &[asset.id]).await?;
     Ok((StatusCode::ACCEPTED, Json(command)))
 }
 
@@ -66,12 +74,12 @@ async fn give_to_asset(
 #[utoipa::path(get, path = "/api/v1/commands", tag = "commands", params(PageQuery),
     responses((status = 200, body = Page<Command>)))]
 async fn list(
-    State(app): State<App>,
+    State(store): State<Store>,
     _: Allowed<Viewer>,
     QueryOf(page): QueryOf<PageQuery>,
 ) -> Answer<Json<Page<Command>>> {
     let (paging, now) = (page.paging()?, Timestamp::now());
-    Ok(Json(commands::list(&mut *app.store.read().await?, None, paging, now).await?))
+    Ok(Json(commands::list(&mut *store.read().await?, None, paging, now).await?))
 }
 
 /// List the commands of an asset, newest first
@@ -79,12 +87,12 @@ async fn list(
     params(("asset" = String, Path, description = "id or name"), PageQuery),
     responses((status = 200, body = Page<Command>)))]
 async fn of_asset(
-    State(app): State<App>,
+    State(store): State<Store>,
     _: Allowed<Viewer>,
     Path(asset): Path<String>,
     QueryOf(page): QueryOf<PageQuery>,
 ) -> Answer<Json<Page<Command>>> {
-    let mut conn = app.store.read().await?;
+    let mut conn = store.read().await?;
     let asset = lookup::asset(&mut conn, &asset).await?;
     let (paging, now) = (page.paging()?, Timestamp::now());
     Ok(Json(commands::list(&mut conn, Some(&asset.id), paging, now).await?))
@@ -94,12 +102,12 @@ async fn of_asset(
 #[utoipa::path(get, path = "/api/v1/commands/{id}", tag = "commands",
     params(("id" = String, Path)), responses((status = 200, body = Command)))]
 async fn get(
-    State(app): State<App>,
+    State(store): State<Store>,
     _: Allowed<Viewer>,
     Path(id): Path<String>,
 ) -> Answer<Json<Command>> {
     let now = Timestamp::now();
-    Ok(Json(commands::get(&mut *app.store.read().await?, &id, now).await?))
+    Ok(Json(commands::get(&mut *store.read().await?, &id, now).await?))
 }
 
 /// The outcome of a command at each asset
@@ -107,13 +115,13 @@ async fn get(
     params(("id" = String, Path), OutcomeQuery, PageQuery),
     responses((status = 200, body = Page<Outcome>)))]
 async fn targets(
-    State(app): State<App>,
+    State(store): State<Store>,
     _: Allowed<Viewer>,
     Path(id): Path<String>,
     BothOf(query, page): BothOf<OutcomeQuery, PageQuery>,
 ) -> Answer<Json<Page<Outcome>>> {
     let (paging, now) = (page.paging()?, Timestamp::now());
-    let mut conn = app.store.read().await?;
+    let mut conn = store.read().await?;
     Ok(Json(commands::outcomes(&mut conn, &id, query.state, paging, now).await?))
 }
 
@@ -121,10 +129,10 @@ async fn targets(
 #[utoipa::path(post, path = "/api/v1/commands/{id}/cancel", tag = "commands",
     params(("id" = String, Path)), responses((status = 200, body = Command)))]
 async fn cancel(
-    State(app): State<App>,
+    State(store): State<Store>,
     allowed: Allowed<Operator>,
     Path(id): Path<String>,
 ) -> Answer<Json<Command>> {
     let now = Timestamp::now();
-    Ok(Json(commands::cancel(&app.store, &allowed, &id, now).await?))
+    Ok(Json(commands::cancel(&store, &allowed, &id, now).await?))
 }

@@ -10,6 +10,7 @@ use xshield_api::host_telemetry::{
 use xshield_api::page::{Page, PageQuery};
 use xshield_operations::host_telemetry;
 use xshield_operations::paging::Pages as _;
+use xshield_store::Store;
 
 use crate::auth::{Allowed, Viewer};
 use crate::problem::Answer;
@@ -30,11 +31,11 @@ pub(super) fn router() -> OpenApiRouter<App> {
     params(("asset" = String, Path, description = "id or name")),
     responses((status = 200, body = Host)))]
 async fn host(
-    State(app): State<App>,
+    State(store): State<Store>,
     _: Allowed<Viewer>,
     Path(asset): Path<String>,
 ) -> Answer<Json<Host>> {
-    Ok(Json(host_telemetry::host(&mut *app.store.read().await?, &asset).await?))
+    Ok(Json(host_telemetry::host(&mut *store.read().await?, &asset).await?))
 }
 
 /// The installed software of an asset
@@ -42,12 +43,12 @@ async fn host(
     params(("asset" = String, Path, description = "id or name"), SoftwareQuery),
     responses((status = 200, body = Software)))]
 async fn software(
-    State(app): State<App>,
+    State(store): State<Store>,
     _: Allowed<Viewer>,
     Path(asset): Path<String>,
     QueryOf(query): QueryOf<SoftwareQuery>,
 ) -> Answer<Json<Software>> {
-    let mut conn = app.store.read().await?;
+    let mut conn = store.read().await?;
     Ok(Json(host_telemetry::software(&mut conn, &asset, query).await?))
 }
 
@@ -56,12 +57,12 @@ async fn software(
     params(("asset" = String, Path, description = "id or name"), PageQuery),
     responses((status = 200, body = Page<SoftwareChange>)))]
 async fn software_changes(
-    State(app): State<App>,
+    State(store): State<Store>,
     _: Allowed<Viewer>,
     Path(asset): Path<String>,
     QueryOf(page): QueryOf<PageQuery>,
 ) -> Answer<Json<Page<SoftwareChange>>> {
-    let mut conn = app.store.read().await?;
+    let mut conn = store.read().await?;
     Ok(Json(host_telemetry::software_changes(&mut conn, &asset, page.paging()?).await?))
 }
 
@@ -70,12 +71,12 @@ async fn software_changes(
     params(("asset" = String, Path, description = "id or name"), PathQuery, PageQuery),
     responses((status = 200, body = Page<CommunicationPath>)))]
 async fn paths_of(
-    State(app): State<App>,
+    State(store): State<Store>,
     _: Allowed<Viewer>,
     Path(asset): Path<String>,
     BothOf(query, page): BothOf<PathQuery, PageQuery>,
 ) -> Answer<Json<Page<CommunicationPath>>> {
-    let mut conn = app.store.read().await?;
+    let mut conn = store.read().await?;
     Ok(Json(host_telemetry::paths(&mut conn, Some(&asset), query, page.paging()?).await?))
 }
 
@@ -83,10 +84,10 @@ async fn paths_of(
 #[utoipa::path(get, path = "/api/v1/paths", tag = "telemetry", params(PathQuery, PageQuery),
     responses((status = 200, body = Page<CommunicationPath>)))]
 async fn all_paths(
-    State(app): State<App>,
+    State(store): State<Store>,
     _: Allowed<Viewer>,
     BothOf(query, page): BothOf<PathQuery, PageQuery>,
 ) -> Answer<Json<Page<CommunicationPath>>> {
-    let mut conn = app.store.read().await?;
+    let mut conn = store.read().await?;
     Ok(Json(host_telemetry::paths(&mut conn, None, query, page.paging()?).await?))
 }

@@ -1,5 +1,7 @@
 //! Identity keys that claim an asset's name: an operator approves or rejects each by its fingerprint.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use utoipa_axum::router::OpenApiRouter;
@@ -8,6 +10,8 @@ use xshield_api::assets::Asset;
 use xshield_api::claims::{Approval, Rejection};
 use xshield_model::Timestamp;
 use xshield_operations::assets;
+use xshield_operations::compiler::RulesetCompiler;
+use xshield_store::Store;
 
 use crate::auth::{Allowed, Operator};
 use crate::problem::Answer;
@@ -23,12 +27,13 @@ pub(super) fn router() -> OpenApiRouter<App> {
     params(("asset" = String, Path, description = "id or name")), request_body = Approval,
     responses((status = 200, body = Asset)))]
 async fn approve_identity(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(compiler): State<Arc<RulesetCompiler>>,
     allowed: Allowed<Operator>,
     Path(asset): Path<String>,
     JsonBody(approval): JsonBody<Approval>,
 ) -> Answer<Json<Asset>> {
-    let (store, compiler, now) = (&app.store, &app.compiler, Timestamp::now());
+    let (store, compiler, now) = (&store, &compiler, Timestamp::now());
     let shown = assets::approve_identity(store, compiler, &allowed, &asset, &approval, now).await?;
     Ok(Json(shown))
 }
@@ -38,12 +43,13 @@ async fn approve_identity(
     params(("asset" = String, Path, description = "id or name")), request_body = Rejection,
     responses((status = 200, body = Asset)))]
 async fn reject_identity(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(compiler): State<Arc<RulesetCompiler>>,
     allowed: Allowed<Operator>,
     Path(asset): Path<String>,
     JsonBody(rejection): JsonBody<Rejection>,
 ) -> Answer<Json<Asset>> {
-    let (store, compiler, now) = (&app.store, &app.compiler, Timestamp::now());
+    let (store, compiler, now) = (&store, &compiler, Timestamp::now());
     let shown = assets::reject_identity(store, compiler, &allowed, &asset, &rejection, now).await?;
     Ok(Json(shown))
 }

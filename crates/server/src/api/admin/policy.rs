@@ -1,8 +1,10 @@
 //! Candidate policy, validation, commit, revisions.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::HttpBody as _;
-use axum::extract::{FromRequest, Path, Request, State};
+use axum::extract::{FromRef, FromRequest, Path, Request, State};
 use axum::http::{StatusCode, header};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,20 +17,25 @@ use xshield_api::policy::{
 use xshield_model::Timestamp;
 use xshield_model::role::Role;
 use xshield_operations::OperationError;
+use xshield_operations::compiler::RulesetCompiler;
 use xshield_operations::paging::Pages as _;
 use xshield_operations::policy::candidate::{self, Comparison};
 use xshield_operations::policy::documents::{self, CheckedPolicy};
 use xshield_operations::policy::restore as restored;
 use xshield_operations::policy::simulate::{self, Prospect};
+use xshield_operations::policy::simulations::Simulations;
 use xshield_operations::policy::synchronize as committed;
+use xshield_store::Store;
 
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::bodies::Held;
 use crate::json;
+use crate::limits::Limits;
 use crate::problem::{Answer, Problem};
 use crate::query::QueryOf;
 use crate::request_body;
 use crate::request_body::JsonBody;
+use crate::signals::HostEffects;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -46,8 +53,8 @@ pub(super) fn router() -> OpenApiRouter<App> {
 /// The candidate policy
 #[utoipa::path(get, path = "/api/v1/policy", tag = "policy",
     responses((status = 200, body = CandidatePolicy)))]
-async fn get(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<CandidatePolicy>> {
-    Ok(Json(candidate::get(&mut *app.store.read().await?).await?))
+async fn get(State(store): State<Store>, _: Allowed<Viewer>) -> Answer<Json<CandidatePolicy>> {
+    Ok(Json(candidate::get(&mut *store.read().await?).await?))
 }
 
 /// A policy in the request body, not parsed yet: JSON, or YAML as `application/yaml`.
@@ -57,10 +64,10 @@ struct Body {
 }
 
 impl Body {
-    async fn of(request: Request, app: &App) -> Answer<Self> {
+    async fn of(request: Request, limits: &Limits) -> Answer<Self> {
         let kind = request.headers().get(header::CONTENT_TYPE);
         let is_yaml = kind.and_then(|kind| kind.to_str().ok()).is_some_and(|k| k.contains("yaml"));
-        let bytes = request_body::take(app, request).await?;
+        let bytes = request_body::take(limits, request).await?;
         Ok(Self { is_yaml, bytes })
     }
 
@@ -73,11 +80,15 @@ impl Body {
 /// A policy in the request body.
 struct Sent(CheckedPolicy);
 
-impl FromRequest<App> for Sent {
+impl<S> FromRequest<S> for Sent
+where
+    S: Send + Sync,
+    Arc<Limits>: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let body = Body::of(request, app).await?;
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = Body::of(request, &Arc::from_ref(state)).await?;
         tokio::task::spawn_blocking(move || body.read()).await?.map(Self)
     }
 }
@@ -94,14 +105,13 @@ fn yaml(body: &[u8]) -> Answer<PolicyInput> {
     request_body(content((PolicyInput = "application/json"), (String = "application/yaml"))),
     responses((status = 200, body = CandidatePolicy)))]
 async fn put(
-    State(app): State<App>,
+    State(store): State<Store>,
     allowed: Allowed<Operator>,
     QueryOf(query): QueryOf<PutQuery>,
     Sent(checked): Sent,
 ) -> Answer<Json<CandidatePolicy>> {
     let version = query.expected_version;
-    let candidate =
-        candidate::apply(&app.store, &allowed, &checked, version, Timestamp::now()).await?;
+    let candidate = candidate::apply(&store, &allowed, &checked, version, Timestamp::now()).await?;
     Ok(Json(candidate))
 }
 
@@ -118,11 +128,14 @@ pub(crate) const VALIDATE: &str = "/api/v1/policy/validate";
     request_body(content((PolicyInput = "application/json"), (String = "application/yaml"))),
     responses((status = 200, body = Validated)))]
 async fn validate(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(compiler): State<Arc<RulesetCompiler>>,
+    State(simulations): State<Arc<Simulations>>,
+    State(limits): State<Arc<Limits>>,
     allowed: Allowed<Viewer>,
     request: Request,
 ) -> Answer<Json<Validated>> {
-    let place = app.simulations.place(allowed.actor())?;
+    let place = simulations.place(allowed.actor())?;
     let told = request.body().size_hint().lower();
     let bound = |bytes: u64| {
         if allowed.caller().role >= Role::Operator || bytes <= LARGEST_OF_A_VIEWER as u64 {
@@ -134,7 +147,7 @@ async fn validate(
         )))
     };
     bound(told)?;
-    let body = Body::of(request, &app).await?;
+    let body = Body::of(request, &limits).await?;
     bound(body.bytes.len() as u64)?;
     let (permit, _waiting) = place.permit().await?;
     let read = tokio::task::spawn_blocking(move || (body.read(), permit));
@@ -142,7 +155,7 @@ async fn validate(
     let checked = checked?;
     let documents = checked.documents.len();
     let Prospect { warnings, impact } =
-        simulate::simulate(&app.store, &app.compiler, checked, permit).await?;
+        simulate::simulate(&store, &compiler, checked, permit).await?;
     Ok(Json(Validated { documents, warnings, impact }))
 }
 
@@ -153,14 +166,15 @@ async fn validate(
 #[utoipa::path(get, path = "/api/v1/policy/impact", tag = "policy", params(ImpactQuery),
     responses((status = 200, body = CommitProspect)))]
 async fn impact(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(compiler): State<Arc<RulesetCompiler>>,
+    State(simulations): State<Arc<Simulations>>,
     allowed: Allowed<Viewer>,
     QueryOf(query): QueryOf<ImpactQuery>,
 ) -> Answer<Json<CommitProspect>> {
-    let (store, simulations) = (&app.store, &app.simulations);
+    let (store, simulations) = (&store, &simulations);
     let revision = query.revision;
-    let prospect =
-        simulate::prospect(store, &app.compiler, simulations, &allowed, revision).await?;
+    let prospect = simulate::prospect(store, &compiler, simulations, &allowed, revision).await?;
     Ok(Json(prospect))
 }
 
@@ -168,11 +182,11 @@ async fn impact(
 #[utoipa::path(get, path = "/api/v1/policy/diff", tag = "policy", params(DiffQuery),
     responses((status = 200, body = Differences)))]
 async fn diff(
-    State(app): State<App>,
+    State(store): State<Store>,
     _: Allowed<Viewer>,
     QueryOf(query): QueryOf<DiffQuery>,
 ) -> Answer<Json<Differences>> {
-    let Comparison { from, changes } = candidate::compare(&app.store, query.from, query.to).await?;
+    let Comparison { from, changes } = candidate::compare(&store, query.from, query.to).await?;
     Ok(Json(Differences { from, to: query.to, changes }))
 }
 
@@ -182,35 +196,37 @@ async fn diff(
 #[utoipa::path(post, path = "/api/v1/policy/synchronize", tag = "policy",
     request_body = Synchronize, responses((status = 200, body = Synchronized)))]
 async fn synchronize(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(compiler): State<Arc<RulesetCompiler>>,
+    State(effects): State<HostEffects>,
     allowed: Allowed<Operator>,
     JsonBody(wish): JsonBody<Synchronize>,
 ) -> Answer<Json<Synchronized>> {
-    let (store, compiler) = (&app.store, &app.compiler);
-    Ok(Json(committed::synchronize(store, compiler, &*app, &allowed, wish).await?))
+    let (store, compiler) = (&store, &compiler);
+    Ok(Json(committed::synchronize(store, compiler, &effects, &allowed, wish).await?))
 }
 
 /// List revisions, newest first
 #[utoipa::path(get, path = "/api/v1/policy/revisions", tag = "policy", params(PageQuery),
     responses((status = 200, body = Page<PolicyRevision>)))]
 async fn revisions(
-    State(app): State<App>,
+    State(store): State<Store>,
     _: Allowed<Viewer>,
     QueryOf(page): QueryOf<PageQuery>,
 ) -> Answer<Json<Page<PolicyRevision>>> {
     let paging = page.paging()?;
-    Ok(Json(candidate::revisions(&mut *app.store.read().await?, paging).await?))
+    Ok(Json(candidate::revisions(&mut *store.read().await?, paging).await?))
 }
 
 /// Get a revision
 #[utoipa::path(get, path = "/api/v1/policy/revisions/{revision}", tag = "policy",
     params(("revision" = u64, Path)), responses((status = 200, body = WholeRevision)))]
 async fn revision(
-    State(app): State<App>,
+    State(store): State<Store>,
     _: Allowed<Viewer>,
     Path(revision): Path<String>,
 ) -> Answer<Json<WholeRevision>> {
-    Ok(Json(candidate::revision(&mut *app.store.read().await?, &revision).await?))
+    Ok(Json(candidate::revision(&mut *store.read().await?, &revision).await?))
 }
 
 /// Make an earlier revision the candidate, and optionally commit it
@@ -218,12 +234,14 @@ async fn revision(
     params(("revision" = u64, Path)), request_body = Restore,
     responses((status = 200, body = Restored)))]
 async fn restore(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(compiler): State<Arc<RulesetCompiler>>,
+    State(effects): State<HostEffects>,
     allowed: Allowed<Operator>,
     Path(revision): Path<String>,
     JsonBody(wish): JsonBody<Restore>,
 ) -> Answer<Json<Restored>> {
-    let (store, compiler) = (&app.store, &app.compiler);
-    let restored = restored::restore(store, compiler, &*app, &allowed, &revision, wish).await?;
+    let (store, compiler) = (&store, &compiler);
+    let restored = restored::restore(store, compiler, &effects, &allowed, &revision, wish).await?;
     Ok(Json(restored))
 }

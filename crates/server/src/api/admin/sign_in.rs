@@ -1,5 +1,7 @@
 //! Signing in and out, and information about the platform.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
@@ -9,11 +11,15 @@ use xshield_api::access::{Login, Me, NewPassword, PlatformInfo, SignedIn};
 use xshield_model::Timestamp;
 use xshield_operations::enforcement_keys::expiring;
 use xshield_operations::sign_in;
+use xshield_store::Store;
 
 use crate::auth::{Allowed, Caller, Viewer};
 use crate::connections::registry::Connection;
+use crate::host_access::HostAccess;
 use crate::problem::Answer;
 use crate::request_body::JsonBody;
+use crate::settings::Settings;
+use crate::sign_in::SignInParts;
 use crate::sign_in::{Admitted, Knock, change_password, with_password};
 use crate::state::App;
 
@@ -33,14 +39,14 @@ pub(super) fn router() -> OpenApiRouter<App> {
 #[utoipa::path(post, path = "/api/v1/login", tag = "access", security(()),
     request_body = Login, responses((status = 200, body = SignedIn)))]
 async fn login(
-    State(app): State<App>,
+    State(parts): State<SignInParts>,
     knock: Knock,
     Extension(connection): Extension<Connection>,
     JsonBody(login): JsonBody<Login>,
 ) -> Answer<Json<SignedIn>> {
     let name: String = login.name.as_deref().unwrap_or("sign-in").chars().take(LONGEST).collect();
     let Admitted { token, text, expires_at } =
-        with_password(&app, knock, &connection, &login.user, login.password, &name).await?;
+        with_password(&parts, knock, &connection, &login.user, login.password, &name).await?;
     Ok(Json(SignedIn {
         token: text,
         id: token.id,
@@ -52,8 +58,8 @@ async fn login(
 
 /// Revoke the token of this request
 #[utoipa::path(post, path = "/api/v1/logout", tag = "access", responses((status = 204)))]
-async fn logout(State(app): State<App>, allowed: Allowed<Viewer>) -> Answer<StatusCode> {
-    sign_in::out(&app.store, &allowed, Timestamp::now()).await?;
+async fn logout(State(store): State<Store>, allowed: Allowed<Viewer>) -> Answer<StatusCode> {
+    sign_in::out(&store, &allowed, Timestamp::now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -68,26 +74,31 @@ async fn me(allowed: Allowed<Viewer>) -> Json<Me> {
 #[utoipa::path(put, path = "/api/v1/me/password", tag = "access", request_body = NewPassword,
     responses((status = 204)))]
 async fn password(
-    State(app): State<App>,
+    State(parts): State<SignInParts>,
     allowed: Allowed<Viewer>,
     knock: Knock,
     JsonBody(NewPassword { old, new }): JsonBody<NewPassword>,
 ) -> Answer<StatusCode> {
-    change_password(&app, knock, &allowed, old, new).await?;
+    change_password(&parts, knock, &allowed, old, new).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// What hosts need to know about the platform
 #[utoipa::path(get, path = "/api/v1/platform", tag = "access",
     responses((status = 200, body = PlatformInfo)))]
-async fn platform(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<PlatformInfo>> {
-    let (within, now) = (app.settings.key_expiry_warning, Timestamp::now());
-    let expiring_keys = expiring(&mut *app.store.read().await?, within, now).await?;
+async fn platform(
+    State(store): State<Store>,
+    State(settings): State<Arc<Settings>>,
+    State(access): State<HostAccess>,
+    _: Allowed<Viewer>,
+) -> Answer<Json<PlatformInfo>> {
+    let (within, now) = (settings.key_expiry_warning, Timestamp::now());
+    let expiring_keys = expiring(&mut *store.read().await?, within, now).await?;
     Ok(Json(PlatformInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        url: app.public_url(),
-        ca_pem: app.tls.ca_pem().to_owned(),
-        policy_key: app.keys.policy.public().to_string(),
+        url: access.public_url(),
+        ca_pem: access.ca_pem().to_owned(),
+        policy_key: access.policy_key(),
         expiring_keys,
     }))
 }

@@ -7,9 +7,11 @@ use utoipa_axum::routes;
 use xshield_api::threat_feeds::Feed;
 use xshield_model::Timestamp;
 use xshield_operations::threat::{feeds, held_listings};
+use xshield_store::Store;
 
 use crate::auth::{Allowed, Operator};
 use crate::problem::Answer;
+use crate::signals::ThreatService;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -20,34 +22,37 @@ pub(super) fn router() -> OpenApiRouter<App> {
 #[utoipa::path(post, path = "/api/v1/threat/feeds/{name}/run", tag = "threats",
     params(("name" = String, Path)), responses((status = 200, body = Feed)))]
 async fn run(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(threats): State<ThreatService>,
     allowed: Allowed<Operator>,
     Path(name): Path<String>,
 ) -> Answer<Json<Feed>> {
     let now = Timestamp::now();
-    Ok(Json(feeds::run(&app.store, &*app, &allowed, &name, now).await?))
+    Ok(Json(feeds::run(&store, &threats, &allowed, &name, now).await?))
 }
 
 /// Accept the held listing, or the rejected one that the source still delivers
 #[utoipa::path(post, path = "/api/v1/threat/feeds/{name}/approve", tag = "threats",
     params(("name" = String, Path)), responses((status = 200, body = Feed)))]
 async fn approve(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(threats): State<ThreatService>,
     allowed: Allowed<Operator>,
     Path(name): Path<String>,
 ) -> Answer<Json<Feed>> {
     let now = Timestamp::now();
-    Ok(Json(held_listings::approve(&app.store, &*app, &allowed, &name, now).await?))
+    Ok(Json(held_listings::approve(&store, &threats, &allowed, &name, now).await?))
 }
 
 /// Reject the held listing; the one in force is kept, also when the feed delivers the same again
 #[utoipa::path(post, path = "/api/v1/threat/feeds/{name}/reject", tag = "threats",
     params(("name" = String, Path)), responses((status = 200, body = Feed)))]
 async fn reject(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(threats): State<ThreatService>,
     allowed: Allowed<Operator>,
     Path(name): Path<String>,
 ) -> Answer<Json<Feed>> {
     let now = Timestamp::now();
-    Ok(Json(held_listings::reject(&app.store, &*app, &allowed, &name, now).await?))
+    Ok(Json(held_listings::reject(&store, &threats, &allowed, &name, now).await?))
 }

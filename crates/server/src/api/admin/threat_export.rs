@@ -13,10 +13,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_api::threat_list::{DiffQuery, ListQuery};
 use xshield_operations::threat::export::{self, Lines};
+use xshield_store::Store;
 
 use crate::auth::{Allowed, Viewer};
 use crate::problem::Answer;
 use crate::query::QueryOf;
+use crate::signals::ThreatService;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -28,22 +30,24 @@ pub(super) fn router() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/api/v1/threat/list", tag = "threats", params(ListQuery),
     responses((status = 200, body = String, content_type = "text/plain")))]
 async fn list(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(threats): State<ThreatService>,
     _: Allowed<Viewer>,
     QueryOf(query): QueryOf<ListQuery>,
 ) -> Answer<Response> {
-    Ok(text(export::list(&app.store, &*app, &query).await?))
+    Ok(text(export::list(&store, &threats, &query).await?))
 }
 
 /// Everything that was added or removed between two revisions: `+` or `-` and a prefix per line
 #[utoipa::path(get, path = "/api/v1/threat/diff/all", tag = "threats", params(DiffQuery),
     responses((status = 200, body = String, content_type = "text/plain")))]
 async fn changes(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(threats): State<ThreatService>,
     _: Allowed<Viewer>,
     QueryOf(query): QueryOf<DiffQuery>,
 ) -> Answer<Response> {
-    Ok(text(export::changes(&app.store, &*app, &query).await?))
+    Ok(text(export::changes(&store, &threats, &query).await?))
 }
 
 fn text(lines: Lines) -> Response {

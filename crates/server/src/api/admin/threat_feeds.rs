@@ -9,11 +9,13 @@ use xshield_api::threat_feeds::{Feed, FeedChange, NewFeed, Preset};
 use xshield_intelligence::feed;
 use xshield_model::Timestamp;
 use xshield_operations::threat::feeds;
+use xshield_store::Store;
 use xshield_threat::presets::presets;
 
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::Answer;
 use crate::request_body::JsonBody;
+use crate::signals::ThreatService;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -26,23 +28,28 @@ pub(super) fn router() -> OpenApiRouter<App> {
 /// List threat feeds
 #[utoipa::path(get, path = "/api/v1/threat/feeds", tag = "threats",
     responses((status = 200, body = Vec<Feed>)))]
-async fn list_feeds(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Vec<Feed>>> {
-    let mut conn = app.store.read().await?;
-    Ok(Json(feeds::list(&mut conn, &*app, Timestamp::now()).await?))
+async fn list_feeds(
+    State(store): State<Store>,
+    State(threats): State<ThreatService>,
+    _: Allowed<Viewer>,
+) -> Answer<Json<Vec<Feed>>> {
+    let mut conn = store.read().await?;
+    Ok(Json(feeds::list(&mut conn, &threats, Timestamp::now()).await?))
 }
 
 /// Add a threat feed; it runs at once
 #[utoipa::path(post, path = "/api/v1/threat/feeds", tag = "threats", request_body = NewFeed,
     responses((status = 201, body = Feed)))]
 async fn add(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(threats): State<ThreatService>,
     allowed: Allowed<Operator>,
     JsonBody(new): JsonBody<NewFeed>,
 ) -> Answer<(StatusCode, Json<Feed>)> {
     let settings = feed::checked(new.settings)?;
     let (wanted, secret) = ((new.name, settings), new.secret.as_deref());
     let now = Timestamp::now();
-    let feed = feeds::add(&app.store, &*app, &allowed, wanted, secret, now).await?;
+    let feed = feeds::add(&store, &threats, &allowed, wanted, secret, now).await?;
     Ok((StatusCode::CREATED, Json(feed)))
 }
 
@@ -50,12 +57,13 @@ async fn add(
 #[utoipa::path(get, path = "/api/v1/threat/feeds/{name}", tag = "threats",
     params(("name" = String, Path)), responses((status = 200, body = Feed)))]
 async fn get(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(threats): State<ThreatService>,
     _: Allowed<Viewer>,
     Path(name): Path<String>,
 ) -> Answer<Json<Feed>> {
-    let mut conn = app.store.read().await?;
-    Ok(Json(feeds::get(&mut conn, &*app, &name, Timestamp::now()).await?))
+    let mut conn = store.read().await?;
+    Ok(Json(feeds::get(&mut conn, &threats, &name, Timestamp::now()).await?))
 }
 
 /// Change a threat feed; it runs at once
@@ -63,7 +71,8 @@ async fn get(
     params(("name" = String, Path)), request_body = FeedChange,
     responses((status = 200, body = Feed)))]
 async fn change(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(threats): State<ThreatService>,
     allowed: Allowed<Operator>,
     Path(name): Path<String>,
     JsonBody(change): JsonBody<FeedChange>,
@@ -71,18 +80,19 @@ async fn change(
     let settings = feed::checked(change.settings)?;
     let (wanted, secret) = ((name.as_str(), settings), change.secret.as_deref());
     let now = Timestamp::now();
-    Ok(Json(feeds::change(&app.store, &*app, &allowed, wanted, secret, now).await?))
+    Ok(Json(feeds::change(&store, &threats, &allowed, wanted, secret, now).await?))
 }
 
 /// Delete a threat feed; its entries leave the list
 #[utoipa::path(delete, path = "/api/v1/threat/feeds/{name}", tag = "threats",
     params(("name" = String, Path)), responses((status = 204)))]
 async fn delete(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(threats): State<ThreatService>,
     allowed: Allowed<Operator>,
     Path(name): Path<String>,
 ) -> Answer<StatusCode> {
-    feeds::delete(&app.store, &*app, &allowed, &name, Timestamp::now()).await?;
+    feeds::delete(&store, &threats, &allowed, &name, Timestamp::now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -7,9 +7,11 @@ use utoipa_axum::routes;
 use xshield_api::threat_modes::PrivateRangesImpact;
 use xshield_model::Timestamp;
 use xshield_operations::threat::private_ranges as ranges;
+use xshield_store::Store;
 
 use crate::auth::{Allowed, Viewer};
 use crate::problem::Answer;
+use crate::signals::ThreatService;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -20,8 +22,9 @@ pub(super) fn router() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/api/v1/threat/private-ranges/impact", tag = "threats",
     responses((status = 200, body = PrivateRangesImpact)))]
 async fn private_ranges(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(threats): State<ThreatService>,
     _: Allowed<Viewer>,
 ) -> Answer<Json<PrivateRangesImpact>> {
-    Ok(Json(ranges::impact(&app.store, &*app, Timestamp::now()).await?))
+    Ok(Json(ranges::impact(&store, &threats, Timestamp::now()).await?))
 }

@@ -1,17 +1,22 @@
 //! What is done with traffic of listed peers, for the platform, its segments and assets, and how much memory
 //! an asset may use for the list.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_api::threat_modes::{Budget, ChangedSettings, ModeChange, Modes, Settings};
 use xshield_model::Timestamp;
+use xshield_operations::compiler::RulesetCompiler;
 use xshield_operations::threat::{modes, settings as list_settings};
+use xshield_store::Store;
 
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::Answer;
 use crate::request_body::JsonBody;
+use crate::signals::ThreatService;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -24,27 +29,29 @@ pub(super) fn router() -> OpenApiRouter<App> {
 /// Where each mode is set
 #[utoipa::path(get, path = "/api/v1/threat/modes", tag = "threats",
     responses((status = 200, body = Modes)))]
-async fn get(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Modes>> {
-    Ok(Json(modes::get(&mut *app.store.read().await?).await?))
+async fn get(State(store): State<Store>, _: Allowed<Viewer>) -> Answer<Json<Modes>> {
+    Ok(Json(modes::get(&mut *store.read().await?).await?))
 }
 
 /// Set the mode for the platform, a segment or an asset
 #[utoipa::path(put, path = "/api/v1/threat/modes", tag = "threats", request_body = ModeChange,
     responses((status = 200, body = Modes)))]
 async fn put(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(compiler): State<Arc<RulesetCompiler>>,
+    State(threats): State<ThreatService>,
     allowed: Allowed<Operator>,
     JsonBody(change): JsonBody<ModeChange>,
 ) -> Answer<Json<Modes>> {
-    let (store, compiler, now) = (&app.store, &app.compiler, Timestamp::now());
-    Ok(Json(modes::set(store, compiler, &*app, &allowed, &change, now).await?))
+    let (store, compiler, now) = (&store, &compiler, Timestamp::now());
+    Ok(Json(modes::set(store, compiler, &threats, &allowed, &change, now).await?))
 }
 
 /// Get the settings of the threat list
 #[utoipa::path(get, path = "/api/v1/threat/settings", tag = "threats",
     responses((status = 200, body = Settings)))]
-async fn settings(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Settings>> {
-    Ok(Json(list_settings::get(&mut *app.store.read().await?).await?))
+async fn settings(State(store): State<Store>, _: Allowed<Viewer>) -> Answer<Json<Settings>> {
+    Ok(Json(list_settings::get(&mut *store.read().await?).await?))
 }
 
 /// Change the settings of the threat list
@@ -54,12 +61,13 @@ async fn settings(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Set
 #[utoipa::path(put, path = "/api/v1/threat/settings", tag = "threats", request_body = ChangedSettings,
     responses((status = 200, body = Settings)))]
 async fn change_settings(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(threats): State<ThreatService>,
     allowed: Allowed<Operator>,
     JsonBody(wanted): JsonBody<ChangedSettings>,
 ) -> Answer<Json<Settings>> {
-    let (store, now) = (&app.store, Timestamp::now());
-    Ok(Json(list_settings::change(store, &*app, &allowed, wanted, now).await?))
+    let (store, now) = (&store, Timestamp::now());
+    Ok(Json(list_settings::change(store, &threats, &allowed, wanted, now).await?))
 }
 
 /// Set how much memory an asset may use for the list
@@ -67,11 +75,12 @@ async fn change_settings(
     params(("asset" = String, Path, description = "id or name")), request_body = Budget,
     responses((status = 200, body = Budget)))]
 async fn put_budget(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(threats): State<ThreatService>,
     allowed: Allowed<Operator>,
     Path(asset): Path<String>,
     JsonBody(budget): JsonBody<Budget>,
 ) -> Answer<Json<Budget>> {
-    modes::set_budget(&app.store, &*app, &allowed, &asset, &budget, Timestamp::now()).await?;
+    modes::set_budget(&store, &threats, &allowed, &asset, &budget, Timestamp::now()).await?;
     Ok(Json(budget))
 }

@@ -7,9 +7,11 @@ use utoipa_axum::routes;
 use xshield_api::threat_status::Status;
 use xshield_model::Timestamp;
 use xshield_operations::threat::status as list_status;
+use xshield_store::Store;
 
 use crate::auth::{Allowed, Viewer};
 use crate::problem::Answer;
+use crate::signals::ThreatService;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -19,6 +21,10 @@ pub(super) fn router() -> OpenApiRouter<App> {
 /// The state of the list on the platform and on the hosts
 #[utoipa::path(get, path = "/api/v1/threat/status", tag = "threats",
     responses((status = 200, body = Status)))]
-async fn status(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Status>> {
-    Ok(Json(list_status::status(&app.store, &*app, Timestamp::now()).await?))
+async fn status(
+    State(store): State<Store>,
+    State(threats): State<ThreatService>,
+    _: Allowed<Viewer>,
+) -> Answer<Json<Status>> {
+    Ok(Json(list_status::status(&store, &threats, Timestamp::now()).await?))
 }

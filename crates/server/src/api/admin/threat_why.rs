@@ -10,6 +10,7 @@ use xshield_operations::threat::why;
 use crate::auth::{Allowed, Viewer};
 use crate::problem::Answer;
 use crate::request_body::JsonBody;
+use crate::signals::ThreatService;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -20,20 +21,20 @@ pub(super) fn router() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/api/v1/threat/why/{address}", tag = "threats",
     params(("address" = String, Path)), responses((status = 200, body = Explanation)))]
 async fn one(
-    State(app): State<App>,
+    State(threats): State<ThreatService>,
     _: Allowed<Viewer>,
     Path(address): Path<String>,
 ) -> Answer<Json<Explanation>> {
-    Ok(Json(why::why(&*app, &address)?))
+    Ok(Json(why::why(&threats, &address)?))
 }
 
 /// Which of many addresses are on the list, and why; addresses that are not are omitted
 #[utoipa::path(post, path = "/api/v1/threat/why", tag = "threats", request_body = Addresses,
     responses((status = 200, body = Vec<Explanation>)))]
 async fn many(
-    State(app): State<App>,
+    State(threats): State<ThreatService>,
     _: Allowed<Viewer>,
     JsonBody(asked): JsonBody<Addresses>,
 ) -> Answer<Json<Vec<Explanation>>> {
-    Ok(Json(why::why_many(&*app, asked)?))
+    Ok(Json(why::why_many(&threats, asked)?))
 }

@@ -1,21 +1,25 @@
 //! `POST /host/v1/check-in`: the state of a host, and what is pending for it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
-use xshield_intelligence::orders;
+use xshield_intelligence::Threats;
+use xshield_intelligence::orders::{self, Orders};
 use xshield_model::Timestamp;
 use xshield_model::lineage::{Arrival, Lineage, Machine};
 use xshield_operations::claims::{Said, Terms, copied_notice, findings, take as take_word};
+use xshield_operations::compiler::{Endpoints, RulesetCompiler};
 use xshield_operations::ids::random;
+use xshield_operations::parsed_policies::ParsedPolicies;
 use xshield_store::assets::{CheckedIn, StoredAsset};
 use xshield_store::audit::NewAuditEntry;
 use xshield_store::pending::Pending;
 use xshield_store::{
-    Tx, assets, audit, claims, commands, commit, host_configuration, pending, problems, rulesets,
-    threat_assets,
+    Store, Tx, assets, audit, claims, commands, commit, host_configuration, pending, problems,
+    rulesets, threat_assets,
 };
 use xshield_wire::message::{self, CheckIn, CheckInAnswer, InForce, Status, VERSION};
 
@@ -26,36 +30,57 @@ use crate::client::Client;
 use crate::held_polls;
 use crate::host_message::{read_message, strip_userinfo};
 use crate::intake;
-use crate::jobs::recover;
+use crate::jobs::recover::{self, Recovery};
+use crate::limits::Limits;
 use crate::problem::{Answer, Problem};
-use crate::state::App;
+use crate::rotation::Told;
+use crate::settings::Settings;
+
+/// What a check-in needs of the platform.
+#[derive(Clone)]
+pub(crate) struct CheckInParts {
+    pub(crate) store: Store,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) compiler: Arc<RulesetCompiler>,
+    pub(crate) parsed_policies: Arc<ParsedPolicies>,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) threat: Arc<Threats>,
+    pub(crate) orders: Arc<Orders>,
+    pub(crate) recovery: Arc<Recovery>,
+    pub(crate) told: Option<Arc<Told>>,
+}
 
 /// Handles a check-in; refusals are shown to operators.
 pub(super) async fn check_in(
-    State(app): State<App>,
+    State(parts): State<CheckInParts>,
     Extension(Client(from)): Extension<Client>,
     request: Result<FromHost, TurnedAway>,
 ) -> Answer<Json<CheckInAnswer>> {
     let (asset, answer) = match request {
         Ok(request) => {
-            (Some(request.asset.id.clone()), take(&app, from.ip().to_canonical(), request).await)
+            (Some(request.asset.id.clone()), take(&parts, from.ip().to_canonical(), request).await)
         }
         Err(TurnedAway { asset, problem }) => (asset, Err(problem)),
     };
     if let (Some(asset), Err(refusal)) = (&asset, &answer) {
-        refused::note(&app, asset, refusal).await;
+        refused::note(&parts.store, asset, refusal).await;
     }
     answer
 }
 
-async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckInAnswer>> {
+async fn take(
+    parts: &CheckInParts,
+    from: IpAddr,
+    request: FromHost,
+) -> Answer<Json<CheckInAnswer>> {
     let FromHost { asset, body, now, signed_at, .. } = request;
     let mut message = bounded(read_message(&body)?);
     message.problems.extend(clock::problem(signed_at, now));
     let said = said(&mut message, &asset);
     let held = message.held.take();
 
-    let mut tx = app.store.write().await?;
+    let mut tx = parts.store.write().await?;
     // Read again: an operator may have decided something since the request arrived.
     let Some(asset) = assets::by_id(&mut tx, asset.id.as_str()).await? else {
         return Err(Problem::not_found("asset", asset.name.as_str()));
@@ -81,11 +106,11 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
     }
     let changed = match machine {
         Machine::Same => {
-            let policies = app.parsed_policies.policies(&mut tx).await?;
+            let policies = parts.parsed_policies.policies(&mut tx).await?;
             let terms = Terms {
-                endpoints: app.endpoints.get(),
-                may_change: || app.limits.change(&asset.id),
-                change_every: app.settings.host_change_every,
+                endpoints: parts.endpoints.get(),
+                may_change: || parts.limits.change(&asset.id),
+                change_every: parts.settings.host_change_every,
             };
             let taken = take_word(terms, &mut tx, &asset, &said, from, &policies, now).await?;
             if let Some(problem) = taken.problem {
@@ -97,7 +122,7 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
         Machine::Unclear => false,
         Machine::Copy => {
             drop(tx);
-            return Err(copy(app, &asset, &lineage).await?);
+            return Err(copy(parts, &asset, &lineage).await?);
         }
     };
     problems::note(&mut tx, &asset.id, &asset.problems, &message.problems, now).await?;
@@ -110,7 +135,7 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
     let commands = commands::tell(&mut tx, &asset.id, now).await?;
     // Changes after this point are missing from this response, or announced a second time.
     let told = pending::of(&mut tx, &asset.id).await?.unwrap_or_default();
-    let told = app.threat.added_to(told);
+    let told = parts.threat.added_to(told);
     let configuration = host_configuration::of(&mut tx, &asset.id).await?;
     let Some(asset) = assets::by_id(&mut tx, asset.id.as_str()).await? else {
         return Err(Problem::not_found("asset", asset.name.as_str()));
@@ -119,24 +144,24 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
     commit(tx).await?;
 
     if let Some(held) = held {
-        app.recovery.take(&asset, held).await?;
+        parts.recovery.take(&asset, held).await?;
     }
     if changed {
-        app.compiler.host_changed();
+        parts.compiler.host_changed();
     }
-    let threat = orders::wanted(&app.orders, &asset, message.threat.as_ref(), now).await?;
+    let threat = orders::wanted(&parts.orders, &asset, message.threat.as_ref(), now).await?;
     let version = configuration.as_ref().map(|configuration| configuration.version);
     let mut answer = CheckInAnswer {
         version: VERSION,
-        wanted: wanted(app, &asset, changed).await?,
+        wanted: wanted(parts, &asset, changed).await?,
         commands,
-        next_check_in: jittered(app.settings.check_in_every),
+        next_check_in: jittered(parts.settings.check_in_every),
         time: now.unix(),
         threat,
         configuration: configuration.filter(|_| version != message.configuration),
         seen: None,
         problems: findings,
-        trust: app.told.as_ref().and_then(|told| {
+        trust: parts.told.as_ref().and_then(|told| {
             let follows = message.trust >= Some(told.succession.sequence);
             (!follows).then(|| told.envelope.clone())
         }),
@@ -157,11 +182,15 @@ async fn remember(tx: &mut Tx, asset: &StoredAsset, now: Timestamp) -> Answer<()
 }
 
 /// The desired state of the host. A new or changed host receives it at once, not at its next run.
-async fn wanted(app: &App, asset: &StoredAsset, changed: bool) -> Answer<Option<InForce>> {
-    let known = rulesets::get(&mut *app.store.read().await?, &asset.id).await?;
+async fn wanted(
+    parts: &CheckInParts,
+    asset: &StoredAsset,
+    changed: bool,
+) -> Answer<Option<InForce>> {
+    let known = rulesets::get(&mut *parts.store.read().await?, &asset.id).await?;
     match known {
         Some(known) if !changed => Ok(Some(known.wanted())),
-        _ => Ok(app.compiler.compile_one(&asset.id).await?),
+        _ => Ok(parts.compiler.compile_one(&asset.id).await?),
     }
 }
 
@@ -231,8 +260,8 @@ fn said(message: &mut CheckIn, asset: &StoredAsset) -> Said {
 }
 
 /// Another machine uses the asset's identity: it is refused, and only the attempt is recorded.
-async fn copy(app: &App, asset: &StoredAsset, lineage: &Lineage) -> Answer<Problem> {
-    let mut tx = app.store.write().await?;
+async fn copy(parts: &CheckInParts, asset: &StoredAsset, lineage: &Lineage) -> Answer<Problem> {
+    let mut tx = parts.store.write().await?;
     claims::put_lineage(&mut tx, &asset.id, lineage).await?;
     commit(tx).await?;
     metrics::counter!("xshield_refused_total", "reason" => "identity-copied").increment(1);

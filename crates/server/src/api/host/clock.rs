@@ -3,12 +3,11 @@
 
 use xshield_model::Timestamp;
 use xshield_policy::AssetId;
-use xshield_store::{assets, commit, problems};
+use xshield_store::{Store, assets, commit, problems};
 use xshield_wire::message::{self, UnixSeconds};
 use xshield_wire::session::MAX_CLOCK_SKEW;
 
 use crate::problem::Answer;
-use crate::state::App;
 
 /// Differences up to this many seconds may come from a slow network.
 const NOTABLE: u64 = 60;
@@ -31,10 +30,10 @@ pub(super) fn problem(host: UnixSeconds, now: Timestamp) -> Option<message::Prob
 }
 
 /// Records that a registered host was refused because of its clock: it can't report this itself.
-pub(super) async fn note_refused(app: &App, asset: &AssetId, host: UnixSeconds) -> Answer<()> {
+pub(super) async fn note_refused(store: &Store, asset: &AssetId, host: UnixSeconds) -> Answer<()> {
     let now = Timestamp::now();
     let Some(problem) = problem(host, now) else { return Ok(()) };
-    let mut tx = app.store.write().await?;
+    let mut tx = store.write().await?;
     if let Some(asset) = assets::by_id(&mut tx, asset.as_str()).await? {
         problems::note(&mut tx, &asset.id, &asset.problems, &[problem], now).await?;
     }

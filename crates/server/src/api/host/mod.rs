@@ -5,18 +5,18 @@ use axum::routing::{get, post};
 
 use crate::state::App;
 
-mod check_in;
+pub(crate) mod check_in;
 mod clock;
 mod newcomer;
 mod notify;
 mod refused;
 mod reports;
 mod ruleset;
-mod session;
-mod signed;
+pub(crate) mod session;
+pub(crate) mod signed;
 mod threat;
 pub(super) mod trust;
-mod uploads;
+pub(crate) mod uploads;
 
 /// `/host/v1`.
 pub(super) fn router() -> Router<App> {

@@ -3,11 +3,10 @@
 use axum::http::StatusCode;
 use xshield_model::Timestamp;
 use xshield_policy::AssetId;
-use xshield_store::{assets, commit, problems, refusals};
+use xshield_store::{Store, assets, commit, problems, refusals};
 use xshield_wire::message;
 
 use crate::problem::{Answer, Problem};
-use crate::state::App;
 
 /// Expected refusals: the host recovers by itself, or an operator caused it and is informed otherwise.
 const ORDINARY: [&str; 6] = [
@@ -21,7 +20,7 @@ const ORDINARY: [&str; 6] = [
 
 /// Records a refused check-in of an asset. Failing to record it does not change the response; the error is
 /// logged.
-pub(super) async fn note(app: &App, asset: &AssetId, refusal: &Problem) {
+pub(super) async fn note(store: &Store, asset: &AssetId, refusal: &Problem) {
     let reason = refusal.slug();
     if refusal.status == StatusCode::TOO_MANY_REQUESTS || ORDINARY.contains(&reason) {
         return;
@@ -29,16 +28,16 @@ pub(super) async fn note(app: &App, asset: &AssetId, refusal: &Problem) {
     metrics::counter!("xshield_check_ins_refused_total", "reason" => reason.to_owned())
         .increment(1);
     // Already logged.
-    drop(write_down(app, asset, reason, refusal).await);
+    drop(write_down(store, asset, reason, refusal).await);
 }
 
-async fn write_down(app: &App, asset: &AssetId, reason: &str, refusal: &Problem) -> Answer<()> {
+async fn write_down(store: &Store, asset: &AssetId, reason: &str, refusal: &Problem) -> Answer<()> {
     let now = Timestamp::now();
     let detail = match &refusal.detail {
         Some(detail) => format!("{}: {detail}", refusal.title),
         None => refusal.title.clone(),
     };
-    let mut tx = app.store.write().await?;
+    let mut tx = store.write().await?;
     let Some(asset) = assets::by_id(&mut tx, asset.as_str()).await? else { return Ok(()) };
     refusals::note(&mut tx, &asset.id, reason, &detail, now).await?;
     // The text is the same from one check-in to the next.

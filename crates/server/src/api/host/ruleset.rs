@@ -1,35 +1,42 @@
 //! `GET /host/v1/ruleset`: the signed ruleset, or 304 when the host has it.
 
 use std::io;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
+use xshield_operations::compiler::RulesetCompiler;
 use xshield_operations::signed_rulesets::signed;
+use xshield_store::Store;
 use xshield_store::rulesets;
 use xshield_wire::message::Digest;
 
 use super::signed::FromHost;
+use crate::keys::Keys;
 use crate::problem::{Answer, Problem};
-use crate::state::App;
 
 /// Below this size, in bytes, compression saves no packet.
 const WORTH_COMPRESSING: usize = 1200;
 
-pub(super) async fn get(State(app): State<App>, request: FromHost) -> Answer<Response> {
+pub(super) async fn get(
+    State(store): State<Store>,
+    State(compiler): State<Arc<RulesetCompiler>>,
+    State(keys): State<Arc<Keys>>,
+    request: FromHost,
+) -> Answer<Response> {
     let no_policy = || {
         Problem::new(StatusCode::NOT_FOUND, "no-policy", "No ruleset yet")
             .detail("no policy is committed; 'xshield policy synchronize' commits one")
     };
-    let stored = rulesets::get(&mut *app.store.read().await?, &request.asset.id).await?;
+    let stored = rulesets::get(&mut *store.read().await?, &request.asset.id).await?;
     let stored = stored.ok_or_else(no_policy)?;
     if has(&request.headers, &stored.digest.to_base64()) {
         let etag = etag(stored.digest)?;
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    let signed =
-        signed(&app.compiler, &app.keys.policy, &request.asset.id).await?.ok_or_else(no_policy)?;
+    let signed = signed(&compiler, &keys.policy, &request.asset.id).await?.ok_or_else(no_policy)?;
     let mut response = Response::default();
     let headers = response.headers_mut();
     headers.insert(header::ETAG, etag(signed.stored.digest)?);

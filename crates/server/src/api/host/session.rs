@@ -2,16 +2,19 @@
 //! hosts as assets.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Extension, Request, State};
 use axum::http::StatusCode;
 use xshield_model::Timestamp;
+use xshield_operations::compiler::RulesetCompiler;
 use xshield_operations::ids::random;
+use xshield_operations::parsed_policies::ParsedPolicies;
 use xshield_policy::AssetId;
 use xshield_policy::names::Name;
 use xshield_store::enforcement_keys::StoredKey;
-use xshield_store::{Conn, assets, commit, enforcement_keys, enrolment};
+use xshield_store::{Conn, Store, assets, commit, enforcement_keys, enrolment};
 use xshield_wire::message::{SessionRequest, SessionResponse, UnixSeconds};
 use xshield_wire::session::{ProvenRequest, SessionError, Terms, prove};
 use xshield_wire::{Bytes as WireBytes, EnforcementKey};
@@ -24,25 +27,39 @@ use crate::client::Client;
 use crate::connections::party::Party;
 use crate::connections::registry::identify;
 use crate::host_message::read_message;
+use crate::keys::Keys;
+use crate::limits::Limits;
 use crate::problem::{Answer, Problem};
 use crate::refusal_batch::Refusal;
 use crate::sealed::HostSession;
-use crate::state::App;
+use crate::settings::Settings;
+
+/// What setting up a session needs of the platform.
+#[derive(Clone)]
+pub(crate) struct SessionParts {
+    pub(crate) store: Store,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) compiler: Arc<RulesetCompiler>,
+    pub(crate) parsed_policies: Arc<ParsedPolicies>,
+}
 
 pub(super) async fn set_up(
-    State(app): State<App>,
+    State(parts): State<SessionParts>,
     Extension(Client(from)): Extension<Client>,
     mut request: Request,
 ) -> Answer<Json<SessionResponse>> {
-    app.limits.session(from.ip())?;
+    parts.limits.session(from.ip())?;
     let mut connection = std::mem::take(request.extensions_mut());
     let stranger = Party::Unauthenticated(from.ip().into());
-    let body = app.limits.bodies.read(&stranger, request.into_body(), MAX_UNAUTHENTICATED).await?;
+    let body =
+        parts.limits.bodies.read(&stranger, request.into_body(), MAX_UNAUTHENTICATED).await?;
     let request: SessionRequest = read_message(&body)?;
     let now = Timestamp::now();
-    let stored = enforcement_keys::get(&mut *app.store.read().await?, &request.key_id).await?;
+    let stored = enforcement_keys::get(&mut *parts.store.read().await?, &request.key_id).await?;
     let tell = |key: Option<&StoredKey>, refusal: &Problem| {
-        app.limits.note_refused(Refusal {
+        parts.limits.note_refused(Refusal {
             action: "host.session-refused",
             reason: refusal.slug().to_owned(),
             subject: key.map(|key| key.id.clone()),
@@ -53,32 +70,32 @@ pub(super) async fn set_up(
         usable(None, &request.key_id).inspect_err(|refusal| tell(None, refusal))?;
         return Err(Problem::not_found("enforcement key", &request.key_id));
     };
-    let key = opened(&app, &stored)?;
+    let key = opened(&parts.keys, &stored)?;
     let proven = match prove(&request, &key, now.unix()) {
         Ok(proven) => proven,
         Err(error) => {
             let refusal = refuse(&error);
             tell(Some(&stored), &refusal);
             if let SessionError::ClockSkew { host, .. } = error {
-                note_skew(&app, &request, host).await?;
-                note_refused(&app, &request, &refusal).await?;
+                note_skew(&parts.store, &request, host).await?;
+                note_refused(&parts.store, &request, &refusal).await?;
             }
             return Err(refusal);
         }
     };
     if let Err(refusal) = usable(Some(&stored), &request.key_id) {
         tell(Some(&stored), &refusal);
-        note_refused(&app, &request, &refusal).await?;
+        note_refused(&parts.store, &request, &refusal).await?;
         return Err(refusal);
     }
 
-    if has_a_taken_name(&app, &request).await? {
-        let room = app.limits.namesake(&stored.id).map_err(Problem::from);
+    if has_a_taken_name(&parts.store, &request).await? {
+        let room = parts.limits.namesake(&stored.id).map_err(Problem::from);
         room.inspect_err(|refusal| tell(Some(&stored), refusal))?;
     }
 
-    let mut tx = app.store.write().await?;
-    let who = who(&app, &mut tx, &request, &stored, from.ip(), now).await;
+    let mut tx = parts.store.write().await?;
+    let who = who(&parts.parsed_policies, &mut tx, &request, &stored, from.ip(), now).await;
     if let Ok((asset, _)) = &who {
         enforcement_keys::touch(&mut tx, &stored.id, from.ip(), now).await?;
         enrolment::note_session(&mut tx, asset, &request, from.ip(), now).await?;
@@ -89,40 +106,40 @@ pub(super) async fn set_up(
     identify(&mut connection, Party::Host(asset.clone()))?;
     if new {
         tracing::info!(%asset, name = request.host_name, "a host registered");
-        app.compiler.host_changed();
+        parts.compiler.host_changed();
     }
-    answer(&app, &proven, asset, now).map(Json)
+    answer(&parts, &proven, asset, now).map(Json)
 }
 
 /// Whether it has an unknown identity key and claims the name of another host.
-async fn has_a_taken_name(app: &App, request: &SessionRequest) -> Answer<bool> {
-    let mut conn = app.store.read().await?;
+async fn has_a_taken_name(store: &Store, request: &SessionRequest) -> Answer<bool> {
+    let mut conn = store.read().await?;
     let is_known = assets::by_identity(&mut conn, request.identity).await?.is_some();
     Ok(!is_known && assets::by_name(&mut conn, &request.host_name).await?.is_some())
 }
 
 /// Shows the clock offset of a host that is refused because of it; its request is verified except for the
 /// time.
-async fn note_skew(app: &App, request: &SessionRequest, host: UnixSeconds) -> Answer<()> {
-    let asset = assets::by_identity(&mut *app.store.read().await?, request.identity).await?;
+async fn note_skew(store: &Store, request: &SessionRequest, host: UnixSeconds) -> Answer<()> {
+    let asset = assets::by_identity(&mut *store.read().await?, request.identity).await?;
     match asset {
-        Some(asset) => clock::note_refused(app, &asset.id, host).await,
+        Some(asset) => clock::note_refused(store, &asset.id, host).await,
         None => Ok(()),
     }
 }
 
 /// Records that a registered host can't set up a session. Only for requests that are signed with its identity
 /// key.
-async fn note_refused(app: &App, request: &SessionRequest, refusal: &Problem) -> Answer<()> {
-    let asset = assets::by_identity(&mut *app.store.read().await?, request.identity).await?;
+async fn note_refused(store: &Store, request: &SessionRequest, refusal: &Problem) -> Answer<()> {
+    let asset = assets::by_identity(&mut *store.read().await?, request.identity).await?;
     if let Some(asset) = asset.filter(|asset| asset.decommissioned_at.is_none()) {
-        refused::note(app, &asset.id, refusal).await;
+        refused::note(store, &asset.id, refusal).await;
     }
     Ok(())
 }
 
-fn opened(app: &App, stored: &StoredKey) -> Answer<EnforcementKey> {
-    let secret = app.keys.seal.open_secret(&stored.id, &stored.sealed_secret);
+fn opened(keys: &Keys, stored: &StoredKey) -> Answer<EnforcementKey> {
+    let secret = keys.seal.open_secret(&stored.id, &stored.sealed_secret);
     let secret = secret.map_err(|error| Problem::internal(&error))?;
     let secret = <[u8; 32]>::try_from(secret)
         .map_err(|_| Problem::internal(&std::io::Error::other("a stored key is damaged")))?;
@@ -164,7 +181,7 @@ pub(super) fn host_name(text: &str) -> Answer<Name> {
 /// whatever the term of the enforcement key or its name; any other host must be admitted by that key, under a
 /// valid name.
 async fn who(
-    app: &App,
+    policies: &ParsedPolicies,
     conn: &mut Conn,
     request: &SessionRequest,
     key: &StoredKey,
@@ -178,19 +195,19 @@ async fn who(
         return Ok((asset.id, false));
     }
     let name = host_name(&request.host_name)?;
-    let policies = app.parsed_policies.policies(conn).await?;
+    let policies = policies.policies(conn).await?;
     let newcomer = Newcomer { request, name: &name, policies: &policies, from, now };
     newcomer.enrol(conn, key).await.map(|id| (id, true))
 }
 
 fn answer(
-    app: &App,
+    parts: &SessionParts,
     proven: &ProvenRequest<'_>,
     asset: AssetId,
     now: Timestamp,
 ) -> Answer<SessionResponse> {
     let ephemeral = random::<32>().map_err(|error| Problem::internal(&error))?;
-    let expires = now.plus(app.settings.session_for);
+    let expires = now.plus(parts.settings.session_for);
     let request = proven.request();
     let terms = Terms { asset: asset.clone(), ephemeral, expires: expires.unix() };
     let sealed = proven.accept(terms, |key| {
@@ -202,7 +219,7 @@ fn answer(
             expires: expires.0,
         };
         // `accept` rejects an empty token.
-        app.keys.seal.session(&session).unwrap_or_default()
+        parts.keys.seal.session(&session).unwrap_or_default()
     });
     match sealed {
         Ok((response, _)) => Ok(response),

@@ -1,13 +1,15 @@
 //! Authenticates a request of a host with a session: the host, and the body as it was signed.
 
-use axum::extract::{FromRequest, Request};
+use std::sync::Arc;
+
+use axum::extract::{FromRef, FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use xshield_model::Timestamp;
 use xshield_policy::AssetId;
 use xshield_store::assets::StoredAsset;
 use xshield_store::enforcement_keys::StoredKey;
-use xshield_store::{assets, enforcement_keys};
+use xshield_store::{Store, assets, enforcement_keys};
 use xshield_wire::message::UnixSeconds;
 use xshield_wire::signature::{self, ReceivedHeaders, RequestHead, SignatureError};
 use xshield_wire::{SessionKey, bounds};
@@ -16,14 +18,23 @@ use super::clock;
 use crate::bodies::{Held, MAX_BODY};
 use crate::connections::party::Party;
 use crate::connections::registry::identify;
+use crate::keys::Keys;
+use crate::limits::Limits;
 use crate::problem::{Answer, Problem};
 use crate::sealed::{HostSession, SealError};
-use crate::state::App;
 
 /// The path of reports.
 pub(super) const REPORTS: &str = "/host/v1/reports";
 /// The largest body of other requests (check-ins and upload chunks), in bytes.
 const MAX_OTHERS: usize = bounds::CHECK_IN_BYTES;
+
+/// What verifying a request of a host needs of the platform.
+#[derive(Clone)]
+pub(crate) struct VerifierParts {
+    pub(crate) store: Store,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) limits: Arc<Limits>,
+}
 
 /// Proof that a known host with a valid session sent exactly this.
 #[derive(Debug)]
@@ -57,15 +68,20 @@ impl IntoResponse for TurnedAway {
     }
 }
 
-impl FromRequest<App> for FromHost {
+impl<S> FromRequest<S> for FromHost
+where
+    S: Send + Sync,
+    VerifierParts: FromRef<S>,
+{
     type Rejection = TurnedAway;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, TurnedAway> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, TurnedAway> {
+        let parts = VerifierParts::from_ref(state);
         let now = Timestamp::now();
-        let session = session_of(app, request.headers(), now)
+        let session = session_of(&parts.keys, request.headers(), now)
             .map_err(|problem| TurnedAway { asset: None, problem })?;
         let asset = session.asset.clone();
-        Self::of_session(request, app, session, now)
+        Self::of_session(request, &parts, session, now)
             .await
             .map_err(|problem| TurnedAway { asset: Some(asset), problem })
     }
@@ -74,11 +90,11 @@ impl FromRequest<App> for FromHost {
 impl FromHost {
     async fn of_session(
         request: Request,
-        app: &App,
+        platform: &VerifierParts,
         session: HostSession,
         now: Timestamp,
     ) -> Answer<Self> {
-        app.limits.request(&session.asset)?;
+        platform.limits.request(&session.asset)?;
         let (mut parts, body) = request.into_parts();
         let head = RequestHead {
             method: parts.method.as_str(),
@@ -89,14 +105,14 @@ impl FromHost {
         let headers = received(&parts.headers);
         let verified = signature::verify_head(&key, &session.asset, head, &headers, now.unix());
         if let Err(SignatureError::Clock { created, .. }) = &verified {
-            clock::note_refused(app, &session.asset, *created).await?;
+            clock::note_refused(&platform.store, &session.asset, *created).await?;
         }
         let announced = verified.map_err(|error| refuse_signature(&error))?;
-        let asset = known_asset(app, &session).await?;
+        let asset = known_asset(&platform.store, &session).await?;
         let party = Party::Host(asset.id.clone());
         identify(&mut parts.extensions, party.clone())?;
         let most = if parts.uri.path() == REPORTS { MAX_BODY } else { MAX_OTHERS };
-        let body = app.limits.bodies.read(&party, body, most).await?;
+        let body = platform.limits.bodies.read(&party, body, most).await?;
         let signed = announced.with_body(&body).map_err(|error| refuse_signature(&error))?;
         let signed_at = signed.created();
         let query = parts.uri.query().unwrap_or_default().to_owned();
@@ -114,9 +130,9 @@ fn received(headers: &HeaderMap) -> ReceivedHeaders<'_> {
     })
 }
 
-pub(super) fn session_of(app: &App, headers: &HeaderMap, now: Timestamp) -> Answer<HostSession> {
+pub(super) fn session_of(keys: &Keys, headers: &HeaderMap, now: Timestamp) -> Answer<HostSession> {
     let token = received(headers).token().map_err(|error| refuse_signature(&error))?;
-    app.keys.seal.open_session(token, now).map_err(|error| {
+    keys.seal.open_session(token, now).map_err(|error| {
         let slug = match error {
             SealError::Expired => "session-expired",
             SealError::Foreign | SealError::Sealing => "session-unknown",
@@ -140,8 +156,8 @@ fn refuse_signature(error: &SignatureError) -> Problem {
     Problem::new(status, slug, title).detail(error.to_string())
 }
 
-async fn known_asset(app: &App, session: &HostSession) -> Answer<StoredAsset> {
-    let mut conn = app.store.read().await?;
+async fn known_asset(store: &Store, session: &HostSession) -> Answer<StoredAsset> {
+    let mut conn = store.read().await?;
     let asset = assets::by_id(&mut conn, session.asset.as_str()).await?.ok_or_else(|| {
         Problem::new(StatusCode::UNAUTHORIZED, "asset-unknown", "Unknown asset")
             .detail("the asset was deleted; set up a new session to register again")

@@ -1,5 +1,7 @@
 //! `GET /host/v1/threat/…`: a host's order, the update path to its list, and the files on that path.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, Path, Query, Request, State};
@@ -7,11 +9,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use tokio::fs::File;
+use xshield_intelligence::Threats;
 use xshield_intelligence::files::FileError;
 use xshield_model::file_name::FileName;
-use xshield_store::threat_assets;
 use xshield_store::threat_assets::SignedOrder;
 use xshield_store::threat_lists::StoredFile;
+use xshield_store::{Store, threat_assets};
 use xshield_threat::Digest;
 use xshield_wire::Bytes;
 use xshield_wire::message::VERSION;
@@ -22,12 +25,12 @@ use super::signed::FromHost;
 use crate::client::Client;
 use crate::connections::party::Party;
 use crate::connections::registry::identify;
+use crate::limits::Limits;
 use crate::problem::{Answer, Problem};
-use crate::state::App;
 use crate::streamed::Streamed;
 
-pub(super) async fn order(State(app): State<App>, request: FromHost) -> Answer<Response> {
-    let signed = ordered(&app, &request).await?;
+pub(super) async fn order(State(store): State<Store>, request: FromHost) -> Answer<Response> {
+    let signed = ordered(&store, &request).await?;
     let digest = signed.digest.to_base64();
     let etag = HeaderValue::from_str(&format!("\"{digest}\""))
         .map_err(|error| Problem::internal(&error))?;
@@ -38,8 +41,8 @@ pub(super) async fn order(State(app): State<App>, request: FromHost) -> Answer<R
     Ok(([(header::ETAG, etag), (header::CONTENT_TYPE, kind)], signed.envelope).into_response())
 }
 
-async fn ordered(app: &App, request: &FromHost) -> Answer<SignedOrder> {
-    let stored = threat_assets::get(&mut *app.store.read().await?, &request.asset.id).await?;
+async fn ordered(store: &Store, request: &FromHost) -> Answer<SignedOrder> {
+    let stored = threat_assets::get(&mut *store.read().await?, &request.asset.id).await?;
     stored.order.ok_or_else(|| {
         Problem::new(StatusCode::NOT_FOUND, "no-threat-order", "No threat order yet")
             .detail("no threat feed has given a list; 'xshield threat feed add' adds one")
@@ -53,15 +56,16 @@ pub(super) struct From {
 }
 
 pub(super) async fn path(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(threat): State<Arc<Threats>>,
     Query(query): Query<From>,
     request: FromHost,
 ) -> Answer<Json<ThreatPath>> {
     let from = query.from.filter(|from| !from.is_empty()).map(|from| from.parse::<Digest>());
     let from = from.transpose().map_err(|error| Problem::invalid("?from", error.to_string()))?;
-    let order = ordered(&app, &request).await?.order;
+    let order = ordered(&store, &request).await?.order;
     let files = match order.list {
-        Some(list) => app.threat.paths.lead(from, Digest(list.digest.0)).await?,
+        Some(list) => threat.paths.lead(from, Digest(list.digest.0)).await?,
         None => Vec::new(),
     };
     Ok(Json(ThreatPath { version: VERSION, files: files.iter().map(named).collect() }))
@@ -77,7 +81,8 @@ fn named(file: &StoredFile) -> ThreatFile {
 }
 
 pub(super) async fn file(
-    State(app): State<App>,
+    State(threat): State<Arc<Threats>>,
+    State(limits): State<Arc<Limits>>,
     Path(name): Path<String>,
     Extension(Client(client)): Extension<Client>,
     mut request: Request,
@@ -90,20 +95,20 @@ pub(super) async fn file(
     let parsed: FileName = name.parse().map_err(|_| missing())?;
     let etag = HeaderValue::from_str(&format!("\"{parsed}\""))
         .map_err(|error| Problem::internal(&error))?;
-    let _permit = app.limits.files.acquire().await;
-    let worker = app.clone();
-    let found = tokio::task::spawn_blocking(move || worker.threat.files.open_whole(parsed)).await?;
+    let _permit = limits.files.acquire().await;
+    let worker = threat.clone();
+    let found = tokio::task::spawn_blocking(move || worker.files.open_whole(parsed)).await?;
     let (file, length) = match found {
         Ok(Some(found)) => found,
         // A client that requests the path again is routed around the file, or the file is rebuilt.
         Ok(None) => {
-            app.threat.paths.forget(&[parsed].into());
+            threat.paths.forget(&[parsed].into());
             return Err(missing());
         }
         Err(error @ FileError::Damaged { .. }) => {
             tracing::error!(%error, "a threat file is damaged; it is not used any more");
-            app.threat.paths.forget(&[parsed].into());
-            app.threat.files.remove(parsed).map_err(|error| Problem::internal(&error))?;
+            threat.paths.forget(&[parsed].into());
+            threat.files.remove(parsed).map_err(|error| Problem::internal(&error))?;
             return Err(missing());
         }
         Err(error) => return Err(Problem::internal(&error)),

@@ -2,6 +2,8 @@
 //! secret, and a client must not trust it merely because this server sent it: deployment keys carry its
 //! digest.
 
+use std::sync::Arc;
+
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -12,6 +14,8 @@ use xshield_wire::message::Message as _;
 
 use super::ruleset::has;
 use crate::client::Client;
+use crate::host_access::HostAccess;
+use crate::limits::Limits;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 
@@ -27,12 +31,13 @@ pub(in crate::api) fn router() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/host/v1/trust", tag = "hosts", security(()),
     responses((status = 200, body = PublicTrust)))]
 async fn get(
-    State(app): State<App>,
+    State(limits): State<Arc<Limits>>,
+    State(access): State<HostAccess>,
     Extension(Client(from)): Extension<Client>,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    app.limits.trust(from.ip())?;
-    let trust = app.trust().map_err(|error| Problem::internal(&error))?;
+    limits.trust(from.ip())?;
+    let trust = access.trust().map_err(|error| Problem::internal(&error))?;
     let digest = trust.digest().to_string();
     let etag = HeaderValue::from_str(&format!("\"{digest}\""))
         .map_err(|error| Problem::internal(&error))?;

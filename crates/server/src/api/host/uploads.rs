@@ -1,6 +1,8 @@
 //! `…/host/v1/uploads/ID`: chunked upload of a file that a command requested. A chunk is acknowledged when it
 //! is on disk; the file counts when it matches what the host announced.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -8,6 +10,7 @@ use serde::Deserialize;
 use xshield_model::Timestamp;
 use xshield_operations::ids::new_id;
 use xshield_policy::AssetId;
+use xshield_store::Store;
 use xshield_store::uploads::{Progress, Upload};
 use xshield_store::{commands, commit, uploads};
 use xshield_wire::Bytes;
@@ -15,8 +18,10 @@ use xshield_wire::control::{UPLOAD_MAX, UPLOAD_PIECE, UploadStanding, UploadStat
 use xshield_wire::message::{CommandKind, VERSION};
 
 use super::signed::FromHost;
+use crate::keys::DataDir;
+use crate::limits::Limits;
 use crate::problem::{Answer, Problem};
-use crate::state::App;
+use crate::settings::Settings;
 use crate::uploads::{Appended, Checked, Files, UploadError};
 
 #[derive(Debug, Deserialize)]
@@ -24,6 +29,15 @@ struct Query {
     offset: u64,
     total: u64,
     sha256: String,
+}
+
+/// What uploads need of the platform.
+#[derive(Clone)]
+pub(crate) struct UploadParts {
+    pub(crate) store: Store,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) dir: Arc<DataDir>,
 }
 
 /// A file as announced by a host.
@@ -43,11 +57,11 @@ fn standing(received: u64, progress: Progress) -> Json<UploadStanding> {
 
 /// How much has been received.
 pub(super) async fn look(
-    State(app): State<App>,
+    State(store): State<Store>,
     Path(command): Path<String>,
     request: FromHost,
 ) -> Answer<Json<UploadStanding>> {
-    let mut conn = app.store.read().await?;
+    let mut conn = store.read().await?;
     let known = uploads::of_command(&mut conn, &request.asset.id, &command).await?;
     Ok(known
         .map_or(standing(0, Progress::Partial), |known| standing(known.received, known.progress)))
@@ -55,7 +69,7 @@ pub(super) async fn look(
 
 /// Stores a chunk.
 pub(super) async fn take(
-    State(app): State<App>,
+    State(parts): State<UploadParts>,
     Path(command): Path<String>,
     request: FromHost,
 ) -> Answer<Json<UploadStanding>> {
@@ -64,8 +78,8 @@ pub(super) async fn take(
         .map_err(|error| Problem::invalid("?offset", error.to_string()))?;
     let announced = announced(command, &query)?;
     // One chunk at a time: two of one upload would overwrite each other.
-    let _turn = app.limits.uploads.lock(&asset.id).await;
-    let Some(upload) = open(&app, &asset.id, announced, now).await? else {
+    let _turn = parts.limits.uploads.lock(&asset.id).await;
+    let Some(upload) = open(&parts, &asset.id, announced, now).await? else {
         return Ok(standing(0, Progress::Partial));
     };
     if upload.progress == Progress::Complete {
@@ -86,19 +100,19 @@ pub(super) async fn take(
     }
     let mut upload = upload;
     if is_next {
-        let (files, id) = (Files::of(&app.dir), upload.id.clone());
+        let (files, id) = (Files::of(&parts.dir), upload.id.clone());
         let write = move || files.append(&id, query.offset, &body);
         if kept(tokio::task::spawn_blocking(write).await?)? == Appended::Missing {
-            forget(&app, &upload).await?;
+            forget(&parts.store, &upload).await?;
             return Ok(standing(0, Progress::Partial));
         }
         upload = Upload { received: end, changed_at: now, ..upload };
-        write_down(&app, &upload).await?;
+        write_down(&parts.store, &upload).await?;
     }
     if upload.received < upload.total {
         return Ok(standing(upload.received, upload.progress));
     }
-    finish(&app, upload).await
+    finish(&parts, upload).await
 }
 
 fn announced(command: String, query: &Query) -> Answer<Announced> {
@@ -127,13 +141,13 @@ fn from_hex(text: &str) -> Option<Bytes<32>> {
 /// The record of this upload, created if missing. `None`: the host had announced another file and starts
 /// over.
 async fn open(
-    app: &App,
+    parts: &UploadParts,
     asset: &AssetId,
     announced: Announced,
     now: Timestamp,
 ) -> Answer<Option<Upload>> {
     let Announced { command, total, digest } = announced;
-    let mut tx = app.store.write().await?;
+    let mut tx = parts.store.write().await?;
     if commands::told(&mut tx, asset, &command).await? != Some(CommandKind::Diagnostics) {
         return Err(Problem::new(StatusCode::NOT_FOUND, "upload-not-asked", "File not requested")
             .detail(format!(
@@ -148,7 +162,7 @@ async fn open(
     };
     let others = uploads::bytes(&mut tx).await?;
     let others = others.saturating_sub(replaced.as_ref().map_or(0, |replaced| replaced.total));
-    if others.saturating_add(total) > app.settings.uploads_total {
+    if others.saturating_add(total) > parts.settings.uploads_total {
         metrics::counter!("xshield_refused_total", "reason" => "uploads-full").increment(1);
         let mut problem =
             Problem::new(StatusCode::INSUFFICIENT_STORAGE, "uploads-full", "No space for the file")
@@ -171,36 +185,36 @@ async fn open(
     uploads::put(&mut tx, &upload).await?;
     commit(tx).await?;
     let Some(replaced) = replaced else { return Ok(Some(upload)) };
-    let files = Files::of(&app.dir);
+    let files = Files::of(&parts.dir);
     kept(tokio::task::spawn_blocking(move || files.remove(&replaced.id)).await?)?;
     Ok((replaced.received == 0).then_some(upload))
 }
 
-async fn write_down(app: &App, upload: &Upload) -> Answer<()> {
-    let mut tx = app.store.write().await?;
+async fn write_down(store: &Store, upload: &Upload) -> Answer<()> {
+    let mut tx = store.write().await?;
     uploads::put(&mut tx, upload).await?;
     Ok(commit(tx).await?)
 }
 
-async fn forget(app: &App, upload: &Upload) -> Answer<()> {
-    let mut tx = app.store.write().await?;
+async fn forget(store: &Store, upload: &Upload) -> Answer<()> {
+    let mut tx = store.write().await?;
     uploads::delete(&mut tx, &upload.id).await?;
     Ok(commit(tx).await?)
 }
 
 /// All bytes are there: either the file matches the announcement, or the host starts over.
-async fn finish(app: &App, upload: Upload) -> Answer<Json<UploadStanding>> {
-    let (files, id, digest) = (Files::of(&app.dir), upload.id.clone(), upload.digest);
+async fn finish(parts: &UploadParts, upload: Upload) -> Answer<Json<UploadStanding>> {
+    let (files, id, digest) = (Files::of(&parts.dir), upload.id.clone(), upload.digest);
     let checked = kept(tokio::task::spawn_blocking(move || files.finish(&id, digest)).await?)?;
     match checked {
         Checked::Right => {
             let upload = Upload { progress: Progress::Complete, ..upload };
-            write_down(app, &upload).await?;
+            write_down(&parts.store, &upload).await?;
             metrics::counter!("xshield_uploads_total").increment(1);
             Ok(standing(upload.received, upload.progress))
         }
         Checked::Wrong => {
-            forget(app, &upload).await?;
+            forget(&parts.store, &upload).await?;
             Err(Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "digest-wrong",

@@ -360,8 +360,8 @@ impl Agent {
     }
 
     /// The poll was answered; `seen` is the token for the next one.
-    pub fn poll_heard(&self, seen: String) {
-        self.state().polls.heard(seen);
+    pub fn poll_answered(&self, seen: String) {
+        self.state().polls.record_token(seen);
     }
 
     /// Sets the state of the notification, for `ctagentcmd`.
@@ -390,8 +390,8 @@ impl Agent {
     }
 
     /// A cycle has saved these reports.
-    pub fn written_down(&self, reports: &[[u8; 16]]) {
-        self.state().queue.written_down(reports);
+    pub fn mark_saved(&self, reports: &[[u8; 16]]) {
+        self.state().queue.mark_saved(reports);
     }
 
     /// Whether a report still waits for a cycle.

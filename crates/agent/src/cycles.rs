@@ -85,7 +85,7 @@ impl LastCycle {
     /// Whether it followed the platform to new keys.
     #[must_use]
     pub fn followed(&self) -> bool {
-        self.outcome().is_some_and(|outcome| outcome.heard.followed.is_some())
+        self.outcome().is_some_and(|outcome| outcome.answer_rest.followed.is_some())
     }
 }
 
@@ -149,7 +149,7 @@ impl Cycles {
             self.reached += 1;
         }
         if let Some(configuration) =
-            last.outcome().and_then(|outcome| outcome.heard.configuration.as_ref())
+            last.outcome().and_then(|outcome| outcome.answer_rest.configuration.as_ref())
         {
             self.platform = Some(configuration.clone());
         }

@@ -76,7 +76,7 @@ impl Polls {
     }
 
     /// A poll was answered; `seen` is the token for the next one.
-    pub fn heard(&mut self, seen: String) {
+    pub fn record_token(&mut self, seen: String) {
         self.seen = Some(seen);
     }
 
@@ -93,7 +93,7 @@ impl Polls {
 
     /// Records a completed cycle; returns the poll if its route is outdated.
     pub fn cycle_ended(&mut self, last: &LastCycle) -> Option<HeldPoll> {
-        if let Some(seen) = last.outcome().and_then(|outcome| outcome.heard.seen.as_ref()) {
+        if let Some(seen) = last.outcome().and_then(|outcome| outcome.answer_rest.seen.as_ref()) {
             self.seen = Some(seen.clone());
         }
         let outdated = self.held.take_if(|poll| poll.is_outdated(last));

@@ -75,7 +75,7 @@ impl Listener<'_> {
 
     fn notified(&self, seen: String) -> u64 {
         let known = self.agent.contacts();
-        self.agent.poll_heard(seen);
+        self.agent.poll_answered(seen);
         self.agent.wake(Wake::Notified);
         known
     }

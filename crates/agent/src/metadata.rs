@@ -72,10 +72,10 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let service = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut heard = vec![0; 200];
-            let length = stream.read(&mut heard).unwrap();
+            let mut received = vec![0; 200];
+            let length = stream.read(&mut received).unwrap();
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\ntoken").unwrap();
-            String::from_utf8_lossy(&heard[..length]).into_owned()
+            String::from_utf8_lossy(&received[..length]).into_owned()
         });
         let request = Request {
             method: Method::Put,
@@ -83,8 +83,8 @@ mod tests {
             header: ("X-ttl", "60".to_owned()),
         };
         assert_eq!(exchange(&request, address).as_deref(), Some(&b"token"[..]));
-        let heard = service.join().unwrap();
-        assert!(heard.starts_with("PUT /latest/api/token HTTP/1.0\r\n"), "{heard}");
-        assert!(heard.contains("X-ttl: 60\r\n"), "{heard}");
+        let received = service.join().unwrap();
+        assert!(received.starts_with("PUT /latest/api/token HTTP/1.0\r\n"), "{received}");
+        assert!(received.contains("X-ttl: 60\r\n"), "{received}");
     }
 }

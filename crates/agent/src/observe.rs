@@ -98,10 +98,11 @@ impl Observer<'_> {
 
     /// Whether the platform requests a full report.
     fn wanted_again(&mut self) -> bool {
-        let heard = self.agent.last_outcome(|outcome| {
-            outcome.heard.next_check_in.is_some().then_some(outcome.heard.resends)
+        let requested = self.agent.last_outcome(|outcome| {
+            outcome.answer_rest.next_check_in.is_some().then_some(outcome.answer_rest.resends)
         });
-        heard.is_some_and(|heard| std::mem::replace(&mut self.resends, heard) != heard)
+        requested
+            .is_some_and(|requested| std::mem::replace(&mut self.resends, requested) != requested)
     }
 
     fn describe(&mut self, again: bool) {

@@ -133,7 +133,7 @@ impl LostConnections {
 /// Whether so many messages are lost for so long that the recorder is more complete.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct MessageLoss {
-    heard: u64,
+    received: u64,
     lost: u64,
     looked: Duration,
     /// The number of consecutive checks with more messages lost than received.
@@ -147,13 +147,13 @@ const PERSISTENT: u32 = 3;
 
 impl MessageLoss {
     /// Adds a read at `now`, on any monotonic clock; `true` if the losses are permanent.
-    fn turns(&mut self, heard: u64, lost: u64, now: Duration) -> bool {
-        self.heard += heard;
+    fn turns(&mut self, received: u64, lost: u64, now: Duration) -> bool {
+        self.received += received;
         self.lost += lost;
         if now.saturating_sub(self.looked) < LOOK {
             return false;
         }
-        let bad = if self.lost > self.heard { self.bad + 1 } else { 0 };
+        let bad = if self.lost > self.received { self.bad + 1 } else { 0 };
         *self = Self { looked: now, bad, ..Self::default() };
         bad >= PERSISTENT
     }
@@ -240,11 +240,11 @@ mod tests {
         for (looks, hopeless) in table {
             let mut loss = MessageLoss::default();
             let mut last = false;
-            for (at, (heard, lost)) in (1..).zip(looks) {
+            for (at, (received, lost)) in (1..).zip(looks) {
                 // Between two checks nothing is decided.
                 let before = minute(at) - Duration::from_secs(1);
                 assert!(!loss.turns(0, 0, before.saturating_sub(Duration::from_secs(30))));
-                last = loss.turns(*heard, *lost, minute(at));
+                last = loss.turns(*received, *lost, minute(at));
             }
             assert_eq!(last, hopeless, "{looks:?}");
         }

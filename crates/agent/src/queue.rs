@@ -25,7 +25,7 @@ impl ReportQueue {
     }
 
     /// A cycle has saved these reports.
-    pub fn written_down(&mut self, reports: &[[u8; 16]]) {
+    pub fn mark_saved(&mut self, reports: &[[u8; 16]]) {
         self.0.retain(|report| !reports.contains(&report.batch.0));
     }
 
@@ -61,7 +61,7 @@ mod tests {
         let mut queue = ReportQueue::default();
         assert_eq!((queue.push(report(1)), queue.push(report(2))), (0, 0));
         assert_eq!(queue.waiting().len(), 2);
-        queue.written_down(&[[1; 16]]);
+        queue.mark_saved(&[[1; 16]]);
         assert!(!queue.holds([1; 16]) && queue.holds([2; 16]));
         let gone: usize = (3..=200).map(|number| queue.push(report(number))).sum();
         assert_eq!((gone, queue.len()), (199 - MOST, MOST));

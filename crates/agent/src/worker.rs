@@ -94,7 +94,7 @@ impl Worker<'_> {
         };
         let result = cycle.run().map_err(|error| chain(&error));
         if result.is_ok() {
-            agent.written_down(&sent);
+            agent.mark_saved(&sent);
         }
         let ended = agent.environment.now();
         let last = LastCycle { ended, took: began.elapsed(), wakes, configured, result };

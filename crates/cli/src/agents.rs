@@ -92,7 +92,8 @@ impl AgentEventsCommand {
         let answer = Client::of_this_call()?.list(action, &path, Some(self.limit))?;
         self.output.show(&answer, |screen| {
             let now = Timestamp::now();
-            let mut table = Table::new(&["WHEN", "ASSET", "EVENT", "WHAT"], "No such events.");
+            let mut table =
+                Table::new(&["WHEN", "ASSET", "EVENT", "DESCRIPTION"], "No such events.");
             for event in view::<Vec<AgentEvent>>(action, &answer["items"])? {
                 let kind = match event.kind.known() {
                     Some(

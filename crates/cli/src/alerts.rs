@@ -208,7 +208,7 @@ impl List {
 }
 
 fn alerts_table(alerts: Vec<NumberedAlert>, now: Timestamp) -> Table {
-    let header = &["NUMBER", "WHEN", "SEVERITY", "RULE", "WITHHELD", "WHAT"];
+    let header = &["NUMBER", "WHEN", "SEVERITY", "RULE", "WITHHELD", "DESCRIPTION"];
     let mut table = Table::new(header, "No alerts.");
     for NumberedAlert { number: which, alert } in alerts {
         let alert = match alert {

@@ -50,7 +50,7 @@ impl AuditCommand {
 }
 
 fn table(entries: Vec<AuditEntry>, now: Timestamp) -> Table {
-    let header = &["WHEN", "WHO", "DID", "TO", "BEFORE", "AFTER"];
+    let header = &["WHEN", "ACTOR", "ACTION", "TARGET", "BEFORE", "AFTER"];
     let mut table = Table::new(header, "No entry of the audit log matches.");
     for entry in entries {
         let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };

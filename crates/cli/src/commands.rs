@@ -256,7 +256,7 @@ fn progress(command: &Command) -> String {
 }
 
 fn table(commands: Vec<Command>, now: Timestamp) -> Table {
-    let header = &["ID", "KIND", "GIVEN", "BY", "ASSETS", "PROGRESS", "EXPIRES"];
+    let header = &["ID", "KIND", "CREATED", "BY", "ASSETS", "PROGRESS", "EXPIRES"];
     let mut table = Table::new(header, "No commands.");
     for command in commands {
         let assets = command.progress.assets;
@@ -306,7 +306,7 @@ fn text(command: &Command, outcomes: Vec<Outcome>, now: Timestamp, screen: &Scre
         sheet.line("withdrawn", relative(at, now));
     }
     sheet.line("progress", progress(command));
-    let header = &["ASSET", "STATE", "TOLD", "ENDED", "REASON"];
+    let header = &["ASSET", "STATE", "SENT", "ENDED", "REASON"];
     let mut table = Table::new(header, "No asset matches.");
     for outcome in outcomes {
         let state = word(&outcome.state);
@@ -359,7 +359,7 @@ mod tests {
         expires   in 23 h
         progress  1 waiting, 1 failed
 
-        ASSET  STATE    TOLD       ENDED     REASON
+        ASSET  STATE    SENT       ENDED     REASON
         a      failed   1 min ago  30 s ago  disk full
         b      waiting  -          -         -
         "#);

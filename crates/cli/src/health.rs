@@ -82,7 +82,7 @@ fn jobs(jobs: Vec<Job>, now: Timestamp) -> Table {
 }
 
 fn damaged(records: Vec<DamagedRecord>, now: Timestamp) -> Table {
-    let mut table = Table::new(&["DAMAGED", "RECORD", "MET", "REASON"], "");
+    let mut table = Table::new(&["DAMAGED", "RECORD", "SEEN", "REASON"], "");
     for record in records {
         table.row(vec![
             cell(record.list),

@@ -127,7 +127,7 @@ fn tell_losses(client: &Client) -> Result<(), CliError> {
 
 fn table(events: Vec<Open<EventView>>, now: Timestamp) -> Table {
     let header =
-        &["SEEN", "ASSET", "ACTION", "DIRECTION", "PEER", "HERE", "PROCESS", "FEEDS", "PACKETS"];
+        &["SEEN", "ASSET", "ACTION", "DIRECTION", "PEER", "LOCAL", "PROCESS", "FEEDS", "PACKETS"];
     let mut table = Table::new(header, "No traffic with listed addresses was reported.");
     for event in events {
         let event = match event {
@@ -289,7 +289,7 @@ mod tests {
         let events: Vec<Open<EventView>> = serde_json::from_value(json!([event, proxied])).unwrap();
         let text = table(events, Timestamp(1_800_000_000)).render(&Screen::plain());
         insta::assert_snapshot!(text, @r"
-        SEEN       ASSET  ACTION                     DIRECTION  PEER                             HERE                PROCESS                FEEDS                       PACKETS
+        SEEN       ASSET  ACTION                     DIRECTION  PEER                             LOCAL               PROCESS                FEEDS                       PACKETS
         1 min ago  web    blocked                    inbound    198.51.100.7                     tcp 192.0.2.10:443  nginx (nginx.service)  drop (90 %)                      12
         1 min ago  web    not blockable by the host  inbound    198.51.100.7 via proxy 10.0.0.1  GET /login          nginx (nginx.service)  not on the platform's list       12
         ");

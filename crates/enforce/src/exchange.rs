@@ -75,7 +75,7 @@ pub(crate) struct Exchange<'a> {
     /// Problems that the platform found with this host: shown here, not reported back.
     found: Vec<Problem>,
     wanted: Option<Revision>,
-    heard: AnswerRest,
+    answer_rest: AnswerRest,
 }
 
 impl<'a> Exchange<'a> {
@@ -89,7 +89,7 @@ impl<'a> Exchange<'a> {
             evidence: RollbackEvidence::default(),
             found: Vec::new(),
             wanted: None,
-            heard: AnswerRest::default(),
+            answer_rest: AnswerRest::default(),
         }
     }
 
@@ -113,8 +113,8 @@ impl<'a> Exchange<'a> {
     }
 
     /// The parts of its answers that do not concern the policy.
-    pub(crate) fn heard(&self) -> &AnswerRest {
-        &self.heard
+    pub(crate) fn answer_rest(&self) -> &AnswerRest {
+        &self.answer_rest
     }
 
     /// Takes the problems that the platform found with this host.
@@ -152,7 +152,7 @@ impl<'a> Exchange<'a> {
                 self.told =
                     Some(LastReported { problems: run.problems.clone(), state_to_report, route });
                 self.notice_another_asset(run);
-                self.hear(run, &answer);
+                self.take_answer(run, &answer);
                 commands::obey(run, &answer);
                 Some(answer)
             }
@@ -180,26 +180,27 @@ impl<'a> Exchange<'a> {
             usage: run.options.usage,
             previous: run.progress.answered,
             held: self.evidence.take(),
-            trust: run.config.trust.sequence.max(self.heard.followed),
+            trust: run.config.trust.sequence.max(self.answer_rest.followed),
         }
     }
 
     /// Processes the parts of an answer that are neither policy nor commands.
-    fn hear(&mut self, run: &mut Run<'_>, answer: &CheckInAnswer) {
+    fn take_answer(&mut self, run: &mut Run<'_>, answer: &CheckInAnswer) {
         self.found.clone_from(&answer.problems);
         self.wanted = answer.wanted.map(|wanted| wanted.revision);
         if let Some(configuration) = &answer.configuration {
             run.progress.configuration = Some(configuration.clone());
         }
-        self.heard = AnswerRest {
+        self.answer_rest = AnswerRest {
             next_check_in: Some(answer.next_check_in),
             seen: answer.seen.clone(),
             configuration: run.progress.configuration.clone(),
             resends: run.progress.resends,
-            followed: self.heard.followed,
+            followed: self.answer_rest.followed,
         };
         if let Some(shown) = &answer.trust {
-            self.heard.followed = succession::follow(run, shown).or(self.heard.followed);
+            self.answer_rest.followed =
+                succession::follow(run, shown).or(self.answer_rest.followed);
         }
     }
 

@@ -55,7 +55,7 @@ pub struct Outcome {
     pub generation: Option<u32>,
     /// The parts of the platform's answers that do not concern the policy.
     #[serde(skip)]
-    pub heard: AnswerRest,
+    pub answer_rest: AnswerRest,
 }
 
 /// The result of a run for the threat list.
@@ -94,7 +94,7 @@ impl Outcome {
             left: Vec::new(),
             problems: Vec::new(),
             generation: None,
-            heard: AnswerRest::default(),
+            answer_rest: AnswerRest::default(),
         }
     }
 }

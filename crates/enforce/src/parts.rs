@@ -211,7 +211,7 @@ impl<'a> Parts<'a> {
             threat: shell::outcome(&self.threat, &self.run),
             live: self.policy.live(),
             generation: self.run.progress.generation.as_ref().map(|(_, known)| *known),
-            heard: self.exchange.heard().clone(),
+            answer_rest: self.exchange.answer_rest().clone(),
             fingerprint: None,
             left: self.run.left,
             problems: self.run.problems,

@@ -16,7 +16,7 @@ use crate::resolve::HostResolver;
 #[derive(Debug, thiserror::Error)]
 pub enum ProveError {
     /// The platform refuses.
-    #[error("{platform} does not take this key for this host: {reason}")]
+    #[error("{platform} does not accept this key for this host: {reason}")]
     Refused {
         /// The platform's URL.
         platform: PlatformUrl,

@@ -37,7 +37,7 @@ impl Shell<'_, '_> {
 }
 
 impl Records for Shell<'_, '_> {
-    fn write_down(&mut self, known: &LastKnownGood) -> Result<(), SaveError> {
+    fn save(&mut self, known: &LastKnownGood) -> Result<(), SaveError> {
         let written = self.run.state.save_last_known_good(known);
         written.map_err(|error| SaveError { reason: chain(&error) })
     }

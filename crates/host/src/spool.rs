@@ -1,7 +1,7 @@
 //! A queue on disk for undelivered records, limited in size and protected by checksums.
 //!
 //! There is one file per record. Its name contains an increasing sequence number, the number of items in it,
-//! so that even a damaged record can be counted, and its lane. Records dropped because of the size limit or
+//! so that even a damaged record can be counted, and its order. Records dropped because of the size limit or
 //! damage are counted in a separate file before they are deleted: after a kill in between they are counted
 //! twice rather than never.
 
@@ -166,7 +166,7 @@ impl Spool {
         Ok(id)
     }
 
-    /// The waiting records in order of delivery: smallest first, each lane in its order.
+    /// The waiting records in order of delivery: smallest first, each sequence in its order.
     #[must_use]
     pub fn pending(&self) -> Vec<RecordId> {
         order::order(&self.entries)

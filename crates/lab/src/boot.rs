@@ -62,7 +62,7 @@ pub fn run(args: &BootArgs) -> Result<()> {
     inside.args(["boot", "--inside", "--name", &args.name, "--layers", &args.layers]);
     inside.args(["--cgroup", &args.cgroup, "--boot-id", &args.boot_id]);
     sys::found_machine(&mut inside);
-    Err(inside.exec()).context("could not make the machine's namespaces")
+    Err(inside.exec()).context("could not create the machine's namespaces")
 }
 
 fn take_over(args: &BootArgs) -> Result<()> {
@@ -82,7 +82,7 @@ fn take_over(args: &BootArgs) -> Result<()> {
     only_own(&mounts)?;
     sys::set_host_name(&args.name).context("could not set the host name")?;
     for capability in WHOLE_MACHINE {
-        sys::give_up_capability(capability).context("could not give up a capability")?;
+        sys::give_up_capability(capability).context("could not drop a capability")?;
     }
     let mut systemd = Command::new(SYSTEMD);
     systemd.args(["--system", "--log-target=console", "--show-status=no"]).env_clear();
@@ -99,7 +99,7 @@ fn give_file_systems(root: &str) -> Result<()> {
     }
     for name in DEVICES {
         let device = at(&format!("/dev/{name}"));
-        fs::write(&device, "").with_context(|| format!("could not make {device}"))?;
+        fs::write(&device, "").with_context(|| format!("could not create {device}"))?;
         mount(Mount::Same(&format!("/dev/{name}")), &device)?;
     }
     for directory in ["/dev/pts", "/dev/shm"] {
@@ -184,7 +184,7 @@ fn empty(directory: &Path, keep: impl Fn(&str) -> bool) -> Result<()> {
             Ok(kind) if kind.is_dir() => fs::remove_dir_all(&path),
             _ => fs::remove_file(&path),
         };
-        removed.with_context(|| format!("could not leave out {}", path.display()))?;
+        removed.with_context(|| format!("could not disable {}", path.display()))?;
     }
     Ok(())
 }
@@ -212,7 +212,7 @@ fn mount(what: Mount<'_>, target: &str) -> Result<()> {
 }
 
 fn make(directory: &str) -> Result<()> {
-    fs::create_dir_all(directory).with_context(|| format!("could not make {directory}"))
+    fs::create_dir_all(directory).with_context(|| format!("could not create {directory}"))
 }
 
 fn link(to: &str, at: &str) -> Result<()> {

@@ -40,13 +40,15 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     let mut before = shop::before(&example);
     before.probe(&lab)?;
     println!("\n{before}");
-    before.verify().context("a closed port proves nothing unless it was open before")?;
+    before
+        .verify()
+        .context("a port must be open before the policy for the demo to prove anything")?;
 
     log.step("starting the platform on its embedded SQLite")?;
     let local = format!("https://127.0.0.1:{}", args.port);
     let platform = Platform::start(&mut lab, &password()?, &[local])?;
     let shop = Shop { lab, platform, example };
-    log.step("making an enforcement key; a first run of ctspark registers each host")?;
+    log.step("creating an enforcement key; the first run of ctspark registers each host")?;
     shop.register()?;
     log.step(&format!("tagging the assets and applying {}", shop.example.shown_directory()))?;
     shop.commit()?;

@@ -70,7 +70,7 @@ pub fn reach(lab: &Lab, from: &str, to: &str, port: u16) -> Result<[ProbeResult;
     let probes = Family::BOTH.map(|family| Probe {
         address: address(family),
         port: Port::Tcp(port),
-        patience: TIMEOUT,
+        timeout: TIMEOUT,
         nonce: format!("reach-{port}"),
     });
     let outcomes = probe::send(lab.host(from)?, lab.programs(), &probes)?;
@@ -92,7 +92,7 @@ impl Feed {
         let file = lab.directory().join("feed.txt");
         let feed = Self { file };
         feed.write(&[])?;
-        let path = feed.file.to_str().context("the feed's path is no text")?;
+        let path = feed.file.to_str().context("the feed's path is not UTF-8")?;
         let add = ["threat", "feed", "add", FEED, "--file", path, "--format", "plain"];
         platform.cli(lab, &add)?;
         Ok(feed)
@@ -161,5 +161,5 @@ pub fn look_up(lab: &Lab, host: &Host, address: IpAddr) -> Result<Option<Value>>
     if !output.status.success() {
         return Ok(None);
     }
-    serde_json::from_slice(&output.stdout).map(Some).context("the look-up printed no JSON")
+    serde_json::from_slice(&output.stdout).map(Some).context("the lookup printed no JSON")
 }

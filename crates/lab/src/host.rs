@@ -36,7 +36,7 @@ impl Host {
         dir: &Path,
         resolver: Option<IpAddr>,
     ) -> Result<Self> {
-        fs::create_dir_all(dir).with_context(|| format!("could not make {}", dir.display()))?;
+        fs::create_dir_all(dir).with_context(|| format!("could not create {}", dir.display()))?;
         let mut command = Command::new(programs.lab());
         command.args(["init", "--name", name, "--dir"]).arg(dir);
         if let Some(resolver) = resolver {
@@ -45,7 +45,7 @@ impl Host {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         sys::found_host(&mut command);
         let mut keeper = command.spawn().with_context(|| {
-            format!("could not make namespaces for host {name}; {}", crate::HELP)
+            format!("could not create namespaces for host {name}; {}", crate::HELP)
         })?;
         let life = keeper.stdin.take().context("the host's standard input is missing")?;
         let output = keeper.stdout.take().context("the host's standard output is missing")?;
@@ -53,7 +53,7 @@ impl Host {
         BufReader::new(output).read_line(&mut line)?;
         if line.trim() != "ready" {
             sys::kill_and_wait(&mut keeper)?;
-            bail!("host {name} did not start; its reason stands above");
+            bail!("host {name} did not start; the reason is printed above");
         }
         let namespaces = Namespaces::of(keeper.id())
             .with_context(|| format!("could not open the namespaces of host {name}"))?;

@@ -45,7 +45,7 @@ pub fn run(args: &InitArgs) -> Result<()> {
             Ok(0) => return Ok(()),
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error).context("lost the lab"),
+            Err(error) => return Err(error).context("lost the connection to the lab"),
         }
     }
 }
@@ -56,7 +56,7 @@ fn give_own_files(args: &InitArgs) -> Result<()> {
     sys::mount(Mount::Private, "/").context("could not detach the mounts from the machine's")?;
     sys::mount(Mount::Proc, "/proc").context("could not mount /proc")?;
     let layers = format!("{}/layers", args.dir);
-    fs::create_dir_all(&layers).with_context(|| format!("could not make {layers}"))?;
+    fs::create_dir_all(&layers).with_context(|| format!("could not create {layers}"))?;
     sys::mount(Mount::Memory, &layers).with_context(|| format!("could not mount {layers}"))?;
     // In a user namespace, directories of the machine's root are not writable; these become the host's.
     overlay(&layers, "/etc", &["systemd/system", "xshield"])?;
@@ -77,7 +77,7 @@ fn overlay(layers: &str, directory: &str, own: &[&str]) -> Result<()> {
     let (upper, work) = (format!("{layers}{directory}/upper"), format!("{layers}{directory}/work"));
     let own = own.iter().map(|name| format!("{upper}/{name}"));
     for path in own.chain([work.clone()]) {
-        fs::create_dir_all(&path).with_context(|| format!("could not make {path}"))?;
+        fs::create_dir_all(&path).with_context(|| format!("could not create {path}"))?;
     }
     let options = format!("lowerdir={directory},upperdir={upper},workdir={work}");
     // In a user namespace, the kernel only allows overlays to store their marks in user.* attributes.

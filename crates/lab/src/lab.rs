@@ -189,7 +189,7 @@ impl Workspace {
         fs::DirBuilder::new()
             .mode(0o700)
             .create(&path)
-            .with_context(|| format!("could not make {}", path.display()))?;
+            .with_context(|| format!("could not create {}", path.display()))?;
         // Locked before it gets its name: under that name, it is never unlocked while this lives.
         let unnamed = path.join("lock.new");
         let lock = File::create(&unnamed)?;

@@ -139,7 +139,7 @@ impl<'a> Machine<'a> {
         let name = file.file_name().context("a file has a name")?.to_string_lossy();
         let path = format!("/var/tmp/{name}");
         fs::copy(file, self.file(&path)?)
-            .with_context(|| format!("could not bring {} to the machine", file.display()))?;
+            .with_context(|| format!("could not copy {} to the machine", file.display()))?;
         Ok(path)
     }
 
@@ -207,7 +207,7 @@ impl Cgroups {
         cgroups.remove_leftovers();
         let made = cgroups.outside.join(&name);
         fs::create_dir(&made).with_context(|| {
-            format!("could not make cgroup {name}: is /sys/fs/cgroup read-only here?")
+            format!("could not create cgroup {name}: is /sys/fs/cgroup read-only here?")
         })?;
         Ok(cgroups)
     }

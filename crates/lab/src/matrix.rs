@@ -155,12 +155,12 @@ impl Matrix {
             };
             // A dropped probe takes its whole timeout; one that passes returns at once, so a long timeout
             // only prevents a busy machine from looking like a firewall.
-            let patience = match cell.expected.outcome {
+            let timeout = match cell.expected.outcome {
                 ProbeResult::Passed => Duration::from_secs(5),
                 _ => Duration::from_millis(1300),
             };
             let nonce = format!("{source}-{round}-{number}.");
-            probes.push(Probe { address, port: flow.port, patience, nonce: nonce.clone() });
+            probes.push(Probe { address, port: flow.port, timeout, nonce: nonce.clone() });
             flows.push((flow.clone(), nonce));
         }
         let outcomes = probe::send(lab.host(source)?, lab.programs(), &probes)?;

@@ -19,7 +19,7 @@ pub fn acquire() -> Result<()> {
     }
     let mut again = in_user_namespace()?;
     again.args(std::env::args_os().skip(1));
-    Err(again.exec()).context("could not start again in a user namespace")
+    Err(again.exec()).context("could not restart in a user namespace")
 }
 
 /// Runs the body of the test of that name with the privilege to create hosts. Without root, the test's own
@@ -39,7 +39,7 @@ pub fn in_lab(test: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
     }
     let status = in_user_namespace()?.args([test, "--exact", "--nocapture"]).status()?;
     if !status.success() {
-        bail!("{test} failed in a user namespace; its output stands above");
+        bail!("{test} failed in a user namespace; its output is printed above");
     }
     Ok(())
 }
@@ -69,12 +69,14 @@ fn in_user_namespace() -> Result<Command> {
         );
     }
     let mut command = Command::new("unshare");
-    command.args(ENTER).arg(std::env::current_exe().context("could not tell this program's path")?);
+    command
+        .args(ENTER)
+        .arg(std::env::current_exe().context("could not determine this program's path")?);
     Ok(command)
 }
 
 /// Security modules may allow user namespaces without any privileges in them.
 fn check() -> Result<()> {
     sys::can_make_networks()
-        .with_context(|| format!("network namespaces can't be made here; {}", crate::HELP))
+        .with_context(|| format!("network namespaces can't be created here; {}", crate::HELP))
 }

@@ -59,7 +59,7 @@ pub struct Probe {
     /// The target port.
     pub port: Port,
     /// How long to wait for an answer before the probe counts as dropped.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// Sent, recorded by the receiver, and expected back. No spaces.
     pub nonce: String,
 }
@@ -164,8 +164,8 @@ fn outcome_of(error: &std::io::Error) -> Option<ProbeResult> {
 
 fn tcp(probe: &Probe, port: u16) -> std::io::Result<()> {
     let mut stream =
-        TcpStream::connect_timeout(&SocketAddr::new(probe.address, port), probe.patience)?;
-    stream.set_read_timeout(Some(probe.patience))?;
+        TcpStream::connect_timeout(&SocketAddr::new(probe.address, port), probe.timeout)?;
+    stream.set_read_timeout(Some(probe.timeout))?;
     stream.write_all(format!("{}\n", probe.nonce).as_bytes())?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
@@ -194,7 +194,7 @@ fn ping(probe: &Probe) -> std::io::Result<()> {
 
 /// Repeats sending until something with the nonce comes back; datagrams may get lost.
 fn exchange(socket: &UdpSocket, probe: &Probe, message: &[u8]) -> std::io::Result<()> {
-    let deadline = Instant::now() + probe.patience;
+    let deadline = Instant::now() + probe.timeout;
     let mut buffer = [0; 2048];
     loop {
         socket.send(message)?;

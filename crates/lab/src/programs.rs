@@ -27,7 +27,8 @@ impl Programs {
         if let Some(directory) = std::env::var_os("XSHIELD_BIN_DIR") {
             return Ok(Self { directory: directory.into() });
         }
-        let running = std::env::current_exe().context("could not tell the running program")?;
+        let running = std::env::current_exe()
+            .context("could not determine the path of the running program")?;
         let found = running.ancestors().skip(1).take(2).find(|d| d.join("xshield-lab").is_file());
         let Some(directory) = found else {
             bail!(
@@ -82,7 +83,7 @@ impl Programs {
         }
         if let Some(source) = newer_source(&path) {
             bail!(
-                "{} is older than {}, so a test of it would tell nothing; run: \
+                "{} is older than {}, so testing it would prove nothing; run: \
                  cargo build --workspace --bins",
                 path.display(),
                 source.display()

@@ -115,15 +115,15 @@ pub fn run(args: &ServiceArgs) -> Result<()> {
 
 /// Re-executes this program as a file of that name in a directory of the host that only root can write to.
 fn become_program(name: &str) -> Result<()> {
-    let own = std::env::current_exe().context("could not tell this program's path")?;
+    let own = std::env::current_exe().context("could not determine this program's path")?;
     if own.file_name().is_some_and(|own| own == name) {
         return Ok(());
     }
-    fs::create_dir_all(SERVICES).with_context(|| format!("could not make {SERVICES}"))?;
+    fs::create_dir_all(SERVICES).with_context(|| format!("could not create {SERVICES}"))?;
     let path = Path::new(SERVICES).join(name);
     // If a program of that name is running, its file can't be written, and need not be.
     if !path.exists() {
-        fs::write(&path, "").with_context(|| format!("could not make {}", path.display()))?;
+        fs::write(&path, "").with_context(|| format!("could not create {}", path.display()))?;
     }
     let (from, to) = (own.display().to_string(), path.display().to_string());
     sys::mount(Mount::Same(&from), &to).with_context(|| format!("could not mount {to}"))?;

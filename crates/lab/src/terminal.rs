@@ -33,7 +33,7 @@ impl Terminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)
             .and_then(|master| grantpt(&master).map(|()| master))
             .and_then(|master| unlockpt(&master).map(|()| master))
-            .context("could not make a pseudo-terminal")?;
+            .context("could not create a pseudo-terminal")?;
         let name = ptsname(&master, Vec::new())?.into_string()?;
         let open = || {
             let mut options = OpenOptions::new();
@@ -95,7 +95,7 @@ impl Terminal {
         let from = self.read;
         self.wait_for("]")?;
         let code =
-            self.seen[from..self.read - 1].parse().context("the shell tells no exit code")?;
+            self.seen[from..self.read - 1].parse().context("the shell printed no exit code")?;
         self.type_in("\r")?;
         self.child.wait()?;
         Ok((code, shown))

@@ -344,7 +344,7 @@ fn registering_again_reports_an_invalid_key() -> Result<()> {
         let before = std::fs::read(scenario.db()?.file(agent::CONFIG))?;
         let again = ["register", "--domain", &platform.address().to_string()];
         let refused = scenario.db()?.run(lab.programs().agent()?, again).unwrap_err();
-        ensure!(format!("{refused:#}").contains("does not take this key"), "{refused:#}");
+        ensure!(format!("{refused:#}").contains("does not accept this key"), "{refused:#}");
         ensure!(
             std::fs::read(scenario.db()?.file(agent::CONFIG))? == before,
             "the file is as it was"

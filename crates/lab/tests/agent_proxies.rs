@@ -167,7 +167,7 @@ impl Scenario {
         let probe = Probe {
             address: IpAddr::from(self.db()?.v4()),
             port: Port::Tcp(port),
-            patience: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
             nonce: "open?".to_owned(),
         };
         let outcomes = probe::send(self.host("app")?, self.shop.lab.programs(), &[probe])?;

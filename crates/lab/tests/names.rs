@@ -80,7 +80,7 @@ impl Scenario {
         let probe = Probe {
             address: IpAddr::from(rotating(number)),
             port: Port::Tcp(HTTPS),
-            patience: Duration::from_millis(900),
+            timeout: Duration::from_millis(900),
             nonce: format!("rotating-{number}"),
         };
         let outcome = probe::send(self.web()?, self.shop.lab.programs(), &[probe])?;
@@ -227,7 +227,7 @@ fn new_resolvers_and_platform_addresses_are_allowed_before_use() -> Result<()> {
             let probe = Probe {
                 address: second.parse()?,
                 port: Port::Tcp(platform::PORT),
-                patience: Duration::from_millis(900),
+                timeout: Duration::from_millis(900),
                 nonce: "no-tls".to_owned(),
             };
             let outcome = probe::send(web, shop.lab.programs(), &[probe])?;
@@ -264,7 +264,7 @@ fn configured_time_servers_are_reached_and_others_are_not() -> Result<()> {
             let probe = |address| Probe {
                 address,
                 port: Port::Udp(123),
-                patience: Duration::from_millis(900),
+                timeout: Duration::from_millis(900),
                 nonce: format!("time-{address}"),
             };
             let probes = servers.map(probe);

@@ -197,7 +197,7 @@ impl Walk {
         let probe = Probe {
             address: self.host(to)?.v4().into(),
             port: Port::Tcp(port),
-            patience: Duration::from_millis(700),
+            timeout: Duration::from_millis(700),
             nonce: format!("{from}-{to}-{port}"),
         };
         let outcomes = probe::send(self.host(from)?, self.lab.programs(), &[probe])?;

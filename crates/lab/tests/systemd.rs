@@ -86,7 +86,7 @@ impl Scenario {
         let probe = Probe {
             address: self.db()?.v4().into(),
             port: Port::Tcp(5432),
-            patience: Duration::from_millis(700),
+            timeout: Duration::from_millis(700),
             nonce: format!("from-{from}"),
         };
         let outcomes = probe::send(self.lab.host(from)?, self.lab.programs(), &[probe])?;

@@ -264,7 +264,7 @@ fn revisions_are_compared_restored_and_resumed() {
     assert!(operator.good("why 198.51.100.3").contains("on the list  yes"));
     let table = operator.good("revisions");
     let rows: Vec<Vec<&str>> = table.lines().map(|row| row.split_whitespace().collect()).collect();
-    assert_eq!(rows[0], ["REVISION", "ENTRIES", "ADDED", "REMOVED", "SINCE", "WHY"]);
+    assert_eq!(rows[0], ["REVISION", "ENTRIES", "ADDED", "REMOVED", "SINCE", "REASON"]);
     assert_eq!(rows[1][..5], ["4", "*", "2", "1", "1"], "the newest first, marked");
     assert!(table.lines().nth(2).unwrap().ends_with("restored from revision 1"), "{table}");
     assert!(table.lines().nth(4).unwrap().ends_with("feed f"), "{table}");

@@ -19,7 +19,7 @@ pub(crate) struct Refusal {
     pub(crate) action: &'static str,
     /// The reason.
     pub(crate) reason: String,
-    /// The subject, as far as it is known to exist: names invented by strangers are not recorded, as they may
+    /// The subject, as far as it is known to exist: names invented by unauthenticated clients are not recorded, as they may
     /// be a password in the wrong field.
     pub(crate) subject: Option<String>,
     /// The source.
@@ -106,9 +106,9 @@ mod tests {
 
     #[test]
     fn equal_refusals_are_one_line_with_a_count() {
-        let mut gathered = RefusalBatch::default();
-        (0..500).for_each(|_| gathered.note(refused(1)));
-        gathered.note(Refusal { subject: None, ..refused(2) });
+        let mut batch = RefusalBatch::default();
+        (0..500).for_each(|_| batch.note(refused(1)));
+        batch.note(Refusal { subject: None, ..refused(2) });
         let line = |target: &str, text: &str| Line {
             action: "user.login-failed",
             target: target.to_owned(),
@@ -118,17 +118,17 @@ mod tests {
             line("admin", "500 times from 10.0.0.1: wrong password"),
             line("nobody known", "once from 10.0.0.2: wrong password"),
         ];
-        assert_eq!(gathered.lines(), wanted);
-        assert_eq!(gathered.lines(), []);
+        assert_eq!(batch.lines(), wanted);
+        assert_eq!(batch.lines(), []);
     }
 
     #[test]
     fn a_flood_of_refusals_is_few_lines_and_fully_counted() {
-        let mut gathered = RefusalBatch::default();
+        let mut batch = RefusalBatch::default();
         let (mut lines, mut told) = (0, 0);
         for _ in 0..60 {
-            (0..5000).for_each(|number| gathered.note(refused(number)));
-            for line in gathered.lines() {
+            (0..5000).for_each(|number| batch.note(refused(number)));
+            for line in batch.lines() {
                 lines += 1;
                 told += line.text.split(' ').next().unwrap().parse::<u64>().unwrap_or(1);
             }

@@ -13,15 +13,15 @@ pub(super) struct GroupCounts {
     /// Readings of the kernel's counter with their times; of old ones only the newest.
     offered: VecDeque<(Instant, u64)>,
     /// The number of our packets that were received.
-    heard: u64,
+    received: u64,
     /// The number of packets that were reported as lost.
     lost: u64,
 }
 
 impl GroupCounts {
     /// Adds received packets.
-    pub(super) fn hear(&mut self, packets: u64) {
-        self.heard += packets;
+    pub(super) fn add_received(&mut self, packets: u64) {
+        self.received += packets;
     }
 
     /// Adds a reading of the kernel's counter at `now`.
@@ -37,14 +37,14 @@ impl GroupCounts {
             self.offered.pop_front();
         }
         let Some((_, offered)) = self.offered.front().copied().filter(arrived) else { return 0 };
-        let new = offered.saturating_sub(self.heard).saturating_sub(self.lost);
+        let new = offered.saturating_sub(self.received).saturating_sub(self.lost);
         self.lost += new;
         new
     }
 
     /// Whether every packet that the kernel counted was received or reported as lost.
     pub(super) fn is_settled(&self) -> bool {
-        self.offered.back().is_none_or(|(_, total)| *total <= self.heard + self.lost)
+        self.offered.back().is_none_or(|(_, total)| *total <= self.received + self.lost)
     }
 }
 
@@ -60,13 +60,13 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         assert!(counts.is_settled());
         counts.offer(10, at(0));
-        counts.hear(4);
+        counts.add_received(4);
         assert_eq!((counts.newly_lost(at(900)), counts.is_settled()), (0, false));
-        counts.hear(3);
+        counts.add_received(3);
         counts.offer(12, at(900));
         assert_eq!(counts.newly_lost(at(1000)), 3);
         assert_eq!(counts.newly_lost(at(1001)), 0, "each once");
-        counts.hear(1);
+        counts.add_received(1);
         assert_eq!((counts.newly_lost(at(1950)), counts.is_settled()), (1, true));
     }
 
@@ -79,22 +79,22 @@ mod tests {
         ) {
             let mut counts = GroupCounts::default();
             let mut now = Instant::now();
-            let (mut offered, mut heard, mut lost) = (0, 0, 0);
+            let (mut offered, mut received, mut lost) = (0, 0, 0);
             for (packets, arriving, read) in steps {
                 offered += packets;
                 counts.offer(offered, now);
                 // Whatever arrives does so before the next reading.
                 let arriving = arriving.min(packets);
-                counts.hear(arriving);
-                heard += arriving;
+                counts.add_received(arriving);
+                received += arriving;
                 now += Duration::from_millis(400);
                 if read {
                     lost += counts.newly_lost(now);
                 }
-                prop_assert!(heard + lost <= offered);
+                prop_assert!(received + lost <= offered);
             }
             lost += counts.newly_lost(now + ON_ITS_WAY);
-            prop_assert_eq!(heard + lost, offered);
+            prop_assert_eq!(received + lost, offered);
             prop_assert!(counts.is_settled());
         }
     }

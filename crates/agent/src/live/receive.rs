@@ -149,8 +149,8 @@ impl LiveReceiver<'_> {
             false => Drained::default(),
         };
         let overflow: u64 = overflow.iter().map(|(_, count)| count.packets).sum();
-        let heard = flows.iter().map(|live| live.flow.packets).sum::<u64>() + overflow;
-        self.counts.hear(heard);
+        let received = flows.iter().map(|live| live.flow.packets).sum::<u64>() + overflow;
+        self.counts.add_received(received);
         // What is still in the socket or in this thread is not lost.
         let missed = if emptied && room { self.missed() } else { 0 };
         self.read_counters();

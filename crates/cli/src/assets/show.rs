@@ -149,8 +149,8 @@ fn revision(spark: &Spark) -> Cell {
     }
 }
 
-const NOW: &[&str] = &["CODE", "WHAT", "SINCE", "LAST SEEN", "TIMES"];
-const PAST: &[&str] = &["CODE", "WHAT", "FIRST SEEN", "LAST SEEN", "TIMES"];
+const NOW: &[&str] = &["CODE", "DESCRIPTION", "SINCE", "LAST SEEN", "TIMES"];
+const PAST: &[&str] = &["CODE", "DESCRIPTION", "FIRST SEEN", "LAST SEEN", "TIMES"];
 
 /// Current problems, then past ones.
 pub(super) fn problems(all: Vec<PastProblem>, now: Timestamp) -> [Table; 2] {

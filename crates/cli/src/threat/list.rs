@@ -18,7 +18,7 @@ pub(super) fn revisions(client: &Client, output: Output) -> Result<(), CliError>
     let action = "list the revisions of the threat list";
     let answer = client.list(action, &Path::of(&["threat", "revisions"]), None)?;
     output.show(&answer, |screen| {
-        let header = &["REVISION", "ENTRIES", "ADDED", "REMOVED", "SINCE", "WHY"];
+        let header = &["REVISION", "ENTRIES", "ADDED", "REMOVED", "SINCE", "REASON"];
         let mut table = Table::new(header, "There is no threat list yet; add a feed.");
         let now = Timestamp::now();
         for one in view::<Vec<Revision>>(action, &answer["items"])? {

@@ -89,7 +89,7 @@ impl ModeCommand {
 }
 
 fn modes(modes: Modes) -> Table {
-    let mut table = Table::new(&["FOR", "INBOUND", "OUTBOUND"], "");
+    let mut table = Table::new(&["SCOPE", "INBOUND", "OUTBOUND"], "");
     let mut row = |name: String, pair: ModePair| {
         let shown = |mode: Option<Open<ThreatMode>>| {
             cell(mode.map_or_else(|| "inherit".to_owned(), |mode| word(&mode)))

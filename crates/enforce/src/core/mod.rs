@@ -8,15 +8,15 @@
 //!        │ bind to this host's facts, plan
 //!        ▼
 //!    Candidate ── was proven before, other addresses ────────────────▶ in force for good
-//!        │                                  │ write down                    ▲
+//!        │                                  │ save                          ▲
 //!        │ try                              ▼                               │
-//!        ▼                           LastKnownGood ── put back ─────────────┤
-//!     OnTrial ── the platform answers ─▶ Confirmed ── write down, keep ─────┘
+//!        ▼                           LastKnownGood ── restore ──────────────┤
+//!     OnTrial ── the platform answers ─▶ Confirmed ── save, keep ───────────┘
 //!        │
-//!        └── no answer, or can't be written down: take back; or the program is killed: its time runs out
+//!        └── no answer, or saving fails: revert; or the program is killed: its probation ends
 //! ```
 //!
-//! `cycle` is a run on one page. [`holding`] has one type for each of these states, and is the only place
+//! `cycle` is a run on one page. [`ruleset_state`] has one type for each of these states, and is the only place
 //! that says what is in force: what was read from the kernel, or what the kernel acknowledged. `repair` decides
 //! what to do before the platform is asked, `policy` afterwards. `result` is the result of a run, computed at
 //! its end from the results of its parts.

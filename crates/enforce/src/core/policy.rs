@@ -50,7 +50,7 @@ pub(crate) struct Terms {
 
 /// The policy part of the current run.
 pub(crate) struct PolicyPart {
-    pub(super) holding: RulesetState,
+    pub(super) ruleset_state: RulesetState,
     /// The log group to which packets are sent as they are denied.
     live: Option<LiveGroup>,
     terms: Terms,
@@ -75,7 +75,7 @@ impl PolicyPart {
     pub(crate) fn new(proven: Option<LastKnownGood>, terms: Terms) -> Self {
         Self {
             live: proven.as_ref().and_then(|known| known.live),
-            holding: RulesetState::of_disk(proven),
+            ruleset_state: RulesetState::of_disk(proven),
             terms,
             damage: Damage::None,
             change: Change::None,
@@ -89,7 +89,7 @@ impl PolicyPart {
 
     /// The ruleset that a restart restores.
     pub(crate) fn proven(&self) -> Option<&LastKnownGood> {
-        self.holding.proven()
+        self.ruleset_state.proven()
     }
 
     /// The same ruleset, bound to this host.
@@ -133,7 +133,7 @@ impl PolicyPart {
 
     /// The state that is reported to the platform.
     pub(crate) fn standing(&self) -> PolicyStatus {
-        let in_force = self.holding.in_kernel();
+        let in_force = self.ruleset_state.in_kernel();
         let status = match (&self.failure, self.damage, self.proven()) {
             (Some(failure), _, _) => Status::Failed { reason: failure.reason().to_owned() },
             (None, Damage::Unread, _) => Status::Failed {
@@ -204,7 +204,8 @@ impl PolicyPart {
             Err(error) => error,
         };
         if matches!(error, EnvelopeError::Older { .. })
-            && let Some(answer) = world.show_what_is_held(self.standing(), self.holding.proven())
+            && let Some(answer) =
+                world.show_what_is_held(self.standing(), self.ruleset_state.proven())
         {
             return self.fetch(world, &answer);
         }
@@ -279,7 +280,7 @@ impl PolicyPart {
                     known.facts == content.facts && known.live == content.live
                 });
             if !is_same {
-                self.holding.remember(candidate, world).map(|now| self.use_rules_of(now))?;
+                self.ruleset_state.remember(candidate, world).map(|now| self.use_rules_of(now))?;
             } else {
                 self.use_rules_of(candidate);
             }
@@ -290,7 +291,7 @@ impl PolicyPart {
         // does not answer: a trial would prove nothing.
         if same_ruleset && (self.damage == Damage::Found || contact != Contact::Reached) {
             let is_repair = self.damage == Damage::Found;
-            let now = self.holding.replace(candidate, kernel, world)?;
+            let now = self.ruleset_state.replace(candidate, kernel, world)?;
             self.change = if is_repair { Change::Repaired } else { Change::Applied };
             self.use_rules_of(now);
             return Ok(());
@@ -305,19 +306,19 @@ impl PolicyPart {
         world: &mut impl World<K::Capabilities>,
         candidate: Candidate<K::Plan>,
     ) -> Result<(), RulesetStateError> {
-        let on_trial = self.holding.try_out(candidate, self.terms.probation, kernel)?;
+        let on_trial = self.ruleset_state.try_out(candidate, self.terms.probation, kernel)?;
         let digest = K::digest(&on_trial.candidate().plan);
         world.trace(DebugArea::Rules, &|| format!("plan {digest} is on trial"));
         world.step(Step::Tried);
         let standing =
-            PolicyStatus { status: Status::Enforcing, in_force: self.holding.in_kernel() };
+            PolicyStatus { status: Status::Enforcing, in_force: self.ruleset_state.in_kernel() };
         let confirmed = world.confirm(standing);
         world.step(Step::Confirmed);
         let on_trial = match confirmed {
-            Ok(()) => match self.holding.write_down(on_trial.confirmed(), world) {
+            Ok(()) => match self.ruleset_state.save(on_trial.confirmed(), world) {
                 SaveResult::Done(written) => {
                     world.step(Step::Remembered);
-                    let (candidate, kept) = self.holding.keep(written, kernel, world)?;
+                    let (candidate, kept) = self.ruleset_state.keep(written, kernel, world)?;
                     world.trace(DebugArea::Rules, &|| format!("plan {digest} was kept"));
                     world.step(Step::Kept);
                     self.kept = Some(kept);
@@ -359,7 +360,7 @@ impl PolicyPart {
         let text = format!("revision {revision} was taken back: {why}");
         // Whatever follows: the trial ends in the kernel, and the ruleset is not in force for good.
         self.failure = Some(PolicyFailure::Reverted(text.clone()));
-        let candidate = self.holding.take_back(on_trial, kernel)?;
+        let candidate = self.ruleset_state.take_back(on_trial, kernel)?;
         let digest = K::digest(&candidate.plan);
         world.trace(DebugArea::Rules, &|| format!("plan {digest} was taken back"));
         world.step(Step::Reverted);
@@ -390,26 +391,26 @@ impl PolicyPart {
         let ReadBack { programmed, differences } = match read {
             Ok(read) => read,
             Err(FirewallError::NothingInForce { .. }) => {
-                self.holding.lost_sight();
+                self.ruleset_state.lost_sight();
                 return Ok(());
             }
             Err(error) if error.is_busy() => {
-                self.holding.lost_sight();
+                self.ruleset_state.lost_sight();
                 self.failure = Some(PolicyFailure::Failed(chain(&error)));
                 world.note(problem("not-read", &error));
                 return Ok(());
             }
             Err(error) => {
-                self.holding.lost_sight();
+                self.ruleset_state.lost_sight();
                 return Err(error.into());
             }
         };
         if differences.is_empty() {
             self.damage = Damage::None;
-            self.holding.seen();
+            self.ruleset_state.seen();
         } else {
             let text = drift_text(&texts(&differences));
-            self.holding.lost_sight();
+            self.ruleset_state.lost_sight();
             self.failure = Some(PolicyFailure::Failed(text.clone()));
             world.note(Problem { code: "read-back-differs".to_owned(), text });
         }
@@ -423,7 +424,7 @@ impl PolicyPart {
 
     /// The ruleset in the kernel, as read back at the end.
     pub(crate) fn in_force(&self) -> Option<InForce> {
-        self.programmed.as_ref().and(self.holding.in_kernel())
+        self.programmed.as_ref().and(self.ruleset_state.in_kernel())
     }
 }
 

@@ -26,7 +26,7 @@ pub trait Records {
     ///
     /// # Errors
     /// When it can't be written.
-    fn write_down(&mut self, known: &LastKnownGood) -> Result<(), SaveError>;
+    fn save(&mut self, known: &LastKnownGood) -> Result<(), SaveError>;
 
     /// From now on, no ruleset older than this one is accepted.
     fn raise_floor(&mut self, ruleset: &Verified<Ruleset>);

@@ -23,13 +23,13 @@ impl PolicyPart {
         last: LastReadBack,
     ) -> Result<(), RulesetStateError> {
         let generation = kernel.generation()?;
-        let Some(known) = self.holding.proven() else { return Ok(()) };
+        let Some(known) = self.ruleset_state.proven() else { return Ok(()) };
         // A restarted unit has another cgroup under the same name: our table is unchanged, but no longer
         // correct.
         let owners = known.facts.owners.values().flatten().flatten();
         let by_cgroup = owners.into_iter().any(|owner| matches!(owner, Owner::Cgroup(_)));
         if !by_cgroup && generation.is_some_and(|generation| last == LastReadBack::At(generation)) {
-            self.holding.seen();
+            self.ruleset_state.seen();
             return Ok(());
         }
         self.damage = match inspect(kernel, known, last) {
@@ -39,7 +39,7 @@ impl PolicyPart {
             }
             Err(error) => return Err(error.into()),
             Ok(Found::Whole) => {
-                self.holding.seen();
+                self.ruleset_state.seen();
                 Damage::None
             }
             // A run was killed before it had read back the ruleset.
@@ -60,10 +60,10 @@ impl PolicyPart {
 
     /// Checks the same without changing anything, on a host whose firewall is not ours to change.
     pub(crate) fn look_only<K: Kernel>(&mut self, kernel: &mut K, last: LastReadBack) {
-        if let Some(known) = self.holding.proven()
+        if let Some(known) = self.ruleset_state.proven()
             && matches!(inspect(kernel, known, last), Ok(Found::Whole))
         {
-            self.holding.seen();
+            self.ruleset_state.seen();
         }
     }
 
@@ -76,7 +76,7 @@ impl PolicyPart {
     ) -> Result<(), RulesetStateError> {
         if self.damage == Damage::Found && self.proven().is_some() {
             before_a_first_ruleset(kernel, world)?;
-            self.holding.put_back(kernel)?;
+            self.ruleset_state.put_back(kernel)?;
             world
                 .trace(DebugArea::Rules, &|| "the last-known-good ruleset was restored".to_owned());
             world.step(Step::Repaired);
@@ -97,11 +97,11 @@ impl PolicyPart {
         world: &mut W,
     ) -> Result<(), RulesetStateError> {
         for ways in [W::configured_failsafe, W::resolved_failsafe] {
-            let Some(known) = self.holding.proven() else { return Ok(()) };
+            let Some(known) = self.ruleset_state.proven() else { return Ok(()) };
             let mut facts = known.facts.clone();
             admit(&mut facts, &ways(world));
             if facts != known.facts {
-                self.holding.put_back_with(facts, kernel, world)?;
+                self.ruleset_state.put_back_with(facts, kernel, world)?;
                 self.change = Change::Applied;
             }
         }

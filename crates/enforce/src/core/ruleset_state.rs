@@ -112,7 +112,7 @@ impl RulesetState {
         }
         // It is the same ruleset, whether or not its new facts can be saved.
         self.in_kernel = Some(known.ruleset.in_force());
-        if let Err(error) = records.write_down(known) {
+        if let Err(error) = records.save(known) {
             known.facts = before;
             return Err(error.into());
         }
@@ -139,7 +139,7 @@ impl RulesetState {
         candidate: Candidate<P>,
         records: &mut impl Records,
     ) -> Result<Candidate<P>, RulesetStateError> {
-        records.write_down(&candidate.content)?;
+        records.save(&candidate.content)?;
         records.raise_floor(&candidate.content.ruleset);
         self.proven = Some(candidate.content.clone());
         self.seen();
@@ -179,13 +179,13 @@ impl RulesetState {
     }
 
     /// Saves a confirmed ruleset: from now on a restart restores it.
-    pub(crate) fn write_down<K: Kernel>(
+    pub(crate) fn save<K: Kernel>(
         &mut self,
         confirmed: Confirmed<K>,
         records: &mut impl Records,
     ) -> SaveResult<K> {
         let Confirmed(on_trial) = confirmed;
-        match records.write_down(&on_trial.candidate.content) {
+        match records.save(&on_trial.candidate.content) {
             Ok(()) => {
                 self.proven = Some(on_trial.candidate.content.clone());
                 SaveResult::Done(SavedOnTrial(on_trial))

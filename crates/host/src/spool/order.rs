@@ -2,7 +2,7 @@
 //!
 //! After hours without the platform, a slow or unreliable connection should carry the many small records
 //! before the few large ones. So the smallest is sent first, but never before an earlier one of the same
-//! ordered lane ([`DeliveryOrder::InOrder`]); and every [`OLDEST_EVERY`]th is the oldest, so that a stream of small
+//! sequence ([`DeliveryOrder::InOrder`]); and every [`OLDEST_EVERY`]th is the oldest, so that a stream of small
 //! records does not delay a large one forever.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,7 +65,7 @@ pub(super) fn order(waiting: &BTreeMap<RecordId, Entry>) -> Vec<RecordId> {
     order
 }
 
-/// A record's position in its lane, compared before its id.
+/// A record's position in its sequence, compared before its id.
 fn rank(entry: &Entry) -> u64 {
     match entry.order {
         DeliveryOrder::InOrder(_) => 0,
@@ -153,7 +153,7 @@ mod tests {
             prop_assert_eq!(&all, &waiting.keys().copied().collect::<BTreeSet<_>>());
             for (at, id) in order.iter().enumerate() {
                 let (left, this) = (&order[at..], waiting[id]);
-                // No record overtakes an earlier one of its lane.
+                // No record overtakes an earlier one of its sequence.
                 if let DeliveryOrder::InOrder(_) = this.order {
                     let same = left.iter().filter(|other| waiting[other].order == this.order);
                     prop_assert!(same.min() == Some(id));

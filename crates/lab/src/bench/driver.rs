@@ -48,7 +48,7 @@ impl Driver {
         self.answers.read_line(&mut answer)?;
         anyhow::ensure!(
             !answer.is_empty(),
-            "the driver failed at {line:?}; its reason stands above"
+            "the driver failed at {line:?}; the reason is printed above"
         );
         Ok(answer.trim().to_owned())
     }

@@ -119,7 +119,8 @@ fn net(address: u32, length: u8) -> Ipv4Net {
 /// The rules as input of Xshield's firewall, as JSON: nothing else is allowed inbound, everything outbound.
 pub(super) fn bound(rules: &[Rule], revision: u64) -> Result<String> {
     let bound_rule = |(index, rule): (usize, &Rule)| -> Result<BoundRule> {
-        let ports = PortRange::new(rule.ports.0, rule.ports.1).context("ports are backwards")?;
+        let ports =
+            PortRange::new(rule.ports.0, rule.ports.1).context("the port range is reversed")?;
         let service = match rule.protocol {
             Protocol::Tcp => Service::Tcp(Ports::Range(ports)),
             Protocol::Udp => Service::Udp(Ports::Range(ports)),

@@ -92,7 +92,7 @@ pub(super) fn run(driver: &Path, effort: Effort) -> Result<()> {
         Ok((counts.lost() == 0).then_some(()))
     });
     let overflows = overflows(server)? + overflows(client)?;
-    ensure!(overflows == 0, "{overflows} packets found no room in a receiver; measure again");
+    ensure!(overflows == 0, "{overflows} packets did not fit a receiver's queue; measure again");
     receivers.into_iter().try_for_each(join)?;
 
     Figure::new("firewall.swap_lost", number(counts.lost()), "packets").print();

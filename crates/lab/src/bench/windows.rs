@@ -52,7 +52,7 @@ fn logs(reader: &Path, recordings: &Path) -> Result<()> {
     let unpacked = unpacked.context("could not start gzip, which unpacks recordings")?;
     let said = String::from_utf8_lossy(&unpacked.stderr);
     ensure!(unpacked.status.success(), "could not unpack {}: {said}", file.display());
-    let events = String::from_utf8(unpacked.stdout).context("the recording is no text")?;
+    let events = String::from_utf8(unpacked.stdout).context("the recording is not UTF-8")?;
     let answer = ask(reader, &[], &events)?;
     let numbers: Vec<f64> = answer.split(' ').filter_map(|word| word.parse().ok()).collect();
     let [per_second, inverted, unplaced, refused] = numbers[..] else {
@@ -69,13 +69,14 @@ fn plans(program: &Path, Amount { rounds, cases }: &Amount) -> Result<()> {
     let ruleset = |seed: u32| rules::bound(&rules::rules(RULES, seed, CLIENT), u64::from(seed) + 1);
     let both = format!("{}\n{}\n", ruleset(0)?, ruleset(1)?);
     let milliseconds = ask(program, &["plan", &rounds.to_string()], &both)?;
-    let milliseconds = milliseconds.parse().context("the program answered no milliseconds")?;
+    let milliseconds = milliseconds.parse().context("the program printed no milliseconds")?;
     Figure::new("windows.plan_10k_ms", milliseconds, "ms").print();
 
     let answer = ask(program, &["agree", &cases.to_string()], "")?;
-    let (packets, wrong) = answer.split_once(' ').context("the program answered no two numbers")?;
+    let (packets, wrong) =
+        answer.split_once(' ').context("the program did not print two numbers")?;
     let figure = |name, number: &str| -> Result<()> {
-        let number = number.parse().context("the program answered no number of packets")?;
+        let number = number.parse().context("the program printed no number of packets")?;
         Figure::new(name, number, "packets").print();
         Ok(())
     };
@@ -95,6 +96,6 @@ fn ask(program: &Path, words: &[&str], input: &str) -> Result<String> {
     questions.write_all(input.as_bytes()).context("the program did not read its rulesets")?;
     drop(questions);
     let output = child.wait_with_output()?;
-    ensure!(output.status.success(), "{} failed; its reason stands above", program.display());
+    ensure!(output.status.success(), "{} failed; the reason is printed above", program.display());
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

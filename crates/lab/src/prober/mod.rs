@@ -92,7 +92,7 @@ impl Comparison {
         }
         let some: Vec<&str> = self.differences.iter().take(10).map(|d| d.text.as_str()).collect();
         let (wrong, all) = (self.differences.len(), self.counts.flows());
-        bail!("{wrong} of {all} flows are not as they should be:\n{}", some.join("\n"))
+        bail!("{wrong} of {all} flows differ from the documentation:\n{}", some.join("\n"))
     }
 }
 
@@ -114,7 +114,7 @@ impl Prober {
         planning.arg("plan").arg("--site").arg(site.description()).arg("--out").arg(&plan);
         planning.args(["--seed", &extent.seed.to_string(), "--flows", &extent.flows.to_string()]);
         planning.args(["--per-host", &extent.per_host.to_string()]);
-        let printed = crate::host::succeed(&mut planning).context("could not make a plan")?;
+        let printed = crate::host::succeed(&mut planning).context("could not create a plan")?;
         let Planned { policies } =
             serde_json::from_str(&printed).context("the plan's summary is not readable")?;
         let (world, stations) = site.stations()?;
@@ -166,7 +166,7 @@ impl Prober {
         self.at_once(|station| station.ask_about("open", &conversations, "opened"))?;
         self.compare_conversations(&directory, "open")?
             .verify()
-            .context("conversations under the policy before")?;
+            .context("conversations under the previous policy")?;
         self.enforce(policy)?;
         self.at_once(|station| station.ask("forget", "forgotten"))?;
         self.at_once(|station| station.ask_about("say", &conversations, "said"))?;

@@ -93,7 +93,7 @@ impl Site {
 
     /// Applies and commits the documents of a directory; returns the revision.
     pub(super) fn commit(&self, documents: &Path) -> Result<u64> {
-        let path = documents.to_str().context("the plan's path is no text")?;
+        let path = documents.to_str().context("the plan's path is not UTF-8")?;
         self.platform.cli(&self.lab, &["policy", "apply", "-f", path])?;
         let committed = self.platform.json(&self.lab, &["policy", "synchronize", "--yes"])?;
         let revision = committed["revision"].as_u64();

@@ -30,7 +30,9 @@ pub fn run(args: &SoakArgs) -> Result<()> {
     privilege::acquire()?;
     let seed = args.seed.map_or_else(random_seed, Ok)?;
     let begin = Instant::now();
-    say(&format!("seed {seed}; starting hosts and platform, and sending every flow unhindered"))?;
+    say(&format!(
+        "seed {seed}; starting hosts and platform, and sending every flow without a policy"
+    ))?;
     let prober = Prober::start(&Extent { seed, flows: args.flows, per_host: args.per_host })?;
     let policies = prober.policies();
     say(&format!("{:7.1} s  every flow arrives without a policy", begin.elapsed().as_secs_f64()))?;
@@ -47,7 +49,7 @@ pub fn run(args: &SoakArgs) -> Result<()> {
         let seconds = begin.elapsed().as_secs_f64();
         say(&format!(
             "{seconds:7.1} s  policy {} of {policies}: {} allowed, {} would be denied, {} denied; \
-             open ones cut {} of {}; in all {flows} flows, {:.0} a second, \
+             open connections ended {} of {}; {flows} flows in total, {:.0} a second, \
              {conversations} conversations, {differences} differences",
             policy + 1,
             probed.counts.allow,
@@ -59,7 +61,7 @@ pub fn run(args: &SoakArgs) -> Result<()> {
         ))?;
     }
     if differences > 0 {
-        bail!("{differences} differences; again with: --seed {seed} --flows {}", args.flows);
+        bail!("{differences} differences; repeat with: --seed {seed} --flows {}", args.flows);
     }
     Ok(())
 }

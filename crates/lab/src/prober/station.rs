@@ -60,7 +60,7 @@ impl Station {
         let mut line = String::new();
         talk.1.read_line(&mut line)?;
         if line.split_whitespace().next() != Some(expected) {
-            bail!("the station on {} answered {line:?}; its reason stands above", self.name);
+            bail!("the station on {} answered {line:?}; the reason is printed above", self.name);
         }
         Ok(())
     }

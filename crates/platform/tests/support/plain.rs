@@ -14,8 +14,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 pub struct Plain(StreamOwned<ClientConnection, TcpStream>);
 
 impl Plain {
-    /// A connection to a platform with this data directory. Fails if something takes longer than `patience`.
-    pub fn open(address: SocketAddr, data: &Path, patience: Duration) -> io::Result<Self> {
+    /// A connection to a platform with this data directory. Fails if something takes longer than `timeout`.
+    pub fn open(address: SocketAddr, data: &Path, timeout: Duration) -> io::Result<Self> {
         let ca = CertificateDer::from_pem_file(data.join("ca.pem")).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(ca).unwrap();
@@ -26,8 +26,8 @@ impl Plain {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let tcp = TcpStream::connect(address)?;
-        tcp.set_read_timeout(Some(patience))?;
-        tcp.set_write_timeout(Some(patience))?;
+        tcp.set_read_timeout(Some(timeout))?;
+        tcp.set_write_timeout(Some(timeout))?;
         let name = ServerName::from(address.ip());
         let tls = ClientConnection::new(Arc::new(config), name).unwrap();
         let mut stream = StreamOwned::new(tls, tcp);

@@ -15,7 +15,7 @@ use crate::transfer_timeout::TransferTimeout;
 pub(super) struct TimedStream<S, H> {
     stream: S,
     /// Called when something arrived.
-    heard: H,
+    on_read: H,
     transfer_timeout: TransferTimeout,
     /// Since when a write waits, and until when it may.
     blocked: Option<(Instant, Pin<Box<Sleep>>)>,
@@ -23,10 +23,10 @@ pub(super) struct TimedStream<S, H> {
 
 impl<S, H> TimedStream<S, H> {
     /// Waits so long for the other end, and longer for what it takes at this rate or above.
-    pub(super) fn new(stream: S, heard: H, most: Duration, bytes_per_second: u32) -> Self {
+    pub(super) fn new(stream: S, on_read: H, most: Duration, bytes_per_second: u32) -> Self {
         Self {
             stream,
-            heard,
+            on_read,
             transfer_timeout: TransferTimeout::new(most, bytes_per_second),
             blocked: None,
         }
@@ -71,7 +71,7 @@ impl<S: AsyncRead + Unpin, H: Fn() + Unpin> AsyncRead for TimedStream<S, H> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            (self.heard)();
+            (self.on_read)();
         }
         read
     }

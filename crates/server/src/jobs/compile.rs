@@ -22,7 +22,7 @@ pub async fn run(
     const RETRY: Duration = Duration::from_secs(5);
     let mut pace = Pace::new(least);
     loop {
-        pace.gather(compiler.changes()).await;
+        pace.collect(compiler.changes()).await;
         configurations.changed();
         let begun = Instant::now();
         match compiler.recompile().await {

@@ -42,15 +42,15 @@ impl Pace {
 
     /// When the work for a change made at `changed` starts.
     fn due(&self, changed: Instant, by: By) -> Instant {
-        let gathered = changed + self.least;
+        let collected = changed + self.least;
         match (by, self.not_before) {
-            (By::Host, Some(not_before)) => gathered.max(not_before),
-            _ => gathered,
+            (By::Host, Some(not_before)) => collected.max(not_before),
+            _ => collected,
         }
     }
 
     /// Completes when there are changes and the work is due.
-    pub async fn gather(&self, changes: &Changes) {
+    pub async fn collect(&self, changes: &Changes) {
         let due = |by| sleep_until(self.due(Instant::now(), by));
         let by_hosts = async {
             changes.of_hosts().await;
@@ -110,9 +110,9 @@ mod tests {
             changes.by_host();
             changes.by_operator();
         }
-        pace.gather(&changes).await;
+        pace.collect(&changes).await;
         // At most one more: for an operator's change it is unknown whether it was included.
-        let more = || tokio::time::timeout(Duration::from_millis(50), pace.gather(&changes));
+        let more = || tokio::time::timeout(Duration::from_millis(50), pace.collect(&changes));
         drop(more().await);
         assert!(more().await.is_err());
     }

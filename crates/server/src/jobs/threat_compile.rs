@@ -40,7 +40,7 @@ pub async fn run(
     let mut pace = Pace::new(least);
     loop {
         tokio::select! {
-            () = pace.gather(compiler.inventory_changes()) => {}
+            () = pace.collect(compiler.inventory_changes()) => {}
             () = threats.wake.sources.notified() => tokio::time::sleep(least).await,
             () = something_ends(&threats, &store) => {}
         }

@@ -111,7 +111,7 @@ pub async fn unevaluated(
             at: row.time("at")?,
         })
     };
-    Ok((rows::readable("unevaluated threat events", &rows, read), last))
+    Ok((rows::readable("fresh threat events", &rows, read), last))
 }
 
 /// Removes the matches up to this position from the queue.

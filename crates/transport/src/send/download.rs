@@ -47,8 +47,8 @@ impl Transport {
         limit: u64,
         mut begin: impl FnMut() -> io::Result<W>,
     ) -> Result<W, DownloadError> {
-        let patience = Duration::from_secs(limit / SLOWEST);
-        let exchange = self.timeouts.exchange.saturating_add(patience);
+        let slowest_transfer = Duration::from_secs(limit / SLOWEST);
+        let exchange = self.timeouts.exchange.saturating_add(slowest_transfer);
         let timeouts = Timeouts { exchange, ..self.timeouts };
         let mut failures = Vec::new();
         for index in self.order() {

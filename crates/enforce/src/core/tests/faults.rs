@@ -165,15 +165,15 @@ macro_rules! on_every_kernel {
 }
 
 on_every_kernel! {
-    any_fault_at_any_call_leaves_a_whole_policy_and_the_next_runs_finish
-    a_ruleset_that_cuts_the_platform_off_is_taken_back_whatever_fails
-    what_can_not_be_trusted_changes_nothing
-    a_table_that_was_too_busy_to_be_read_is_repaired_by_the_next_run
-    a_write_that_failed_and_happened_all_the_same_is_found_by_the_next_run
-    a_first_ruleset_that_a_kill_took_from_the_kernel_is_put_back_before_the_platform_is_asked
+    any_fault_at_any_call_leaves_a_complete_policy_and_the_next_runs_finish
+    a_ruleset_that_blocks_the_platform_is_reverted_whatever_fails
+    untrusted_rulesets_change_nothing
+    a_table_too_busy_to_be_read_is_repaired_by_the_next_run
+    a_write_that_failed_but_took_effect_is_found_by_the_next_run
+    a_first_ruleset_lost_by_a_kill_is_restored_before_the_check_in
 }
 
-fn any_fault_at_any_call_leaves_a_whole_policy_and_the_next_runs_finish<M: Model>() {
+fn any_fault_at_any_call_leaves_a_complete_policy_and_the_next_runs_finish<M: Model>() {
     let mut cycles = 0;
     let mut seen: BTreeSet<String> = BTreeSet::new();
     for from in BEGINS {
@@ -237,7 +237,7 @@ fn any_fault_at_any_call_leaves_a_whole_policy_and_the_next_runs_finish<M: Model
     assert!(cycles > 5_000, "{cycles}");
 }
 
-fn a_ruleset_that_cuts_the_platform_off_is_taken_back_whatever_fails<M: Model>() {
+fn a_ruleset_that_blocks_the_platform_is_reverted_whatever_fails<M: Model>() {
     let cutting = || {
         let world = World::<M>::with(2);
         world.set(|sim| {
@@ -267,7 +267,7 @@ fn a_ruleset_that_cuts_the_platform_off_is_taken_back_whatever_fails<M: Model>()
     }
 }
 
-fn what_can_not_be_trusted_changes_nothing<M: Model>() {
+fn untrusted_rulesets_change_nothing<M: Model>() {
     for (brings, status) in [
         (FetchedRuleset::Forged, RunStatus::RulesetRefused),
         (FetchedRuleset::OfAnotherHost, RunStatus::RulesetRefused),
@@ -283,7 +283,7 @@ fn what_can_not_be_trusted_changes_nothing<M: Model>() {
     }
 }
 
-fn a_table_that_was_too_busy_to_be_read_is_repaired_by_the_next_run<M: Model>() {
+fn a_table_too_busy_to_be_read_is_repaired_by_the_next_run<M: Model>() {
     let world = World::<M>::with(2);
     world.table_is_disturbed();
     world.set(|sim| sim.behaviour = Behaviour::well(2));
@@ -308,7 +308,7 @@ fn a_table_that_was_too_busy_to_be_read_is_repaired_by_the_next_run<M: Model>() 
     }
 }
 
-fn a_write_that_failed_and_happened_all_the_same_is_found_by_the_next_run<M: Model>() {
+fn a_write_that_failed_but_took_effect_is_found_by_the_next_run<M: Model>() {
     let world = World::<M>::with(2);
     world.set(|sim| sim.behaviour = Behaviour::well(3));
     let calls = calls_of_a_run(&world, Behaviour::well(3));
@@ -327,9 +327,7 @@ fn a_write_that_failed_and_happened_all_the_same_is_found_by_the_next_run<M: Mod
     assert_eq!(world.kernel(), verdicts_of(3));
 }
 
-fn a_first_ruleset_that_a_kill_took_from_the_kernel_is_put_back_before_the_platform_is_asked<
-    M: Model,
->() {
+fn a_first_ruleset_lost_by_a_kill_is_restored_before_the_check_in<M: Model>() {
     let world = World::<M>::new();
     let calls = calls_of_a_run(&world, Behaviour::well(3));
     let write = calls.iter().position(|call| *call == Call::WriteDown).unwrap();

@@ -63,8 +63,8 @@ pub(super) fn read(files: &mut Files<'_>) {
         }
     }
     files.add(said.servers);
-    let heard = files.in_directories(&["/run/systemd/netif/links"], "");
-    for path in [files.place("/run/systemd/netif/state")].into_iter().chain(heard) {
+    let link_files = files.in_directories(&["/run/systemd/netif/links"], "");
+    for path in [files.place("/run/systemd/netif/state")].into_iter().chain(link_files) {
         if let Some(text) = files.text(&path) {
             files.add(parse_netif(&text));
         }

@@ -143,7 +143,7 @@ template:
 
     /// Fails if an agent has ended: the figures would not be those of an agent.
     pub(super) fn all_live(&mut self) -> Result<()> {
-        ensure!(!self.agents.is_empty(), "nobody is measured");
+        ensure!(!self.agents.is_empty(), "no host is measured");
         self.agents.iter_mut().try_for_each(Running::still_runs)
     }
 }
@@ -153,7 +153,7 @@ template:
 fn own_log(host: &Host) -> Result<()> {
     let path = host.file("/var/log/kern.log");
     fs::create_dir_all(path.parent().context("the log has no directory")?)?;
-    fs::write(&path, "").with_context(|| format!("could not make {}", path.display()))
+    fs::write(&path, "").with_context(|| format!("could not create {}", path.display()))
 }
 
 /// Whether an agent holds a poll, over any route.

@@ -32,7 +32,7 @@ pub(super) fn run(effort: Effort) -> Result<()> {
     ensure!(is_open(&fixture, target)?, "the ports are closed without a policy");
     count_arrivals(&fixture)?;
     fixture.commit("tcp/8080")?;
-    ensure!(!is_open(&fixture, target)?, "the ports are open behind the policy");
+    ensure!(!is_open(&fixture, target)?, "the ports are open despite the policy");
     wait::until("the rules hand packets to the agent", LIMIT, || {
         let listens = fixture.status(0)?["live"]["standing"]["state"] == "listening";
         Ok((listens && handed_over(&fixture).is_ok()).then_some(()))

@@ -128,7 +128,7 @@ impl Gates {
             }
             Ok(self.all(which).map(drop))
         })?;
-        let (begin, all) = (begin.context("it never began")?, self.all(which));
+        let (begin, all) = (begin.context("it never started")?, self.all(which));
         Ok(all.context("one is missing")?.iter().map(|at| at.duration_since(begin)).collect())
     }
 }

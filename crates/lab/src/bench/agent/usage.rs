@@ -127,7 +127,8 @@ pub(super) fn busy(effort: Effort) -> Result<()> {
     let percent = share.percent()?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let opened: f64 = text.trim().parse().with_context(|| format!("the opener said {text:?}"))?;
+    let opened: f64 =
+        text.trim().parse().with_context(|| format!("the opener printed {text:?}"))?;
     fixture.all_live()?;
     Figure::new("agent.busy_cpu_percent", percent, "percent").print();
     Figure::new("agent.busy_connections", opened / f64::from(seconds), "connections/s").print();

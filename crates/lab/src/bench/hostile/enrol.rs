@@ -118,7 +118,7 @@ fn first_run(fixture: &Fixture, key: &EnforcementKey, number: u16) -> Result<Sim
 /// its ruleset compiled, so each check uses another host.
 fn settle(fixture: &Fixture, hosts: &mut VecDeque<SimulatedHost>) -> Result<()> {
     wait::until("all hosts know all others", SETTLED, || {
-        let mut host = hosts.pop_front().context("there are no more hosts to look at")?;
+        let mut host = hosts.pop_front().context("there are no more hosts to check")?;
         let mut connection = fixture.endpoint.open(host.from)?;
         let wanted: Option<InForce> = host.check_in(&mut connection, None)?.wanted;
         let fetched = host.fetch(&mut connection)?;

@@ -46,7 +46,7 @@ impl Fixture {
         let mut file = options.create_new(true).write(true).mode(0o600).open(&password)?;
         file.write_all(PASSWORD.as_bytes())?;
         let data = directory.0.join("data");
-        fs::DirBuilder::new().mode(0o700).create(&data).context("could not make a directory")?;
+        fs::DirBuilder::new().mode(0o700).create(&data).context("could not create a directory")?;
         let mut command = match disk {
             Disk::Machine => Command::new(program),
             Disk::Own(mib) => on_own_disk(program, &data, mib),
@@ -94,7 +94,7 @@ impl Fixture {
     pub(super) fn sign_in(&self, from: Ipv4Addr, user: &str, password: &str) -> Result<String> {
         let body = json!({"user": user, "password": password});
         let answer = self.ask(from, None, "POST", "/api/v1/login", &body)?;
-        let token = answer["token"].as_str().context("the sign-in gives no token")?;
+        let token = answer["token"].as_str().context("the sign-in returned no token")?;
         Ok(token.to_owned())
     }
 
@@ -175,7 +175,7 @@ impl Fixture {
     pub(super) fn peak_mib(&self) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.child.id()))?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.context("the kernel tells no VmHWM")?;
+        let peak = peak.context("the kernel reports no VmHWM")?;
         let kib: f64 = peak.trim().trim_end_matches(" kB").parse()?;
         Ok(kib / 1024.0)
     }
@@ -201,7 +201,7 @@ impl Directory {
     fn new() -> Result<Self> {
         let number = u32::from_be_bytes(sys::random()?);
         let directory = std::env::temp_dir().join(format!("xshield-hostile-{number:08x}"));
-        fs::DirBuilder::new().create(&directory).context("could not make a directory")?;
+        fs::DirBuilder::new().create(&directory).context("could not create a directory")?;
         Ok(Self(directory))
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn run(program: &Path) -> Result<()> {
     let mut all = true;
     for fault in FAULTS {
         let mut scenario = Scenario::begin(program, fault.disk)?;
-        scenario.works().context("before anything happened")?;
+        scenario.works().context("before the fault")?;
         (fault.happen)(&mut scenario).with_context(|| fault.name)?;
         match scenario.works() {
             Ok(()) => eprintln!("{}: everything works again", fault.name),
@@ -140,15 +140,15 @@ impl Scenario {
 fn fill_disk(scenario: &mut Scenario) -> Result<()> {
     let filler = scenario.fixture.data().join("filler");
     let room = usize::try_from(SMALL)? << 20;
-    ensure!(fs::write(&filler, vec![0; room]).is_err(), "{} took it all", filler.display());
+    ensure!(fs::write(&filler, vec![0; room]).is_err(), "{} did not fill up", filler.display());
     let mut number = 0;
     until("the platform says that its disk is full", TIMEOUT, || {
         number += 1;
         drop(scenario.report(events(number, 500, 1)));
         Ok(scenario.fixture.is_ready()?.err().filter(|reason| reason.contains("disk is full")))
     })?;
-    ensure!(scenario.report(events(0, 500, 1)).is_err(), "a report was taken on a full disk");
-    fs::remove_file(&filler).context("could not make room")
+    ensure!(scenario.report(events(0, 500, 1)).is_err(), "a report was accepted on a full disk");
+    fs::remove_file(&filler).context("could not create room")
 }
 
 /// One report with maximum counters of each kind that is summed up.
@@ -202,7 +202,7 @@ fn kill(scenario: &mut Scenario) -> Result<()> {
         killed?;
         reporter.join().map_err(|_| anyhow::anyhow!("the reporting host panicked"))
     })?;
-    ensure!(taken > 0, "no report was taken");
+    ensure!(taken > 0, "no report was accepted");
     scenario.fixture.start_again()
 }
 

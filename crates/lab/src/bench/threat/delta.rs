@@ -19,7 +19,7 @@ pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
     let [old, new] = match bench.feeds {
         Some(feeds) => lists::real_days(feeds)?.map(lists::plain),
         None => {
-            eprintln!("no real lists were given (--feeds): one of 4,000 random changes is made up");
+            eprintln!("no real lists were given (--feeds): using 4,000 random changes");
             [0, 1].map(|day| {
                 let made_up = (0..2_000).map(|n| lists::scattered(MILLION * 2 + day * 2_000 + n));
                 lists::plain(made_up.map(|n| Ipv4Addr::from(n & 0x7fff_ffff | 0x0b00_0000)))

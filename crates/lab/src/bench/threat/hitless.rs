@@ -62,7 +62,7 @@ pub(super) fn run(bench: &BenchContext<'_>) -> Result<()> {
         }
     })?;
     let sent = proof.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??;
-    ensure!(sent == listed.len(), "only {sent} of {} packets left", listed.len());
+    ensure!(sent == listed.len(), "only {sent} of {} packets were sent", listed.len());
     let arrived = settled(&bad, begin, sent as u64)?;
     ensure!(arrived == sent as u64, "without a list, {arrived} of {sent} packets arrive");
     driver.ask(["load", shown(first)?])?;

@@ -77,7 +77,7 @@ pub(super) fn real_days(feeds: &Path) -> Result<[Vec<String>; 2]> {
             day.extend(entries(path)?);
         }
     }
-    ensure!(!days[0].is_empty(), "no list of several days in {}", feeds.display());
+    ensure!(!days[0].is_empty(), "no list with several days in {}", feeds.display());
     Ok(days)
 }
 

@@ -91,7 +91,7 @@ fn block(
         anyhow::ensure!(target.flood.send(first), "could not send from {first}");
         Ok(crate::bench::traffic::settled(&target.sink, before, 1)? > 0)
     };
-    anyhow::ensure!(passes()?, "nothing blocks yet, but a packet from {first} does not arrive");
+    anyhow::ensure!(passes()?, "without a list, a packet from {first} does not arrive");
     Forms::write(bench.driver, host, list)?.load(who, bench.driver, host)?;
     if who == Contestant::Ipset {
         for (chain, end) in [("INPUT", "src"), ("OUTPUT", "dst")] {

@@ -485,7 +485,7 @@ impl<M: Model> World<M> {
 
 impl<M: Model> Sim<M> {
     /// Checks that what is reported as in force is what judges packets.
-    fn hear(&mut self, standing: PolicyStatus, threat: ThreatStanding) {
+    fn record_check_in(&mut self, standing: PolicyStatus, threat: ThreatStanding) {
         if let Some(claim) = standing.in_force {
             let kernel = self.kernel.verdicts();
             assert_eq!(kernel, verdicts_of(claim.revision.0), "claimed: {claim:?}");

@@ -19,7 +19,7 @@ impl<M: Model> Running<M> {
             if !sim.is_reached() {
                 return None;
             }
-            sim.hear(standing, threat);
+            sim.record_check_in(standing, threat);
             Some(CheckInAnswer {
                 version: VERSION,
                 wanted: sim.behaviour.wants.map(wanted),
@@ -46,7 +46,7 @@ impl<M: Model> Running<M> {
 }
 
 impl<M: Model> Records for Running<M> {
-    fn write_down(&mut self, known: &LastKnownGood) -> Result<(), SaveError> {
+    fn save(&mut self, known: &LastKnownGood) -> Result<(), SaveError> {
         let act = |sim: &mut Sim<M>| {
             sim.disk.known_good = Some(known.clone());
             Ok(())

@@ -12,10 +12,7 @@ use xshield_wire::telemetry::{ActivePath, SoftwarePackage};
 
 use crate::error::{OperationError, Result};
 use crate::lookup;
-use crate::paging::{Paging, paged};
-
-/// A path's position in the list: when it was last seen, and its number.
-pub type Place = (i64, i64);
+use crate::paging::{LastSeen, Paging, paged, paged_by_last_seen};
 
 /// What an asset's host reported about itself; `None` until it has.
 ///
@@ -109,7 +106,7 @@ pub async fn paths(
     conn: &mut Conn,
     asset: Option<&str>,
     query: PathQuery,
-    paging: Paging<Place>,
+    paging: Paging<LastSeen>,
 ) -> Result<Page<CommunicationPath>> {
     let filter = PathFilter {
         asset: lookup::asset_id(conn, asset).await?,
@@ -121,10 +118,8 @@ pub async fn paths(
         since: query.since,
     };
     let found = paths::list(conn, &filter, paging.after, paging.to_read()).await?;
-    let place = |stored: &StoredPath| -> Place {
-        (Timestamp::from_unix(stored.path.last_seen).0, stored.id)
-    };
-    Ok(paged(found, paging.limit, place, communication_path))
+    let seen = |stored: &StoredPath| (Timestamp::from_unix(stored.path.last_seen), stored.id);
+    Ok(paged_by_last_seen(found, paging.limit, seen, communication_path))
 }
 
 #[cfg(test)]

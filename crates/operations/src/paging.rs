@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xshield_api::page::{Page, PageQuery};
+use xshield_model::Timestamp;
 
 use crate::error::{OperationError, Result};
 
@@ -94,6 +95,24 @@ pub fn paged<T, S, P: Serialize>(
         .and_then(|last| serde_json::to_vec(&place(last)).ok())
         .map(|place| URL_SAFE_NO_PAD.encode(place));
     Page { items: items.into_iter().map(show).collect(), next }
+}
+
+/// The position in a list that begins with what was seen last: when it was seen, and its number.
+pub type LastSeen = (i64, i64);
+
+/// [`paged`] for such a list. `seen` returns when an item was last seen, and its number.
+#[must_use]
+pub fn paged_by_last_seen<T, S>(
+    items: Vec<S>,
+    limit: u32,
+    seen: impl Fn(&S) -> (Timestamp, i64),
+    show: impl FnMut(S) -> T,
+) -> Page<T> {
+    let place = |item: &S| -> LastSeen {
+        let (at, number) = seen(item);
+        (at.0, number)
+    };
+    paged(items, limit, place, show)
 }
 
 #[cfg(test)]

@@ -10,10 +10,7 @@ use xshield_wire::message::FirewallEvent;
 
 use crate::error::{OperationError, Result};
 use crate::lookup;
-use crate::paging::{Paging, paged};
-
-/// A flow's position in the list: when it was last seen, and its number.
-pub type Place = (i64, i64);
+use crate::paging::{LastSeen, Paging, paged_by_last_seen};
 
 fn hits(stored: StoredHits) -> Hits {
     Hits { hits: stored.hits, last_hit: stored.last_hit }
@@ -81,7 +78,7 @@ pub async fn events(
     conn: &mut Conn,
     asset: Option<&str>,
     query: EventQuery,
-    paging: Paging<Place>,
+    paging: Paging<LastSeen>,
 ) -> Result<Page<Event>> {
     let filter = EventFilter {
         asset: lookup::asset_id(conn, asset).await?,
@@ -94,10 +91,8 @@ pub async fn events(
         since: query.since,
     };
     let found = events::list(conn, &filter, paging.after, paging.to_read()).await?;
-    let place = |stored: &StoredEvent| -> Place {
-        (Timestamp::from_unix(stored.event.last_seen).0, stored.id)
-    };
-    Ok(paged(found, paging.limit, place, event))
+    let seen = |stored: &StoredEvent| (Timestamp::from_unix(stored.event.last_seen), stored.id);
+    Ok(paged_by_last_seen(found, paging.limit, seen, event))
 }
 
 /// The ports on which an asset's programs listen.

@@ -21,14 +21,11 @@ use super::why::address as parsed_address;
 use crate::compiler::RulesetCompiler;
 use crate::error::{OperationError, Result};
 use crate::lookup;
-use crate::paging::{Paging, paged};
+use crate::paging::{LastSeen, Paging, paged_by_last_seen};
 use crate::selection::{matching, members};
 
 /// The maximum number of assets listed for an address.
 const MOST_MEETINGS: u32 = 1000;
-
-/// A match's position in the list: when it was last seen, and its number.
-pub type Place = (i64, i64);
 
 /// The assets that a query names; `None` for all.
 async fn wanted_assets(
@@ -69,7 +66,7 @@ pub async fn list(
     store: &Store,
     compiler: &RulesetCompiler,
     query: ThreatEventQuery,
-    paging: Paging<Place>,
+    paging: Paging<LastSeen>,
 ) -> Result<Page<EventView>> {
     let assets = wanted_assets(store, compiler, &query).await?;
     let confidence = query.confidence.map(|percent| {
@@ -89,8 +86,8 @@ pub async fn list(
     };
     let mut conn = store.read().await?;
     let found = threat_events::list(&mut conn, &filter, paging.after, paging.to_read()).await?;
-    let place = |stored: &StoredThreatEvent| -> Place { (stored.event.last_seen.0, stored.id) };
-    Ok(paged(found, paging.limit, place, EventView::from))
+    let seen = |stored: &StoredThreatEvent| (stored.event.last_seen, stored.id);
+    Ok(paged_by_last_seen(found, paging.limit, seen, EventView::from))
 }
 
 fn contacts(meeting: PeerSummary) -> AssetContact {

@@ -18,7 +18,7 @@ impl ReportQueue {
         excess
     }
 
-    /// The waiting reports, for a cycle; they stay until they [are saved](Self::written_down).
+    /// The waiting reports, for a cycle; they stay until they [are saved](Self::mark_saved).
     #[must_use]
     pub fn waiting(&self) -> Vec<Report> {
         self.0.clone()

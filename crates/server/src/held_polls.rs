@@ -53,7 +53,7 @@ pub struct HeldPolls {
 }
 
 impl HeldPolls {
-    /// Registers the poll of an asset. Its previous one is [replaced](Woken::Replaced). Register before
+    /// Registers the poll of an asset. Its previous one is [replaced](WakeReason::Replaced). Register before
     /// checking what is pending, so that later changes are not missed.
     #[must_use]
     pub fn register<'a>(&'a self, asset: &'a AssetId) -> PollRegistration<'a> {

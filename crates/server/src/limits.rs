@@ -33,7 +33,7 @@ pub struct TooMany {
 pub struct Limits {
     sessions: DefaultKeyedRateLimiter<Source>,
     trusts: DefaultKeyedRateLimiter<Source>,
-    knocks: DefaultKeyedRateLimiter<Source>,
+    sign_in_requests: DefaultKeyedRateLimiter<Source>,
     logins: DefaultKeyedRateLimiter<Source>,
     requests: DefaultKeyedRateLimiter<AssetId>,
     namesakes: DefaultKeyedRateLimiter<String>,
@@ -68,7 +68,7 @@ impl Limits {
         Self {
             sessions: RateLimiter::keyed(per_second(sessions, sessions.saturating_mul(20))),
             trusts: RateLimiter::keyed(per_second(sessions, sessions.saturating_mul(20))),
-            knocks: RateLimiter::keyed(per_second(10, 100)),
+            sign_in_requests: RateLimiter::keyed(per_second(10, 100)),
             logins: RateLimiter::keyed(per_second(1, 20)),
             namesakes: RateLimiter::keyed(per_second(5, 50)),
             requests: RateLimiter::keyed(per_second(requests, requests.saturating_mul(20))),
@@ -103,8 +103,8 @@ impl Limits {
     ///
     /// # Errors
     /// When there were too many.
-    pub fn knock(&self, from: IpAddr) -> Result<(), TooMany> {
-        checked(&self.knocks, &from.into(), "sign-ins from this address")
+    pub fn sign_in_permit(&self, from: IpAddr) -> Result<(), TooMany> {
+        checked(&self.sign_in_requests, &from.into(), "sign-ins from this address")
     }
 
     /// Records a refusal for the audit log.
@@ -148,7 +148,7 @@ impl Limits {
         self.sessions.retain_recent();
         self.trusts.retain_recent();
         self.logins.retain_recent();
-        self.knocks.retain_recent();
+        self.sign_in_requests.retain_recent();
         self.sign_ins.forget(Timestamp::now());
         self.requests.retain_recent();
         self.namesakes.retain_recent();

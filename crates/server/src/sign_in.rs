@@ -56,9 +56,9 @@ pub(crate) struct SignInParts {
 }
 
 /// Permission to try to sign in. Obtained before the body is read, so that excess requests are cheap.
-pub(crate) struct Knock(IpAddr);
+pub(crate) struct SignInPermit(IpAddr);
 
-impl<S> FromRequestParts<S> for Knock
+impl<S> FromRequestParts<S> for SignInPermit
 where
     S: Send + Sync,
     Arc<Limits>: FromRef<S>,
@@ -69,7 +69,7 @@ where
         let Client(from) = *parts.extensions.get::<Client>().ok_or_else(|| {
             Problem::internal(&std::io::Error::other("the request has no connection"))
         })?;
-        Arc::<Limits>::from_ref(state).knock(from.ip())?;
+        Arc::<Limits>::from_ref(state).sign_in_permit(from.ip())?;
         Ok(Self(from.ip()))
     }
 }
@@ -77,15 +77,15 @@ where
 /// Checks a password and creates a token called `name` with the configured lifetime.
 pub(crate) async fn with_password(
     parts: &SignInParts,
-    knock: Knock,
+    sign_in_permit: SignInPermit,
     connection: &Connection,
     user: &str,
     password: String,
     name: &str,
 ) -> Answer<Admitted> {
-    let from = knock.0;
+    let from = sign_in_permit.0;
     let now = Timestamp::now();
-    let account = proven(parts, knock, user, password, now).await?;
+    let account = proven(parts, sign_in_permit, user, password, now).await?;
     let place = Source::from(from).to_string();
     let from = From { address: from, place: &place };
     let lasts = parts.settings.login_for;
@@ -97,7 +97,7 @@ pub(crate) async fn with_password(
 /// The account with this password.
 async fn proven(
     parts: &SignInParts,
-    Knock(from): Knock,
+    SignInPermit(from): SignInPermit,
     user: &str,
     password: String,
     now: Timestamp,
@@ -164,16 +164,16 @@ async fn proven(
 /// required, and guesses at it are slowed down as at sign-in.
 pub(crate) async fn change_password(
     parts: &SignInParts,
-    knock: Knock,
+    sign_in_permit: SignInPermit,
     by: &By<Viewer>,
     old: String,
     new: String,
 ) -> Answer<()> {
-    let from = knock.0;
+    let from = sign_in_permit.0;
     let now = Timestamp::now();
     // Whether the new one is acceptable is reported regardless of the old one.
     let hash = hashed(&parts.hashing, "/new", new).await?;
-    let account = proven(parts, knock, &by.caller().account, old, now).await;
+    let account = proven(parts, sign_in_permit, &by.caller().account, old, now).await;
     let account = account.map_err(|problem| {
         // The caller is signed in; the field is wrong.
         if problem.slug() == WRONG {

@@ -13,7 +13,7 @@ use super::session::Visitor;
 use crate::auth::Viewer;
 use crate::problem::Answer;
 use crate::sign_in::SignInParts;
-use crate::sign_in::{Knock, change_password};
+use crate::sign_in::{SignInPermit, change_password};
 use crate::state::App;
 
 pub(super) fn router() -> Router<App> {
@@ -56,13 +56,13 @@ async fn show(Visitor(person): Visitor<Viewer>) -> Response {
 async fn change(
     State(parts): State<SignInParts>,
     Visitor(person): Visitor<Viewer>,
-    knock: Knock,
+    sign_in_permit: SignInPermit,
     form: Form,
 ) -> Answer<Response> {
     let given = |name: &str| form.all(name).next().unwrap_or_default().to_owned();
     let (old, new) = (given("old"), given("new"));
     let changed = if new == given("again") {
-        change_password(&parts, knock, &person, old, new).await
+        change_password(&parts, sign_in_permit, &person, old, new).await
     } else {
         let frame = Frame::new("Account", Section::Elsewhere, person.caller());
         let done = Done::Refused("The two new passwords differ; nothing was changed.".to_owned());

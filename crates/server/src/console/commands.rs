@@ -175,23 +175,28 @@ async fn confirm(
     Visitor(allowed): Visitor<Operator>,
     form: Form,
 ) -> Answer<Response> {
-    let wish = CommandForm::of(&form)?;
-    let target = &wish.command.target;
+    let command_form = CommandForm::of(&form)?;
+    let target = &command_form.command.target;
     let chosen = selected(&store, &compiler, target, Timestamp::now()).await?;
-    let frame = Frame::new(wish.kind.label, Section::Commands, allowed.caller());
-    Ok(asked(frame, wish, &chosen, None))
+    let frame = Frame::new(command_form.kind.label, Section::Commands, allowed.caller());
+    Ok(asked(frame, command_form, &chosen, None))
 }
 
-fn asked(frame: Frame, wish: CommandForm, chosen: &[AssetId], before: Option<String>) -> Response {
+fn asked(
+    frame: Frame,
+    command_form: CommandForm,
+    chosen: &[AssetId],
+    before: Option<String>,
+) -> Response {
     let page = ConfirmPage {
         frame,
-        label: wish.kind.label,
-        will: wish.kind.will,
+        label: command_form.kind.label,
+        will: command_form.kind.will,
         hosts: chosen.len(),
         before,
-        whom: whom(&wish.command.target),
-        duration: wish.command.duration_seconds.map(length),
-        fields: wish.fields,
+        whom: whom(&command_form.command.target),
+        duration: command_form.command.duration_seconds.map(length),
+        fields: command_form.fields,
     };
     answer(StatusCode::OK, &page)
 }
@@ -203,14 +208,14 @@ async fn give(
     Visitor(allowed): Visitor<Operator>,
     form: Form,
 ) -> Answer<Response> {
-    let wish = CommandForm::of(&form)?;
+    let command_form = CommandForm::of(&form)?;
     let now = Timestamp::now();
-    let prepared = Prepared::new(&wish.command, &allowed, now)?;
-    let chosen = selected(&store, &compiler, &wish.command.target, now).await?;
+    let prepared = Prepared::new(&command_form.command, &allowed, now)?;
+    let chosen = selected(&store, &compiler, &command_form.command.target, now).await?;
     let confirmed = form.one("hosts").unwrap_or("none");
     if confirmed != chosen.len().to_string() {
-        let frame = Frame::new(wish.kind.label, Section::Commands, allowed.caller());
-        return Ok(asked(frame, wish, &chosen, Some(confirmed.to_owned())));
+        let frame = Frame::new(command_form.kind.label, Section::Commands, allowed.caller());
+        return Ok(asked(frame, command_form, &chosen, Some(confirmed.to_owned())));
     }
     let given = commands::give(&store, &effects, &allowed, prepared, &chosen).await?;
     Ok(Redirect::to(&format!("/commands/{}", given.id)).into_response())

@@ -93,9 +93,9 @@ async fn commit(
         .parse()
         .map_err(|error: NoExpectedImpact| Problem::invalid("impact", error.to_string()))?;
     let note = form.one("note").unwrap_or_default().to_owned();
-    let wish = Synchronize { expected_version, expected_impact, note: note.clone() };
+    let request = Synchronize { expected_version, expected_impact, note: note.clone() };
     let CandidateParts { store, compiler, .. } = &candidate;
-    match synchronize(store, compiler, &effects, &person, wish).await {
+    match synchronize(store, compiler, &effects, &person, request).await {
         Ok(_) => Ok(Redirect::to("/policy").into_response()),
         // It has changed since the page was rendered: shown again with the current state.
         Err(

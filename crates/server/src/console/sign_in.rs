@@ -18,7 +18,7 @@ use crate::connections::registry::Connection;
 use crate::problem::Answer;
 use crate::query::QueryOf;
 use crate::sign_in::SignInParts;
-use crate::sign_in::{Admitted, Knock, WRONG, with_password};
+use crate::sign_in::{Admitted, SignInPermit, WRONG, with_password};
 use crate::state::App;
 
 pub(super) fn router() -> Router<App> {
@@ -42,23 +42,29 @@ struct SignInForm {
     to: Option<String>,
 }
 
-async fn ask(QueryOf(wish): QueryOf<SignInForm>) -> Response {
-    let page = SignInPage::new(local(wish.to.as_deref().unwrap_or("/")));
+async fn ask(QueryOf(parameters): QueryOf<SignInForm>) -> Response {
+    let page = SignInPage::new(local(parameters.to.as_deref().unwrap_or("/")));
     answer(StatusCode::OK, &page)
 }
 
 async fn enter(
     State(parts): State<SignInParts>,
-    knock: Knock,
+    sign_in_permit: SignInPermit,
     Extension(connection): Extension<Connection>,
     form: Form,
 ) -> Answer<Response> {
     let (user, password) = (form.one("user"), form.one("password"));
     let to = local(form.one("to").unwrap_or("/"));
     let password = password.unwrap_or_default().to_owned();
-    let admitted =
-        with_password(&parts, knock, &connection, user.unwrap_or_default(), password, "console")
-            .await;
+    let admitted = with_password(
+        &parts,
+        sign_in_permit,
+        &connection,
+        user.unwrap_or_default(),
+        password,
+        "console",
+    )
+    .await;
     let Admitted { text, expires_at, .. } = match admitted {
         Ok(admitted) => admitted,
         Err(problem) if problem.kind.ends_with(WRONG) => {

@@ -58,8 +58,9 @@ async fn set_segment(
     JsonBody(settings): JsonBody<HostSettings>,
 ) -> Answer<Json<HostSettings>> {
     let (store, compiler, now) = (&store, &compiler, Timestamp::now());
-    let wish = (name, settings);
-    let set = host_configuration::set_for_segment(store, compiler, &effects, &allowed, wish, now);
+    let request = (name, settings);
+    let set =
+        host_configuration::set_for_segment(store, compiler, &effects, &allowed, request, now);
     Ok(Json(set.await?))
 }
 
@@ -75,8 +76,8 @@ async fn set_asset(
     JsonBody(settings): JsonBody<HostSettings>,
 ) -> Answer<Json<HostSettings>> {
     let (store, now) = (&store, Timestamp::now());
-    let wish = (asset.as_str(), settings);
-    Ok(Json(host_configuration::set_for_asset(store, &effects, &allowed, wish, now).await?))
+    let request = (asset.as_str(), settings);
+    Ok(Json(host_configuration::set_for_asset(store, &effects, &allowed, request, now).await?))
 }
 
 /// The effective settings of an asset, merged from all that apply to it

@@ -200,10 +200,10 @@ async fn synchronize(
     State(compiler): State<Arc<RulesetCompiler>>,
     State(effects): State<HostEffects>,
     allowed: Allowed<Operator>,
-    JsonBody(wish): JsonBody<Synchronize>,
+    JsonBody(body): JsonBody<Synchronize>,
 ) -> Answer<Json<Synchronized>> {
     let (store, compiler) = (&store, &compiler);
-    Ok(Json(committed::synchronize(store, compiler, &effects, &allowed, wish).await?))
+    Ok(Json(committed::synchronize(store, compiler, &effects, &allowed, body).await?))
 }
 
 /// List revisions, newest first
@@ -239,9 +239,9 @@ async fn restore(
     State(effects): State<HostEffects>,
     allowed: Allowed<Operator>,
     Path(revision): Path<String>,
-    JsonBody(wish): JsonBody<Restore>,
+    JsonBody(body): JsonBody<Restore>,
 ) -> Answer<Json<Restored>> {
     let (store, compiler) = (&store, &compiler);
-    let restored = restored::restore(store, compiler, &effects, &allowed, &revision, wish).await?;
+    let restored = restored::restore(store, compiler, &effects, &allowed, &revision, body).await?;
     Ok(Json(restored))
 }

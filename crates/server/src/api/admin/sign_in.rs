@@ -20,7 +20,7 @@ use crate::problem::Answer;
 use crate::request_body::JsonBody;
 use crate::settings::Settings;
 use crate::sign_in::SignInParts;
-use crate::sign_in::{Admitted, Knock, change_password, with_password};
+use crate::sign_in::{Admitted, SignInPermit, change_password, with_password};
 use crate::state::App;
 
 /// The names of sign-ins are cut to this length, in characters.
@@ -40,13 +40,14 @@ pub(super) fn router() -> OpenApiRouter<App> {
     request_body = Login, responses((status = 200, body = SignedIn)))]
 async fn login(
     State(parts): State<SignInParts>,
-    knock: Knock,
+    sign_in_permit: SignInPermit,
     Extension(connection): Extension<Connection>,
     JsonBody(login): JsonBody<Login>,
 ) -> Answer<Json<SignedIn>> {
     let name: String = login.name.as_deref().unwrap_or("sign-in").chars().take(LONGEST).collect();
     let Admitted { token, text, expires_at } =
-        with_password(&parts, knock, &connection, &login.user, login.password, &name).await?;
+        with_password(&parts, sign_in_permit, &connection, &login.user, login.password, &name)
+            .await?;
     Ok(Json(SignedIn {
         token: text,
         id: token.id,
@@ -76,10 +77,10 @@ async fn me(allowed: Allowed<Viewer>) -> Json<Me> {
 async fn password(
     State(parts): State<SignInParts>,
     allowed: Allowed<Viewer>,
-    knock: Knock,
+    sign_in_permit: SignInPermit,
     JsonBody(NewPassword { old, new }): JsonBody<NewPassword>,
 ) -> Answer<StatusCode> {
-    change_password(&parts, knock, &allowed, old, new).await?;
+    change_password(&parts, sign_in_permit, &allowed, old, new).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -24,7 +24,7 @@ use xshield_store::{
 use xshield_wire::message::{self, CheckIn, CheckInAnswer, InForce, Status, VERSION};
 
 use super::session::host_name;
-use super::signed::{FromHost, TurnedAway};
+use super::signed::{RefusedRequest, SignedRequest};
 use super::{clock, refused};
 use crate::client::Client;
 use crate::held_polls;
@@ -55,13 +55,13 @@ pub(crate) struct CheckInParts {
 pub(super) async fn check_in(
     State(parts): State<CheckInParts>,
     Extension(Client(from)): Extension<Client>,
-    request: Result<FromHost, TurnedAway>,
+    request: Result<SignedRequest, RefusedRequest>,
 ) -> Answer<Json<CheckInAnswer>> {
     let (asset, answer) = match request {
         Ok(request) => {
             (Some(request.asset.id.clone()), take(&parts, from.ip().to_canonical(), request).await)
         }
-        Err(TurnedAway { asset, problem }) => (asset, Err(problem)),
+        Err(RefusedRequest { asset, problem }) => (asset, Err(problem)),
     };
     if let (Some(asset), Err(refusal)) = (&asset, &answer) {
         refused::note(&parts.store, asset, refusal).await;
@@ -72,9 +72,9 @@ pub(super) async fn check_in(
 async fn take(
     parts: &CheckInParts,
     from: IpAddr,
-    request: FromHost,
+    request: SignedRequest,
 ) -> Answer<Json<CheckInAnswer>> {
-    let FromHost { asset, body, now, signed_at, .. } = request;
+    let SignedRequest { asset, body, now, signed_at, .. } = request;
     let mut message = bounded(read_message(&body)?);
     message.problems.extend(clock::problem(signed_at, now));
     let said = said(&mut message, &asset);

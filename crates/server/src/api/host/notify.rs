@@ -14,7 +14,7 @@ use xshield_store::pending;
 use xshield_wire::control::{NOTIFY_HOLD, Notification};
 use xshield_wire::message::VERSION;
 
-use super::signed::FromHost;
+use super::signed::SignedRequest;
 use crate::held_polls::{self, HeldPolls, LOOK_AGAIN, WakeReason};
 use crate::problem::{Answer, Problem};
 
@@ -28,7 +28,7 @@ pub(super) async fn wait(
     State(store): State<Store>,
     State(threat): State<Arc<Threats>>,
     State(held_polls): State<Arc<HeldPolls>>,
-    request: FromHost,
+    request: SignedRequest,
 ) -> Answer<Response> {
     let Query { seen } = serde_urlencoded::from_str(&request.query)
         .map_err(|error| Problem::invalid("?seen", error.to_string()))?;

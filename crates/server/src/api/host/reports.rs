@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use xshield_model::Timestamp;
 use xshield_wire::message::{ReportAnswer, VERSION};
 
-use super::signed::{FromHost, session_of};
+use super::signed::{SignedRequest, session_of};
 use crate::intake::{Intake, Place, Taken};
 use crate::keys::Keys;
 use crate::problem::{Answer, Problem};
@@ -36,9 +36,9 @@ where
 pub(super) async fn take(
     State(intake): State<Arc<Intake>>,
     Admitted(place): Admitted,
-    request: FromHost,
+    request: SignedRequest,
 ) -> Answer<Json<ReportAnswer>> {
-    let FromHost { asset, body, now, .. } = request;
+    let SignedRequest { asset, body, now, .. } = request;
     let received = intake.read(Bytes::clone(&body)).await?;
     // Releases its memory for others.
     drop(body);

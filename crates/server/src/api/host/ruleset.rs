@@ -13,7 +13,7 @@ use xshield_store::Store;
 use xshield_store::rulesets;
 use xshield_wire::message::Digest;
 
-use super::signed::FromHost;
+use super::signed::SignedRequest;
 use crate::keys::Keys;
 use crate::problem::{Answer, Problem};
 
@@ -24,7 +24,7 @@ pub(super) async fn get(
     State(store): State<Store>,
     State(compiler): State<Arc<RulesetCompiler>>,
     State(keys): State<Arc<Keys>>,
-    request: FromHost,
+    request: SignedRequest,
 ) -> Answer<Response> {
     let no_policy = || {
         Problem::new(StatusCode::NOT_FOUND, "no-policy", "No ruleset yet")

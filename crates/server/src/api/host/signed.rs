@@ -38,7 +38,7 @@ pub(crate) struct VerifierParts {
 
 /// Proof that a known host with a valid session sent exactly this.
 #[derive(Debug)]
-pub(super) struct FromHost {
+pub(super) struct SignedRequest {
     /// The asset, as stored before this request.
     pub(super) asset: StoredAsset,
     /// The request's headers.
@@ -55,39 +55,39 @@ pub(super) struct FromHost {
 
 /// A refused request, with its asset as far as the session identifies it.
 #[derive(Debug)]
-pub(super) struct TurnedAway {
+pub(super) struct RefusedRequest {
     /// The asset of the session.
     pub(super) asset: Option<AssetId>,
     /// The reason.
     pub(super) problem: Problem,
 }
 
-impl IntoResponse for TurnedAway {
+impl IntoResponse for RefusedRequest {
     fn into_response(self) -> Response {
         self.problem.into_response()
     }
 }
 
-impl<S> FromRequest<S> for FromHost
+impl<S> FromRequest<S> for SignedRequest
 where
     S: Send + Sync,
     VerifierParts: FromRef<S>,
 {
-    type Rejection = TurnedAway;
+    type Rejection = RefusedRequest;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, TurnedAway> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, RefusedRequest> {
         let parts = VerifierParts::from_ref(state);
         let now = Timestamp::now();
         let session = session_of(&parts.keys, request.headers(), now)
-            .map_err(|problem| TurnedAway { asset: None, problem })?;
+            .map_err(|problem| RefusedRequest { asset: None, problem })?;
         let asset = session.asset.clone();
         Self::of_session(request, &parts, session, now)
             .await
-            .map_err(|problem| TurnedAway { asset: Some(asset), problem })
+            .map_err(|problem| RefusedRequest { asset: Some(asset), problem })
     }
 }
 
-impl FromHost {
+impl SignedRequest {
     async fn of_session(
         request: Request,
         platform: &VerifierParts,

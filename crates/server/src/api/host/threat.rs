@@ -21,7 +21,7 @@ use xshield_wire::message::VERSION;
 use xshield_wire::threat::{ThreatFile, ThreatFileKind, ThreatPath};
 
 use super::ruleset::has;
-use super::signed::FromHost;
+use super::signed::SignedRequest;
 use crate::client::Client;
 use crate::connections::party::Party;
 use crate::connections::registry::identify;
@@ -29,7 +29,7 @@ use crate::limits::Limits;
 use crate::problem::{Answer, Problem};
 use crate::streamed::Streamed;
 
-pub(super) async fn order(State(store): State<Store>, request: FromHost) -> Answer<Response> {
+pub(super) async fn order(State(store): State<Store>, request: SignedRequest) -> Answer<Response> {
     let signed = ordered(&store, &request).await?;
     let digest = signed.digest.to_base64();
     let etag = HeaderValue::from_str(&format!("\"{digest}\""))
@@ -41,7 +41,7 @@ pub(super) async fn order(State(store): State<Store>, request: FromHost) -> Answ
     Ok(([(header::ETAG, etag), (header::CONTENT_TYPE, kind)], signed.envelope).into_response())
 }
 
-async fn ordered(store: &Store, request: &FromHost) -> Answer<SignedOrder> {
+async fn ordered(store: &Store, request: &SignedRequest) -> Answer<SignedOrder> {
     let stored = threat_assets::get(&mut *store.read().await?, &request.asset.id).await?;
     stored.order.ok_or_else(|| {
         Problem::new(StatusCode::NOT_FOUND, "no-threat-order", "No threat order yet")
@@ -59,7 +59,7 @@ pub(super) async fn path(
     State(store): State<Store>,
     State(threat): State<Arc<Threats>>,
     Query(query): Query<From>,
-    request: FromHost,
+    request: SignedRequest,
 ) -> Answer<Json<ThreatPath>> {
     let from = query.from.filter(|from| !from.is_empty()).map(|from| from.parse::<Digest>());
     let from = from.transpose().map_err(|error| Problem::invalid("?from", error.to_string()))?;

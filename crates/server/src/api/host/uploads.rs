@@ -17,7 +17,7 @@ use xshield_wire::Bytes;
 use xshield_wire::control::{UPLOAD_MAX, UPLOAD_PIECE, UploadStanding, UploadState};
 use xshield_wire::message::{CommandKind, VERSION};
 
-use super::signed::FromHost;
+use super::signed::SignedRequest;
 use crate::keys::DataDir;
 use crate::limits::Limits;
 use crate::problem::{Answer, Problem};
@@ -59,7 +59,7 @@ fn standing(received: u64, progress: Progress) -> Json<UploadStanding> {
 pub(super) async fn look(
     State(store): State<Store>,
     Path(command): Path<String>,
-    request: FromHost,
+    request: SignedRequest,
 ) -> Answer<Json<UploadStanding>> {
     let mut conn = store.read().await?;
     let known = uploads::of_command(&mut conn, &request.asset.id, &command).await?;
@@ -71,9 +71,9 @@ pub(super) async fn look(
 pub(super) async fn take(
     State(parts): State<UploadParts>,
     Path(command): Path<String>,
-    request: FromHost,
+    request: SignedRequest,
 ) -> Answer<Json<UploadStanding>> {
-    let FromHost { asset, query, body, now, .. } = request;
+    let SignedRequest { asset, query, body, now, .. } = request;
     let query: Query = serde_urlencoded::from_str(&query)
         .map_err(|error| Problem::invalid("?offset", error.to_string()))?;
     let announced = announced(command, &query)?;

@@ -7,8 +7,8 @@ use crate::step::Step;
 use crate::trace;
 
 /// Marks a step. In debug builds, a run whose environment has `XSHIELD_KILL_AT` set to this step's name
-/// kills itself here, and with `XSHIELD_STOP_AT` stops until it is continued (SIGCONT; on Unix alone), so
-/// that tests can change the world at every step. Release builds ignore both.
+/// kills itself here, and with `XSHIELD_STOP_AT` stops until it is continued (SIGCONT; on Windows it hangs
+/// for good), so that tests can change the world at every step. Release builds ignore both.
 pub(crate) fn step(step: Step) {
     trace::line(DebugArea::Execution, || step.name().to_owned());
     if !cfg!(debug_assertions) {
@@ -34,4 +34,8 @@ fn die() {
 fn stop() {
     #[cfg(unix)]
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+    #[cfg(not(unix))]
+    loop {
+        std::thread::park();
+    }
 }

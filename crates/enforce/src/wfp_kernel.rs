@@ -74,9 +74,10 @@ impl<E: FilterEngine> Kernel for WfpFirewall<E> {
         self.apply_now(plan)
     }
 
-    /// The filter engine has no timers: the trial ends with this program.
-    fn try_apply(&mut self, plan: &Plan, _: Duration) -> Result<WfpTrial, FirewallError> {
-        self.try_apply(plan)
+    /// The filter engine has no timers: the trial ends with this program, which does not outlive the
+    /// probation unless the trial has ended.
+    fn try_apply(&mut self, plan: &Plan, probation: Duration) -> Result<WfpTrial, FirewallError> {
+        self.try_apply(plan, probation)
     }
 
     fn keep(&mut self, trial: WfpTrial, plan: &Plan) -> Result<ReadBack, FirewallError> {

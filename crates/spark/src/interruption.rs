@@ -1,4 +1,5 @@
-//! Ctrl-C ends a run like a kill, which leaves nothing incomplete; prints what stays in force.
+//! What ends a run before its end: Ctrl-C and, on Windows, the time of a trial. Both are like a kill, which
+//! leaves nothing incomplete; printed is what stays in force.
 
 use crate::show;
 
@@ -23,6 +24,14 @@ pub(crate) fn say_what_it_leaves() {
 #[cfg(windows)]
 pub(crate) fn say_what_it_leaves() {
     let _ = xshield_enforce::windows::on_interruption(end);
+}
+
+/// Where only the end of the program ends a trial, a run that hangs in one is ended.
+#[cfg(windows)]
+pub(crate) fn say_what_expires(json: bool) {
+    let say = if json { show::expired_json } else { show::expired };
+    let code = xshield_enforce::RunStatus::Reverted.exit_code();
+    xshield_enforce::windows::on_expired_trial(say, code.into());
 }
 
 fn end() {

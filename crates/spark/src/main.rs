@@ -32,7 +32,7 @@ Exit codes of `run`:
   5  the platform could not be reached; the last-known-good ruleset stays in force
   6  the platform refused this host: enforcement key, identity or clock
   7  the platform sent a ruleset that can't be trusted; the last-known-good one stays in force
-  8  the new ruleset blocked the connection to the platform and was reverted
+  8  the new ruleset blocked the connection to the platform, or was not confirmed in time, and was reverted
 The other commands exit with 0 or 1, and with 2 when the command line or the configuration is wrong.";
 
 /// Enforces this host's policy once: check in, fetch, verify, apply, confirm, report.
@@ -126,6 +126,8 @@ fn configured(config: &Config, line: &CommandLine) -> ExitCode {
 
 fn run(config: &Config, environment: &RunEnvironment, json: bool) -> ExitCode {
     interruption::say_what_it_leaves();
+    #[cfg(windows)]
+    interruption::say_what_expires(json);
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let program = Program { kind: ProgramKind::Spark, version };
     match (Cycle { config, program, environment, options: RunOptions::default() }).run() {

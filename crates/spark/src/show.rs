@@ -41,6 +41,23 @@ pub(crate) fn interrupted() {
     );
 }
 
+/// The time of a trial on Windows has passed, and the run did not end it.
+#[cfg(windows)]
+pub(crate) fn expired() {
+    complain(EXPIRED);
+}
+
+/// The same for programs that read the output.
+#[cfg(windows)]
+pub(crate) fn expired_json() {
+    json(&serde_json::json!({ "status": "reverted", "error": EXPIRED }));
+}
+
+#[cfg(windows)]
+const EXPIRED: &str = "the new ruleset was not confirmed within probation-seconds, and this run did not \
+                       revert it: the run ends here, and with it the trial. The previous ruleset is in \
+                       force again, and the next run tries the new one again";
+
 /// Shows at a terminal the progress of a download, on a line that is removed at the end. Small downloads are
 /// not shown.
 #[allow(clippy::print_stderr, reason = "one line of our own, which is erased again")]

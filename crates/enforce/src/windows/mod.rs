@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use xshield_firewall::threat::ListTable;
 use xshield_firewall::wfp::WfpFirewall;
+pub use xshield_firewall::wfp::windows::on_expired_trial;
 use xshield_firewall::wfp::windows::{HostEngine, LockLimits};
 use xshield_firewall::{Explanation, FirewallError, Programmed, explain};
 use xshield_host::time_server::TimeServer;

@@ -2,6 +2,7 @@
 //! [`EngineState`] in memory.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::model::{EngineState, Filter, ObjectKey, Provider, SubLayer};
 
@@ -13,6 +14,13 @@ pub trait FilterEngine {
     /// # Errors
     /// The engine can't be reached, or holds something of ours that this program can't read.
     fn read(&mut self) -> Result<EngineState, EngineError>;
+
+    /// Limits the dynamic session that is opened next: if it has not ended after this time, it is ended,
+    /// also if the program hangs.
+    ///
+    /// # Errors
+    /// The limit can't be set.
+    fn limit_session(&mut self, limit: Duration) -> Result<(), EngineError>;
 
     /// Carries out all changes, or none. The dynamic session is opened by the first transaction that
     /// needs it, and stays open until [`FilterEngine::end_session`] or until this value is dropped.
@@ -109,6 +117,8 @@ pub enum EngineAction {
     Commit,
     /// All objects of a kind.
     Read(ObjectKind),
+    /// A time limit for the dynamic session.
+    LimitSession,
     /// To end the dynamic session.
     EndSession,
     /// The identity of an executable.
@@ -160,6 +170,9 @@ pub enum EngineFault {
     /// What this program can't translate to or from Windows' structures.
     #[error("{0}; report this as a defect, with the output of `netsh wfp show state`")]
     Malformed(String),
+    /// Windows started no thread.
+    #[error("Windows started no thread for it ({0}); end other programs, and try again")]
+    NoThread(String),
     /// Any other code of Windows.
     #[error("the filter engine answered {name} (0x{code:08x})")]
     Other {
@@ -219,6 +232,7 @@ impl fmt::Display for EngineAction {
             Self::Commit => f.write_str("commit changes to the filter engine"),
             Self::Read(kind) => write!(f, "read the {kind}s of the filter engine"),
             Self::Identify(path) => write!(f, "find the device path of {path}"),
+            Self::LimitSession => f.write_str("limit the time of a dynamic session"),
             Self::EndSession => f.write_str("end the dynamic session with the filter engine"),
         }
     }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use xshield_policy::Revision;
 
@@ -135,12 +136,17 @@ impl<E: FilterEngine> WfpFirewall<E> {
         Ok(installed(&self.read()?))
     }
 
-    /// Puts a plan on trial: in force until it is kept or reverted, or until this value is dropped or its
-    /// program ends. Does nothing if the plan is in force already.
+    /// Puts a plan on trial: in force until it is kept or reverted, until this value is dropped or its
+    /// program ends, and not longer than the probation: after that, the engine's side ends it, if necessary
+    /// together with the program. Does nothing if the plan is in force already.
     ///
     /// # Errors
     /// When the engine refuses; the plan in force is then the same as before.
-    pub fn try_apply(&mut self, plan: &Plan) -> Result<WfpTrial, FirewallError> {
+    pub fn try_apply(
+        &mut self,
+        plan: &Plan,
+        probation: Duration,
+    ) -> Result<WfpTrial, FirewallError> {
         let state = self.read()?;
         match installed(&state) {
             PolicyState::InForce(plan_in_force)
@@ -155,6 +161,7 @@ impl<E: FilterEngine> WfpFirewall<E> {
         if let Some(prepare) = trial::prepare(&state) {
             self.engine.commit(&prepare)?;
         }
+        self.engine.limit_session(probation)?;
         self.engine.commit(&trial::begin(plan))?;
         Ok(WfpTrial::Running(plan.filters_in(Tier::Trial).map(|filter| filter.key).collect()))
     }

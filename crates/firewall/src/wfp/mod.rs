@@ -42,6 +42,8 @@ pub mod security_descriptor;
 mod text;
 pub mod traffic;
 pub mod trial;
+#[cfg(any(windows, test))]
+mod watchdog;
 #[cfg(windows)]
 pub mod windows;
 #[cfg(any(test, feature = "wfp-xml"))]

@@ -1,5 +1,7 @@
 //! The policy in a filter engine, over its whole life and over every call that can fail.
 
+use std::time::Duration;
+
 use xshield_firewall::FirewallError;
 use xshield_firewall::wfp::model::{EngineState, FilterAction};
 use xshield_firewall::wfp::ours::Tier;
@@ -10,6 +12,9 @@ use xshield_firewall::wfp::{
 use xshield_policy::Bound;
 
 use crate::world::{holding, programs};
+
+/// No limit passes in these tests.
+const PROBATION: Duration = Duration::from_secs(30);
 
 fn bound(revision: u64, allows: &str) -> Bound {
     let text = format!(
@@ -48,7 +53,7 @@ fn a_ruleset_from_trial_to_removal() {
     let nothing = firewall.read_back(None).unwrap_err();
     assert!(matches!(nothing, FirewallError::NothingInForce { .. }), "{nothing}");
 
-    let tried = firewall.try_apply(&first).unwrap();
+    let tried = firewall.try_apply(&first, PROBATION).unwrap();
     let PolicyState::Trial { new, old, session } = firewall.state().unwrap() else { panic!() };
     assert_eq!((new.unwrap().digest, old), (first.digest(), None));
     assert_eq!(session, TrialSession::Own);
@@ -58,12 +63,12 @@ fn a_ruleset_from_trial_to_removal() {
 
     // The same plan of a later revision is not another one.
     let later = planned(3, "tcp/22");
-    assert_eq!(firewall.try_apply(&later).unwrap(), WfpTrial::Unchanged);
+    assert_eq!(firewall.try_apply(&later, PROBATION).unwrap(), WfpTrial::Unchanged);
     firewall.apply_now(&later).unwrap();
     assert_eq!(firewall.read_back(Some(&later)).unwrap().differences, vec![]);
     assert_eq!(in_force(&mut firewall), Some(1));
 
-    let tried = firewall.try_apply(&second).unwrap();
+    let tried = firewall.try_apply(&second, PROBATION).unwrap();
     assert!(!firewall.read_back(Some(&first)).unwrap().differences.is_empty());
     firewall.revert(&tried).unwrap();
     assert!(is_exactly(firewall.engine(), &first));
@@ -92,9 +97,11 @@ fn a_trial_of_another_session_is_recognised_and_not_changed() {
     assert_eq!((below.unwrap().digest, session), (old.digest(), TrialSession::Other));
     let told = firewall.read_back(Some(&old)).unwrap().differences;
     assert_eq!(told.len(), 1, "{told:?}");
-    for result in
-        [firewall.try_apply(&old).map(|_| ()), firewall.apply_now(&old), firewall.remove()]
-    {
+    for result in [
+        firewall.try_apply(&old, PROBATION).map(|_| ()),
+        firewall.apply_now(&old),
+        firewall.remove(),
+    ] {
         let error = result.unwrap_err();
         assert!(matches!(error, FirewallError::TrialOfAnother), "{error}");
     }
@@ -223,6 +230,10 @@ impl FilterEngine for Failing {
         self.perform(EngineAction::Begin, |engine| engine.commit(transaction))
     }
 
+    fn limit_session(&mut self, limit: Duration) -> Result<(), EngineError> {
+        self.perform(EngineAction::LimitSession, |engine| engine.limit_session(limit))
+    }
+
     fn end_session(&mut self) -> Result<(), EngineError> {
         self.perform(EngineAction::EndSession, FilterEngine::end_session)
     }
@@ -236,11 +247,11 @@ type Operation = fn(&mut WfpFirewall<Failing>, &Plan) -> Result<(), FirewallErro
 fn a_call_that_fails_leaves_one_of_the_two_policies() {
     let (old, new) = (planned(1, "tcp/22"), planned(2, "tcp/443"));
     let try_and_keep: Operation = |firewall, plan| {
-        let tried = firewall.try_apply(plan)?;
+        let tried = firewall.try_apply(plan, PROBATION)?;
         firewall.keep(&tried, plan).map(|_| ())
     };
     let try_and_revert: Operation = |firewall, plan| {
-        let tried = firewall.try_apply(plan)?;
+        let tried = firewall.try_apply(plan, PROBATION)?;
         firewall.revert(&tried)
     };
     let operations: [(Operation, bool); 4] = [
@@ -284,7 +295,7 @@ fn a_call_that_fails_leaves_one_of_the_two_policies() {
 fn a_trial_ends_even_if_another_session_deleted_a_filter() {
     let (old, new) = (planned(1, "tcp/22"), planned(2, "tcp/443"));
     let mut firewall = WfpFirewall::new(holding(&old));
-    let tried = firewall.try_apply(&new).unwrap();
+    let tried = firewall.try_apply(&new, PROBATION).unwrap();
     let one = new.filters_in(Tier::Trial).next().unwrap().key;
     let changes = vec![ObjectChange::DeleteFilter(one)];
     firewall.engine_mut().commit(&Transaction { session: SessionKind::Dynamic, changes }).unwrap();

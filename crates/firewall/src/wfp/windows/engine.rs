@@ -1,8 +1,10 @@
 //! The filter engine of this host: atomic transactions, and a dynamic session during a trial.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::calls::{Access, Session};
+use super::trial_limit::end_process;
 use crate::wfp::filter_engine::{
     EngineAction, EngineError, EngineFault, FilterEngine, ObjectChange, ObjectKind, SessionKind,
     Transaction,
@@ -10,6 +12,7 @@ use crate::wfp::filter_engine::{
 use crate::wfp::model::{EngineState, Filter, ObjectKey};
 use crate::wfp::names::Layer;
 use crate::wfp::ours::PROVIDER;
+use crate::wfp::watchdog::Watchdog;
 
 /// How long a transaction waits for those of other programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,8 @@ impl LockLimits {
 #[derive(Debug)]
 pub struct HostEngine {
     limits: LockLimits,
+    /// Of the dynamic session that is opened next.
+    limit: Option<Watchdog>,
     dynamic: Option<DynamicSession>,
 }
 
@@ -37,13 +42,27 @@ struct DynamicSession {
     session: Session,
     /// The filters that it added and has not deleted.
     added: BTreeSet<ObjectKey>,
+    limit: Option<Watchdog>,
+}
+
+impl DynamicSession {
+    /// Ends the session. If that fails, its limit stays: with the process, the engine ends the session.
+    fn end(self) -> Result<(), EngineFault> {
+        match self.session.close() {
+            Ok(()) | Err(EngineFault::SessionEnded) => {
+                self.limit.into_iter().for_each(Watchdog::disarm);
+                Ok(())
+            }
+            Err(fault) => Err(fault),
+        }
+    }
 }
 
 impl HostEngine {
     /// The engine; it is opened at the first call.
     #[must_use]
     pub fn new(limits: LockLimits) -> Self {
-        Self { limits, dynamic: None }
+        Self { limits, limit: None, dynamic: None }
     }
 
     fn open(&self, kind: SessionKind) -> Result<Session, EngineError> {
@@ -73,7 +92,8 @@ impl HostEngine {
         let mut dynamic = match self.dynamic.take() {
             Some(dynamic) => dynamic,
             None => {
-                DynamicSession { session: self.open(SessionKind::Dynamic)?, added: BTreeSet::new() }
+                let session = self.open(SessionKind::Dynamic)?;
+                DynamicSession { session, added: BTreeSet::new(), limit: self.limit.take() }
             }
         };
         let result = self.commit_in(&dynamic.session, changes);
@@ -98,6 +118,9 @@ impl HostEngine {
                 let is_over = error.fault == EngineFault::SessionEnded;
                 if dynamic.session.abort().is_ok() && !is_over && !dynamic.added.is_empty() {
                     self.dynamic = Some(dynamic);
+                } else {
+                    // Where this fails, too, the limit stays.
+                    let _ = dynamic.end();
                 }
             }
         }
@@ -146,6 +169,14 @@ impl FilterEngine for HostEngine {
         Ok(state)
     }
 
+    fn limit_session(&mut self, limit: Duration) -> Result<(), EngineError> {
+        let limit = Watchdog::start(limit, end_process).map_err(|error| {
+            EngineFault::NoThread(error.to_string()).of(EngineAction::LimitSession)
+        })?;
+        self.limit.replace(limit).into_iter().for_each(Watchdog::disarm);
+        Ok(())
+    }
+
     fn commit(&mut self, transaction: &Transaction) -> Result<(), EngineError> {
         match transaction.session {
             SessionKind::Lasting => self.commit_lasting(&transaction.changes),
@@ -154,10 +185,15 @@ impl FilterEngine for HostEngine {
     }
 
     fn end_session(&mut self) -> Result<(), EngineError> {
+        self.limit.take().into_iter().for_each(Watchdog::disarm);
         let Some(dynamic) = self.dynamic.take() else { return Ok(()) };
-        match dynamic.session.close() {
-            Ok(()) | Err(EngineFault::SessionEnded) => Ok(()),
-            Err(fault) => Err(fault.of(EngineAction::EndSession)),
-        }
+        dynamic.end().map_err(|fault| fault.of(EngineAction::EndSession))
+    }
+}
+
+impl Drop for HostEngine {
+    fn drop(&mut self) {
+        // Where the session can't be ended, its limit stays, and ends it together with the process.
+        let _ = self.end_session();
     }
 }

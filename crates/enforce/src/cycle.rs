@@ -116,7 +116,7 @@ impl Cycle<'_> {
                 options: &self.options,
                 state: &state,
                 host: &host,
-                memory: threat::shell::memory(&self.environment.root),
+                memory: self.environment.os.memory(),
                 resolver: &resolver,
                 progress,
                 problems,

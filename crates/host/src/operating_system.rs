@@ -19,6 +19,9 @@ pub trait OperatingSystem: fmt::Debug + Send + Sync {
     /// Milliseconds since boot, sleep included.
     fn uptime_ms(&self) -> u64;
 
+    /// The host's memory in bytes; 0 if it is not known.
+    fn memory(&self) -> u64;
+
     /// A resolver with the host's current configuration, as its programs use it.
     fn resolver(&self, timeouts: ResolverTimeouts) -> Resolver;
 

@@ -1,7 +1,6 @@
 //! The ports of the threat list's part on a real host: disk, platform, facts.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
 use ipnet::IpNet;
 use xshield_host::files::FileError;
@@ -66,14 +65,6 @@ pub(crate) fn outcome(threat: &ThreatPart, run: &Run<'_>) -> ThreatOutcome {
     let (inbound, outbound) = list.is_some().then_some((inbound, outbound)).unzip();
     let (change, matches) = (threat.change(), threat.matches);
     ThreatOutcome { list, inbound, outbound, change, matches }
-}
-
-/// The host's memory in bytes, 0 when it is not known: `MemTotal` of `/proc/meminfo`.
-pub(crate) fn memory(root: &Path) -> u64 {
-    let text = std::fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
 }
 
 /// The rest of a run, as the threat list's part uses it.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use xshield_wire::message::Problem;
 
 use super::programs::behind::behind;
-use super::{guarded, name_servers, system};
+use super::{guarded, machine, name_servers, system};
 use crate::operating_system::{OperatingSystem, UnguardedError};
 use crate::program::{Place, Program};
 use crate::resolver::{Resolver, ResolverTimeouts};
@@ -36,6 +36,10 @@ impl OperatingSystem for Linux {
         let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
         let rest = u64::try_from(time.tv_nsec).unwrap_or_default() / 1_000_000;
         seconds * 1000 + rest
+    }
+
+    fn memory(&self) -> u64 {
+        machine::memory(&self.root)
     }
 
     fn resolver(&self, timeouts: ResolverTimeouts) -> Resolver {

@@ -1,16 +1,19 @@
-//! Ctrl-C at the console.
+//! Ctrl-C at the console, and its closing.
 
 use std::io;
 use std::sync::OnceLock;
 
-use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, CTRL_C_EVENT, SetConsoleCtrlHandler};
+use windows_sys::Win32::System::Console::{
+    CTRL_BREAK_EVENT, CTRL_C_EVENT, CTRL_CLOSE_EVENT, SetConsoleCtrlHandler,
+};
 use windows_sys::core::BOOL;
 
 use super::wide::succeeded;
 
 static HANDLER: OnceLock<fn()> = OnceLock::new();
 
-/// Calls `handler` when Ctrl-C or Ctrl-Break is pressed, in a thread of its own. A second handler is ignored.
+/// Calls `handler` in a thread of its own when Ctrl-C or Ctrl-Break is pressed, or the console is closed; then
+/// Windows ends the program some seconds later, whatever the handler does. A second handler is ignored.
 ///
 /// # Errors
 /// When Windows does not take it; then the process ends as by default.
@@ -26,7 +29,7 @@ pub fn on_interruption(handler: fn()) -> io::Result<()> {
 #[allow(unsafe_code, reason = "called by Windows")]
 unsafe extern "system" fn called(event: u32) -> BOOL {
     match (event, HANDLER.get()) {
-        (CTRL_C_EVENT | CTRL_BREAK_EVENT, Some(handler)) => {
+        (CTRL_C_EVENT | CTRL_BREAK_EVENT | CTRL_CLOSE_EVENT, Some(handler)) => {
             handler();
             1
         }

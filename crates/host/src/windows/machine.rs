@@ -49,7 +49,7 @@ pub fn telemetry(taken: UnixSeconds, uptime_ms: u64) -> HostTelemetry {
         architecture: architecture().to_owned(),
         machine: machine(),
         cpu: cpu(),
-        memory: memory().unwrap_or(0),
+        memory: memory(),
         disks: disks(),
         interfaces: interfaces(&adapters().unwrap_or_default()),
         runs_in: firmware::machine(&said).map(str::to_owned),
@@ -123,8 +123,13 @@ fn cpu() -> Cpu {
     Cpu { model: model.and_then(|model| tidy(&model)).unwrap_or_default(), count }
 }
 
+/// This host's memory in bytes; 0 if Windows does not say.
+pub(super) fn memory() -> u64 {
+    total_memory().unwrap_or(0)
+}
+
 #[allow(unsafe_code, reason = "facts of the memory have no safe form in windows-sys")]
-fn memory() -> io::Result<u64> {
+fn total_memory() -> io::Result<u64> {
     let size = size_of::<MEMORYSTATUSEX>() as u32;
     let mut status = MEMORYSTATUSEX { dwLength: size, ..Default::default() };
     // SAFETY: the structure says how long it is.

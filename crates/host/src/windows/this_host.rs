@@ -7,7 +7,7 @@ use std::path::Path;
 use windows_sys::Win32::System::SystemInformation::GetTickCount64;
 use xshield_wire::message::Problem;
 
-use super::{guarded, name_servers, sockets, system};
+use super::{guarded, machine, name_servers, sockets, system};
 use crate::operating_system::{OperatingSystem, UnguardedError};
 use crate::program::{Place, Program};
 use crate::resolver::{Resolver, ResolverTimeouts};
@@ -25,6 +25,10 @@ impl OperatingSystem for Windows {
     fn uptime_ms(&self) -> u64 {
         // SAFETY: takes nothing.
         unsafe { GetTickCount64() }
+    }
+
+    fn memory(&self) -> u64 {
+        machine::memory()
     }
 
     fn resolver(&self, timeouts: ResolverTimeouts) -> Resolver {

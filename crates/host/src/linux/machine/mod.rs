@@ -35,7 +35,7 @@ pub fn telemetry(taken: UnixSeconds) -> HostTelemetry {
         architecture: system.machine().to_string_lossy().into_owned(),
         machine: machine(&read(root, "etc/machine-id")),
         cpu: cpu(&read(root, "proc/cpuinfo"), &read(root, "sys/devices/system/cpu/online")),
-        memory: memory(&read(root, "proc/meminfo")).unwrap_or(0),
+        memory: memory(root),
         disks: disks::disks(&read(root, "proc/self/mountinfo")),
         interfaces: interfaces::interfaces().unwrap_or_default(),
         runs_in: virtualization::runs_in(root),
@@ -104,8 +104,13 @@ fn cpu_list(text: &str) -> Option<u32> {
     ranges.try_fold(0_u32, |sum, count| sum.checked_add(count?))
 }
 
+/// The memory of the host whose files are under `root`, in bytes; 0 if it is not known.
+pub(super) fn memory(root: &Path) -> u64 {
+    memory_in(&read(root, "proc/meminfo")).unwrap_or(0)
+}
+
 /// In bytes, from the KiB of proc_meminfo(5).
-fn memory(info: &str) -> Option<u64> {
+fn memory_in(info: &str) -> Option<u64> {
     let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
@@ -146,8 +151,8 @@ mod tests {
 
     #[test]
     fn values_with_units_are_parsed() {
-        assert_eq!(memory("MemTotal:       24685588 kB\n"), Some(24_685_588 << 10));
-        assert_eq!(memory("MemTotal: 99999999999999999999 kB"), None);
+        assert_eq!(memory_in("MemTotal:       24685588 kB\n"), Some(24_685_588 << 10));
+        assert_eq!(memory_in("MemTotal: 99999999999999999999 kB"), None);
         assert_eq!(boot_time("cpu 1 2\nbtime 1763690000\n"), Some(1_763_690_000));
         let id = "0123456789abcdef0123456789abcdef";
         assert!(machine(id).is_some() && machine(&format!("{id}\n")) == machine(id));

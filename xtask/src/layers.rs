@@ -172,10 +172,17 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         package: "xshield-lab",
-        may_use: &["xshield-policy", "xshield-wire", "xshield-enforce"],
+        may_use: &[
+            "xshield-policy",
+            "xshield-wire",
+            "xshield-enforce",
+            "xshield-firewall",
+            "xshield-wfp-double",
+        ],
         because: "the lab drives the real binaries; of our own parts it takes the oracle, the protocol \
-                  for hosts that are too many to be run, and the names of the steps where its tests \
-                  kill runs",
+                  for hosts that are too many to be run, the names of the steps where its tests kill \
+                  runs, and for Windows hosts the double of the filter engine with the model that \
+                  judges packets",
     },
     Layer {
         package: "xshield-wfp-double",

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 
 use crate::packages::{self, Missing};
-use crate::{dist, docs, run, tools};
+use crate::{dist, docs, run, tools, windows};
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct TestArgs {
@@ -16,11 +16,18 @@ pub(crate) struct TestArgs {
     arguments: Vec<String>,
 }
 
+impl TestArgs {
+    /// These arguments for the test runner.
+    pub(crate) fn of(arguments: &[&str]) -> Self {
+        Self { arguments: arguments.iter().map(|&argument| argument.to_owned()).collect() }
+    }
+}
+
 /// Builds the binaries that the lab runs, then runs every test of the workspace except those whose programs
 /// are not available here; these are listed.
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
-    use tools::{KERNEL_TESTS, LAB, PACKAGING, PROBER, TESTS};
-    let needed = [LAB, KERNEL_TESTS, TESTS, PROBER, PACKAGING].concat();
+    use tools::{KERNEL_TESTS, LAB, PACKAGING, PROBER, TESTS, WINDOWS, WINE};
+    let needed = [LAB, KERNEL_TESTS, TESTS, PROBER, PACKAGING, WINDOWS, WINE].concat();
     let missing = packages::ensure_for_tests(&needed)?;
     let skipped = skipped(&missing, &test_names()?);
     let told = told(&missing, &skipped);
@@ -28,6 +35,10 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
     run::succeed(&mut run::cargo(&["build", "--workspace", "--bins", "--locked"]))?;
     if missing.iter().all(|missing| !PACKAGING.contains(&missing.tool)) {
         dist::pack_debug()?;
+    }
+    let for_windows = [WINDOWS, WINE].concat();
+    if missing.iter().all(|missing| !for_windows.contains(&missing.tool)) {
+        windows::build_for_labs()?;
     }
     let runner: &[&str] = if has_nextest() {
         &["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]
@@ -135,7 +146,7 @@ fn has_nextest() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tools::{KERNEL_TESTS, PACKAGING, PROBER, TESTS};
+    use crate::tools::{KERNEL_TESTS, PACKAGING, PROBER, TESTS, WINDOWS, WINE};
 
     fn names(texts: &[&str]) -> BTreeSet<String> {
         texts.iter().map(|&text| text.to_owned()).collect()
@@ -150,7 +161,7 @@ mod tests {
     #[test]
     fn every_tool_names_existing_tests() {
         let there = test_names().unwrap();
-        for tool in [TESTS, KERNEL_TESTS, PROBER, PACKAGING].concat() {
+        for tool in [TESTS, KERNEL_TESTS, PROBER, PACKAGING, WINDOWS, WINE].concat() {
             assert!(!tool.tests.is_empty(), "{}", tool.program);
             for start in tool.tests {
                 let found = there.iter().any(|name| name.starts_with(start));

@@ -21,7 +21,7 @@ const fn tested(tool: Tool, tests: &'static [&'static str]) -> Tool {
 }
 
 const fn windows(program: &'static str, debian: &'static str) -> Tool {
-    Tool { program, debian, fedora: None, tests: &[] }
+    Tool { program, debian, fedora: None, tests: WINDOWS_HOSTS }
 }
 
 const REAL_PROXIES: &[&str] = &[
@@ -58,6 +58,13 @@ const INTERPRETED: &[&str] = &[
     "kernels_match_the_documentation",
     "a_wrong_accept_and_a_wrong_drop_are_detected_and_named",
 ];
+const WINDOWS_HOSTS: &[&str] = &[
+    "a_filter_engine_that_refuses_keeps_its_policy_and_the_error_says_what_to_do",
+    "a_windows_host_and_linux_hosts_enforce_the_shop_together",
+    "a_windows_trial_that_fails_or_hangs_is_reverted",
+    "a_windows_run_killed_at_any_step_leaves_a_whole_policy_and_the_next_run_finishes",
+    "windows_hosts_repair_explain_restore_and_remove_as_linux_hosts_do",
+];
 const KILLED: &[&str] = &["a_policy_that_blocks_the_platform_is_reverted"];
 
 /// Required by every lab, including the demo's.
@@ -79,11 +86,12 @@ pub(crate) const TESTS: &[Tool] = &[
     tested(tool("chromedriver", "chromium-driver", "chromedriver"), BROWSER),
     tested(tool("dockerd", "docker.io", "moby-engine"), CONTAINERS),
     tested(tool("iptables", "iptables", "iptables-nft"), TRANSLATION),
+    tested(tool("iptables", "iptables", "iptables-nft"), WINDOWS_HOSTS),
     tested(tool("busybox", "busybox-static", "busybox"), CONTAINERS),
 ];
 /// Debian's cargo, whatever else is in PATH.
 pub(crate) const DEBIAN_CARGO: &str = "/usr/bin/cargo";
-/// Required for compiling for Windows; Fedora has no compiler that builds a standard library from source.
+/// Required for compiling for Windows, which tests with Windows hosts need, too; Fedora has no compiler that builds a standard library from source.
 pub(crate) const WINDOWS: &[Tool] = &[
     windows("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64-win32"),
     windows(DEBIAN_CARGO, "cargo-web"),

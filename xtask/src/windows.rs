@@ -1,4 +1,4 @@
-//! Builds the portable crates for Windows with Debian's compiler, and runs the Windows tests under wine.
+//! Builds the host programs for Windows with Debian's compiler, and runs the Windows tests under wine.
 //! `x86_64-win7-windows-gnu` supports Windows Server 2008 R2 and later, and its standard library is built
 //! from source.
 
@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::test::{self, TestArgs};
 use crate::{packages, run, tools};
 
 const TARGET: &str = "x86_64-win7-windows-gnu";
@@ -51,28 +52,47 @@ const SYSTEM_LIBRARIES: &[&str] = &[
     "ws2_32.dll",
 ];
 
-/// Compiles the portable crates and runs the Windows tests; if the compiler or wine is not available, says so
-/// and continues.
-pub(crate) fn check() -> Result<()> {
-    if !can_compile()? {
+/// Whether Windows tests can be run here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wine {
+    Installed,
+    Missing,
+}
+
+/// [`check`], then the lab's tests with Windows hosts.
+pub(crate) fn all() -> Result<()> {
+    if check()? == Wine::Missing {
         return Ok(());
     }
-    let mut cargo = compiler("check");
-    cargo.args(PORTABLE.iter().flat_map(|name| ["-p", name]));
-    run::succeed(&mut cargo)?;
+    test::run(&TestArgs::of(&["--test", "windows"]))
+}
+
+/// Compiles the host programs and runs the Windows tests of single crates; if the compiler or wine is not
+/// available, says so and continues.
+pub(crate) fn check() -> Result<Wine> {
+    if !can_compile()? {
+        return Ok(Wine::Missing);
+    }
+    build_for_labs()?;
     let missing = packages::install_what_can_be_had(tools::WINE)?;
     if !missing.is_empty() {
         println!("not run under wine: {}", whys(&missing));
-        return Ok(());
+        return Ok(Wine::Missing);
     }
-    let mut double = compiler("build");
-    double.args(["-p", DOUBLE]).args(LIBRARIES.iter().flat_map(|name| ["--example", name]));
-    run::succeed(&mut double)?;
     for (package, selection) in TESTED {
         let program = built_tests(package, selection)?;
         under_wine(&program)?;
     }
-    Ok(())
+    Ok(Wine::Installed)
+}
+
+/// Compiles what Windows hosts of a lab run: the host programs, with the faults that tests ask for, and the
+/// double of the filter engine.
+pub(crate) fn build_for_labs() -> Result<()> {
+    let mut cargo = compiler("build");
+    cargo.args(PORTABLE.iter().chain([&DOUBLE]).flat_map(|name| ["-p", name]));
+    cargo.args(LIBRARIES.iter().flat_map(|name| ["--example", name]));
+    run::succeed(cargo.args(["--lib", "--bins"]))
 }
 
 /// Builds the host programs that are shipped for Windows, and prints where they are and how large.

@@ -47,7 +47,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     log.step("starting the platform on its embedded SQLite")?;
     let local = format!("https://127.0.0.1:{}", args.port);
     let platform = Platform::start(&mut lab, &password()?, &[local])?;
-    let shop = Shop { lab, platform, example };
+    let shop = Shop { lab, platform, example, windows: Vec::new() };
     log.step("creating an enforcement key; the first run of ctspark registers each host")?;
     shop.register()?;
     log.step(&format!("tagging the assets and applying {}", shop.example.shown_directory()))?;

@@ -5,7 +5,7 @@
 //! [`service`]s listen, [`probe`]s connect to them, the [`matrix`] compares the results with the expected
 //! ones, and [`kernel`] reads the rules with `nft`. Everything else is shared with the machine: programs,
 //! `/home` and `/tmp`, so keep a host's temporary files in `/var/tmp` or in [`Host::dir`]. A [`machine`] has
-//! all its own files, and runs systemd.
+//! all its own files, and runs systemd; a [`wine`] host runs the programs for Windows.
 //!
 //! Nothing of a lab outlives it: its hosts' first processes end with the lab, even if it is killed, and the
 //! kernel ends the rest. Leftover files are removed by the next lab.
@@ -44,6 +44,7 @@ mod sys;
 pub mod terminal;
 pub mod wait;
 pub mod walk;
+pub mod wine;
 
 pub use host::{Host, Running};
 pub use lab::Lab;

@@ -82,7 +82,7 @@ impl Oracle {
                 Family::V4 => peer.addresses[0],
                 Family::V6 => peer.addresses[1],
             };
-            let decision = decide(&host.bound, &packet(direction, address, flow.port));
+            let decision = decide(&host.bound, &first_packet(direction, address, flow.port));
             let reason = format!("{direction} at {at}: {:?}", decision.reason);
             if decision.verdict == Verdict::Deny {
                 return Expectation::drops(&reason);
@@ -119,7 +119,8 @@ fn facts(services: &[Service], platform: &[SocketAddr]) -> Result<Facts> {
 }
 
 /// The first packet of a probe's flow. No rule names its source port.
-fn packet(direction: Direction, peer: IpAddr, port: Port) -> Packet {
+#[must_use]
+pub fn first_packet(direction: Direction, peer: IpAddr, port: Port) -> Packet {
     const EPHEMERAL: u16 = 50_000;
     let transport = match (port, peer) {
         (Port::Tcp(port), _) => Transport::Tcp(EPHEMERAL, port),

@@ -76,21 +76,57 @@ impl Programs {
         self.built("ctagentcmd")
     }
 
+    /// The programs of a Windows host, as `cargo xtask windows` builds them: beside the directory of the
+    /// others, or in the one that the environment variable `XSHIELD_WINDOWS_BIN_DIR` names.
+    ///
+    /// # Errors
+    /// When one of them is not built.
+    pub fn windows(&self) -> Result<WindowsPrograms> {
+        let named = std::env::var_os("XSHIELD_WINDOWS_BIN_DIR").map(PathBuf::from);
+        let target = self.directory.parent().unwrap_or(&self.directory);
+        let usual = || target.join("windows/x86_64-win7-windows-gnu/debug");
+        let directory = named.unwrap_or_else(usual);
+        let found = |name| current(directory.join(name), "cargo xtask windows");
+        Ok(WindowsPrograms {
+            spark: found("ctspark.exe")?,
+            double: found("examples/fwpuclnt.dll")?,
+            event_log: found("examples/wevtapi.dll")?,
+        })
+    }
+
     fn built(&self, name: &str) -> Result<PathBuf> {
         let path = self.directory.join(name);
         if !path.is_file() {
             bail!("{} is missing; run: cargo build -p {name}", path.display());
         }
-        if let Some(source) = newer_source(&path) {
-            bail!(
-                "{} is older than {}, so testing it would prove nothing; run: \
-                 cargo build --workspace --bins",
-                path.display(),
-                source.display()
-            );
-        }
-        Ok(path)
+        current(path, "cargo build --workspace --bins")
     }
+}
+
+/// What runs on a Windows host of a lab.
+#[derive(Debug, Clone)]
+pub struct WindowsPrograms {
+    /// `ctspark.exe`.
+    pub spark: PathBuf,
+    /// `fwpuclnt.dll`, the double of the filter engine.
+    pub double: PathBuf,
+    /// `wevtapi.dll`, the double of the event log.
+    pub event_log: PathBuf,
+}
+
+/// A program that is there, and not older than its sources. `build`: the command that builds it.
+fn current(path: PathBuf, build: &str) -> Result<PathBuf> {
+    if !path.is_file() {
+        bail!("{} is missing; run: {build}", path.display());
+    }
+    if let Some(source) = newer_source(&path) {
+        bail!(
+            "{} is older than {}, so testing it would prove nothing; run: {build}",
+            path.display(),
+            source.display()
+        );
+    }
+    Ok(path)
 }
 
 /// A source file changed after the program was built, according to cargo's dependency file. A copied program

@@ -14,6 +14,8 @@ use crate::platform::Platform;
 use crate::probe::{Port, ProbeResult};
 use crate::programs::Programs;
 use crate::service::Service;
+use crate::spark::SparkRun;
+use crate::wine::WineHost;
 use crate::{spark, wait};
 
 /// The services on every host of the shop.
@@ -57,6 +59,8 @@ pub struct Shop {
     pub platform: Platform,
     /// Policy, hosts and table.
     pub example: Example,
+    /// Those of the hosts that run Windows.
+    pub windows: Vec<WineHost>,
 }
 
 /// The tables of Spark if no threat list is in force.
@@ -74,7 +78,35 @@ impl Shop {
         before.probe(&lab)?;
         before.verify()?;
         let platform = Platform::start(&mut lab, "a password for tests alone", &[])?;
-        Ok(Self { lab, platform, example })
+        Ok(Self { lab, platform, example, windows: Vec::new() })
+    }
+
+    /// As [`Shop::start`], with Windows on these hosts.
+    ///
+    /// # Errors
+    /// When anything can't be started.
+    pub fn start_with_windows(names: &[&str]) -> Result<Self> {
+        let mut shop = Self::start()?;
+        let programs = shop.lab.programs().windows()?;
+        for name in names {
+            shop.windows.push(WineHost::start(&shop.lab, name, &programs)?);
+        }
+        Ok(shop)
+    }
+
+    /// The hosts that run Linux.
+    fn linux_names(&self) -> Vec<&str> {
+        let is_linux = |name: &&str| self.windows.iter().all(|host| host.name() != *name);
+        self.example.host_names().into_iter().filter(is_linux).collect()
+    }
+
+    /// Runs Spark on every host.
+    fn run_everywhere(&self) -> Result<Vec<(&str, SparkRun)>> {
+        let mut runs = spark::run_everywhere(&self.lab, &self.linux_names())?;
+        for host in &self.windows {
+            runs.push((host.name(), host.run(&self.lab)?));
+        }
+        Ok(runs)
     }
 
     /// As [`Shop::start`], then registers, commits and enforces.
@@ -95,10 +127,13 @@ impl Shop {
     /// When a run fails.
     pub fn register(&self) -> Result<()> {
         let configuration = self.platform.host_configuration(&self.lab)?;
-        for name in self.example.host_names() {
+        for name in self.linux_names() {
             spark::configure(self.lab.host(name)?, &configuration)?;
         }
-        spark::all_succeeded(&spark::run_everywhere(&self.lab, &self.example.host_names())?)
+        for host in &self.windows {
+            host.configure(&configuration, "")?;
+        }
+        spark::all_succeeded(&self.run_everywhere()?)
     }
 
     /// Tags the assets, applies the example's documents and commits them.
@@ -135,9 +170,8 @@ impl Shop {
     /// # Errors
     /// When a run fails, or a host does not get there.
     pub fn enforce(&self) -> Result<u64> {
-        let names = self.example.host_names();
         wait::until("every host enforces the committed policy", Duration::from_secs(60), || {
-            let runs = spark::run_everywhere(&self.lab, &names)?;
+            let runs = self.run_everywhere()?;
             spark::all_succeeded(&runs)?;
             let enforcing = runs.iter().all(|(_, run)| run.status() == "enforcing");
             let revisions: Vec<Option<u64>> = runs.iter().map(|(_, run)| run.revision()).collect();
@@ -146,12 +180,12 @@ impl Shop {
         })
     }
 
-    /// Checks every kernel, through nft, for our table and no other.
+    /// Checks every Linux kernel, through nft, for our table and no other.
     ///
     /// # Errors
     /// When it is not so.
     pub fn check_kernels(&self) -> Result<()> {
-        for name in self.example.host_names() {
+        for name in self.linux_names() {
             let tables = Kernel::read(self.lab.host(name)?)?.tables();
             if tables != TABLES {
                 bail!("nft lists the tables {tables:?} on {name}, expected {TABLES:?}");

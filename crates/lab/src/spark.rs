@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -29,6 +29,15 @@ pub struct SparkRun {
 }
 
 impl SparkRun {
+    /// What a process came to.
+    pub(crate) fn of(output: &Output) -> Self {
+        Self {
+            exit: output.status,
+            json: serde_json::from_slice(&output.stdout).unwrap_or(Value::Null),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// `status` of the JSON output.
     #[must_use]
     pub fn status(&self) -> &str {
@@ -89,9 +98,16 @@ const PUT_OFF: Duration = Duration::from_secs(30);
 /// # Errors
 /// When Spark can't be started, or the platform continues to refuse it.
 pub fn run(lab: &Lab, host: &Host) -> Result<SparkRun> {
-    let what = format!("the platform takes requests of {}", host.name());
-    wait::until(&what, PUT_OFF, || {
-        let run = run_once(lab, host)?;
+    unless_put_off(host.name(), || run_once(lab, host))
+}
+
+/// Runs again what the platform refused because the host had asked too often.
+pub(crate) fn unless_put_off(
+    host: &str,
+    mut run: impl FnMut() -> Result<SparkRun>,
+) -> Result<SparkRun> {
+    wait::until(&format!("the platform takes requests of {host}"), PUT_OFF, || {
+        let run = run()?;
         Ok((!run.was_put_off()).then_some(run))
     })
 }
@@ -100,11 +116,7 @@ fn run_once(lab: &Lab, host: &Host) -> Result<SparkRun> {
     let output = command(lab, host, &["run", "--config", CONFIG, "--json"])?
         .output()
         .with_context(|| format!("could not start Spark on {}", host.name()))?;
-    Ok(SparkRun {
-        exit: output.status,
-        json: serde_json::from_slice(&output.stdout).unwrap_or(Value::Null),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    Ok(SparkRun::of(&output))
 }
 
 /// Runs one cycle on each host at the same time.

@@ -183,7 +183,7 @@ fn new_resolvers_and_platform_addresses_are_allowed_before_use() -> Result<()> {
         let named = format!("https://platform.shop.test:{}", platform::PORT);
         let platform =
             Platform::start(&mut lab, "a password for tests alone", std::slice::from_ref(&named))?;
-        let shop = Shop { lab, platform, example };
+        let shop = Shop { lab, platform, example, windows: Vec::new() };
         let record = |address: &str| format!("platform.shop.test {address}");
         let (first, second) = ("10.77.0.1", "10.77.0.111");
         let old = Dns::start(shop.lab.host(platform::HOST)?, shop.lab.programs())?;

@@ -12,6 +12,7 @@ use crate::plan::{
     Chain, Condition, Digest, Line, Naming, Plan, Set, records_forwarded, write_chain, write_line,
     write_set,
 };
+use crate::wfp::listing::{write_layer, write_step};
 
 /// The number of changes of all tables in a network namespace (`NFT_MSG_GETGEN`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -24,9 +25,21 @@ impl Generation {
     }
 }
 
+/// In whose words a ruleset is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Notation {
+    /// Those of nft.
+    #[default]
+    Nftables,
+    /// Those of the Windows Filtering Platform.
+    FilterEngine,
+}
+
 /// A ruleset as read from the kernel.
 #[derive(Debug, Clone, Default)]
 pub struct Programmed {
+    /// How it is shown.
+    pub notation: Notation,
     /// Its slot: `a` or `b`.
     pub slot: char,
     /// The revision from which it was made.
@@ -142,6 +155,9 @@ impl Programmed {
 
 impl fmt::Display for Programmed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.notation == Notation::FilterEngine {
+            return self.chains.iter().try_for_each(|chain| write_layer(f, chain));
+        }
         let naming = Naming::Slot(self.slot);
         for set in &self.sets {
             write_set(f, set, naming)?;
@@ -313,11 +329,17 @@ fn all_chains(programmed: &Programmed) -> Vec<Chain> {
 
 fn describe(step: &EvalStep, chains: &[Chain], programmed: &Programmed) -> String {
     let naming = Naming::Slot(programmed.slot);
-    let mut text = format!("{}: ", step.chain);
+    let mut text = match programmed.notation {
+        Notation::Nftables => format!("{}: ", step.chain),
+        Notation::FilterEngine => String::new(),
+    };
     let chain = chains.iter().find(|chain| chain.name == step.chain);
     if let Some(line) = chain.and_then(|chain| chain.lines.get(step.line)) {
         // Writing to a String doesn't fail.
-        let _ = write_line(&mut text, line, naming);
+        let _ = match programmed.notation {
+            Notation::Nftables => write_line(&mut text, line, naming),
+            Notation::FilterEngine => write_step(&mut text, &step.chain, line),
+        };
     }
     if let Some((set, element)) = &step.element {
         text.push_str(&format!(" (element of {set}, rule {})", element.label));

@@ -83,5 +83,6 @@ pub(crate) use recorder::{
     LOST, Seen, flow_set, lost_line, record_chain, record_lines, recorder_set, way,
 };
 pub use text::{Naming, write_chain, write_line, write_set};
+pub(crate) use text::{Value, write_condition};
 #[cfg(target_os = "linux")]
 pub(crate) use text::{address, cgroup_level};

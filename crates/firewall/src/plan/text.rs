@@ -159,7 +159,12 @@ pub fn write_line(f: &mut impl Write, line: &Line, naming: Naming) -> fmt::Resul
     }
 }
 
-fn write_condition(f: &mut impl Write, condition: &Condition, naming: Naming) -> fmt::Result {
+/// Writes what a line asks of a packet.
+pub(crate) fn write_condition(
+    f: &mut impl Write,
+    condition: &Condition,
+    naming: Naming,
+) -> fmt::Result {
     match condition {
         Condition::Family(family) => write!(f, "meta nfproto ipv{}", family.number()),
         Condition::Protocol(number) => {
@@ -252,7 +257,14 @@ impl Display for Field {
     }
 }
 
-struct Value(FieldType, u128);
+pub(crate) struct Value(FieldType, u128);
+
+impl Value {
+    /// The value of a field.
+    pub(crate) fn of(field: Field, number: u128) -> Self {
+        Self(field.type_of(), number)
+    }
+}
 
 impl Display for Value {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

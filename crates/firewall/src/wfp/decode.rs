@@ -3,6 +3,7 @@
 
 use xshield_policy::Verdict;
 
+use super::listing::ICMP_ERRORS;
 use super::mark::read_mark;
 use super::model::{EngineState, Filter, FilterAction, FilterCondition, Flags, MatchType, Value};
 use super::names::{FilterField, LOOPBACK, Layer};
@@ -10,9 +11,7 @@ use super::ours::{CLOSED, Class, NAME, SUBLAYER, Tier, is_ours, tier_and_class};
 use super::program::{AppId, LocalProgram, Programs, Sid};
 use crate::Programmed;
 use crate::plan::{Chain, Condition, ENTRY_IN, ENTRY_OUT, Field, Line, Next};
-
-/// The chains of the ICMP error layers, which packets of `in` and `out` do not reach.
-const ICMP_ERRORS: [&str; 2] = ["icmp_error_in", "icmp_error_out"];
+use crate::programmed::Notation;
 
 /// Our filters that decide about packets while the filter engine runs; `None` if there are none. Slot `a` is
 /// the plan that stays, slot `b` the one on trial. Filters become the lines of one chain for each direction,
@@ -67,6 +66,7 @@ pub fn programmed(state: &EngineState, programs: &Programs) -> Option<Programmed
         .iter()
         .filter(|filter| filter.sublayer == SUBLAYER.into() && !is_ours(filter.provider.as_ref()));
     Some(Programmed {
+        notation: Notation::FilterEngine,
         slot: if tier == Tier::Kept { 'a' } else { 'b' },
         revision,
         digest,

@@ -28,6 +28,7 @@ pub mod eval;
 mod filter_engine;
 mod firewall;
 mod guid;
+pub(crate) mod listing;
 mod mark;
 pub mod matching;
 pub mod model;

@@ -11,14 +11,11 @@ use crate::site::{LIMIT, Policy, Site};
 
 #[test]
 fn a_windows_trial_that_fails_or_hangs_is_reverted() -> Result<()> {
-    in_lab(
-        "trials::a_windows_trial_that_fails_or_hangs_is_reverted",
-        || {
-            let site = Site::start()?;
-            taken_back(&site)?;
-            hung(&site)
-        },
-    )
+    in_lab("trials::a_windows_trial_that_fails_or_hangs_is_reverted", || {
+        let site = Site::start()?;
+        taken_back(&site)?;
+        hung(&site)
+    })
 }
 
 fn taken_back(site: &Site) -> Result<()> {

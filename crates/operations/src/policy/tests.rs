@@ -71,7 +71,7 @@ fn policy(text: &str) -> CheckedPolicy {
 }
 
 #[tokio::test]
-async fn a_candidate_that_nobody_wrote_is_not_committed() {
+async fn a_missing_candidate_is_not_committed() {
     let platform = Platform::new().await;
     for impact in [ExpectedImpact::NoLoss, ExpectedImpact::Any] {
         let refused = platform.commit(0, impact).await.unwrap_err();

@@ -8,7 +8,7 @@ use crate::kind;
 use crate::support::{PASSWORD, TestHost, TestPlatform};
 
 #[test]
-fn roles_open_what_they_should_and_nothing_else() {
+fn roles_grant_exactly_their_permissions() {
     let platform = TestPlatform::start();
     for role in ["viewer", "operator"] {
         platform.post(
@@ -55,7 +55,7 @@ fn roles_open_what_they_should_and_nothing_else() {
 }
 
 #[test]
-fn every_described_operation_refuses_strangers() {
+fn every_described_operation_refuses_unauthenticated_requests() {
     let platform = TestPlatform::start();
     let answer = platform.raw("GET", "/api/v1/openapi.json", &[], b"");
     let described = answer.json();
@@ -85,7 +85,7 @@ fn every_described_operation_refuses_strangers() {
 }
 
 #[test]
-fn tokens_end_when_they_should() {
+fn tokens_end_at_expiry_and_revocation() {
     let platform = TestPlatform::start();
     let me = |token: &str| platform.call("GET", "/api/v1/me", Some(token), None).0;
     let made = platform.post("/api/v1/tokens", json!({"name": "ci", "role": "viewer"}));
@@ -137,7 +137,7 @@ fn wrong_passwords_are_refused_and_then_slowed_down() {
 }
 
 #[test]
-fn the_audit_log_tells_deeds_and_no_secrets() {
+fn the_audit_log_contains_actions_and_no_secrets() {
     let platform = TestPlatform::start();
     let key = platform.new_key();
     let token = platform.post("/api/v1/tokens", json!({"name": "ci"}));

@@ -6,7 +6,7 @@ use crate::kind;
 use crate::support::{TestHost, TestPlatform};
 
 #[test]
-fn bad_yaml_is_refused_with_its_place_and_changes_nothing() {
+fn bad_yaml_is_refused_with_its_position_and_changes_nothing() {
     let platform = TestPlatform::start();
     platform.commit("segment: { name: web, criteria: role = 'web' }");
     let before = platform.get("/api/v1/policy");
@@ -25,7 +25,7 @@ fn bad_yaml_is_refused_with_its_place_and_changes_nothing() {
 }
 
 #[test]
-fn a_policy_that_cuts_the_platform_is_not_committed() {
+fn a_policy_that_blocks_the_platform_is_not_committed() {
     let platform = TestPlatform::start_with(|settings| {
         settings.public_urls = vec!["https://192.0.2.1:8443".parse().unwrap()];
     });
@@ -58,7 +58,7 @@ const CLOSED: &str = "segment: { name: web, criteria: asset.name = 'h', \
 const EMPTY: &str = "settings: {}";
 
 #[test]
-fn a_candidate_that_nobody_wrote_is_not_committed() {
+fn a_missing_candidate_is_not_committed() {
     let platform = TestPlatform::start();
     for impact in ["no-loss", "any"] {
         let wish = json!({"expected_version": 0, "expected_impact": impact});
@@ -70,7 +70,7 @@ fn a_candidate_that_nobody_wrote_is_not_committed() {
 }
 
 #[test]
-fn a_commit_that_takes_protection_away_is_one_that_expects_to() {
+fn a_commit_that_removes_protection_needs_the_expected_impact() {
     let platform = TestPlatform::start();
     TestHost::new("h", &platform.new_key()).sign_in(&platform);
     platform.commit(CLOSED);

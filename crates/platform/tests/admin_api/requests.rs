@@ -14,7 +14,7 @@ const FINGERPRINT: &str = "sha256:66687aadf862bd776c8fc18b8e9f8e20089714856ee233
 
 /// Two types with one schema name would share one description.
 #[test]
-fn types_of_the_same_name_are_described_apart() {
+fn types_of_the_same_name_have_separate_schemas() {
     let platform = TestPlatform::start();
     let described = platform.raw("GET", "/api/v1/openapi.json", &[], b"").json();
     let schemas = &described["components"]["schemas"];
@@ -249,7 +249,7 @@ fn a_second_platform_on_the_same_data_is_refused() {
 }
 
 #[test]
-fn a_request_in_flight_is_finished_at_the_end() {
+fn a_request_in_flight_is_finished_at_shutdown() {
     let mut platform = TestPlatform::start();
     let mut roots = rustls::RootCertStore::empty();
     let pem = platform.ca_pem();
@@ -294,7 +294,7 @@ fn a_request_in_flight_is_finished_at_the_end() {
 }
 
 #[test]
-fn health_readiness_and_metrics_answer_anyone() {
+fn health_readiness_and_metrics_need_no_sign_in() {
     let platform = TestPlatform::start();
     for (path, holds) in
         [("/healthz", "ok"), ("/readyz", "ready"), ("/metrics", "xshield_http_requests_total")]

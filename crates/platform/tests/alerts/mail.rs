@@ -11,7 +11,7 @@ use crate::support::{TestPlatform, eventually};
 use crate::{WITHIN, alerts, judged, mail_to, platform, put, rule, smtp, tell};
 
 #[test]
-fn a_mail_goes_out_over_starttls_with_a_login_and_names_everything() {
+fn a_mail_is_sent_over_starttls_with_a_login_and_all_details() {
     let platform = platform();
     let identity = Identity::new();
     let login = Some(("xshield".to_owned(), "pass word".to_owned()));
@@ -107,7 +107,7 @@ fn a_server_without_tls_or_with_a_foreign_certificate_gets_nothing() {
 }
 
 #[test]
-fn what_gathers_while_the_server_is_down_leaves_as_one_digest() {
+fn alerts_collected_during_an_outage_are_sent_as_one_digest() {
     let platform = platform();
     let server = smtp(Options::default());
     server.on_mail(OnMail::Refuse);
@@ -178,7 +178,7 @@ fn a_kill_between_sending_and_recording_repeats_the_same_mail() {
 }
 
 #[test]
-fn names_from_hosts_add_no_header_and_no_line() {
+fn names_from_hosts_cannot_add_headers_or_lines() {
     let platform = platform();
     let server = smtp(Options::default());
     mail_to(&platform, server.address().port());

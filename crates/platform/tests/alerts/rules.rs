@@ -11,7 +11,7 @@ use crate::support::{eventually, now, report};
 use crate::{WITHIN, alerts, judged, mail_to, platform, query, rule, smtp, tell};
 
 #[test]
-fn rules_narrow_throttle_count_and_gather() {
+fn rules_filter_throttle_count_and_collect() {
     let platform = platform();
     let server = smtp(Options::default());
     mail_to(&platform, server.address().port());
@@ -74,7 +74,7 @@ fn rules_narrow_throttle_count_and_gather() {
 }
 
 #[test]
-fn a_digest_gathers_until_its_time() {
+fn a_digest_collects_alerts_until_its_interval_ends() {
     let platform = platform();
     let server = smtp(Options::default());
     mail_to(&platform, server.address().port());
@@ -95,7 +95,7 @@ fn a_digest_gathers_until_its_time() {
 }
 
 #[test]
-fn losses_alarm_once_a_loss() {
+fn each_loss_raises_one_alert() {
     let platform = platform();
     let server = smtp(Options::default());
     mail_to(&platform, server.address().port());
@@ -115,7 +115,7 @@ fn losses_alarm_once_a_loss() {
 }
 
 #[test]
-fn damaged_rows_hold_nothing_up() {
+fn damaged_rows_do_not_delay_alerts() {
     let mut platform = platform();
     let server = smtp(Options::default());
     server.on_mail(OnMail::Refuse);
@@ -161,7 +161,7 @@ fn damaged_rows_hold_nothing_up() {
 
 /// An agent reports a match live, and counts it at its next heartbeat: one event, one alert.
 #[test]
-fn what_was_told_as_it_happened_is_alerted_once_and_counted_once() {
+fn a_live_match_is_alerted_once_and_counted_once() {
     let platform = platform();
     mail_to(&platform, 9);
     let any =

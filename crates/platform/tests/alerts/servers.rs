@@ -14,7 +14,7 @@ use crate::support::{PASSWORD, eventually};
 use crate::{platform, put, rule, tell};
 
 #[test]
-fn webhooks_are_signed_and_repeated_under_the_same_id_until_they_are_taken() {
+fn webhooks_are_signed_and_retried_with_the_same_id_until_accepted() {
     let platform = platform();
     let identity = Identity::new();
     let webhook = Webhook::start(&identity);
@@ -58,7 +58,7 @@ fn webhooks_are_signed_and_repeated_under_the_same_id_until_they_are_taken() {
 }
 
 #[test]
-fn a_webhook_that_asks_to_wait_is_left_alone_and_its_digest_counts_as_waiting() {
+fn a_webhooks_retry_after_is_respected_and_its_digest_counts_as_waiting() {
     let platform = platform();
     let identity = Identity::new();
     let webhook = Webhook::start(&identity);
@@ -91,7 +91,7 @@ fn a_webhook_that_asks_to_wait_is_left_alone_and_its_digest_counts_as_waiting() 
 }
 
 #[test]
-fn no_channel_leads_into_the_platforms_own_network_by_an_operators_word() {
+fn operators_cannot_create_channels_into_the_platforms_network() {
     let platform = platform();
     let user = json!({"name": "op", "password": PASSWORD, "role": "operator"});
     platform.post("/api/v1/users", user);
@@ -175,7 +175,7 @@ fn no_channel_leads_into_the_platforms_own_network_by_an_operators_word() {
 }
 
 #[test]
-fn syslog_goes_over_tls_as_cef_and_ocsf() {
+fn syslog_is_sent_over_tls_as_cef_and_ocsf() {
     let platform = platform();
     let identity = Identity::new();
     let syslog = Syslog::start(&identity);

@@ -9,7 +9,7 @@ use crate::support::{TestHost, TestPlatform, eventually, now, random, report};
 use crate::{WEB_AND_DB, event};
 
 #[test]
-fn a_policy_reaches_the_host_and_its_reports_come_back() {
+fn a_policy_reaches_the_host_and_its_reports_reach_the_platform() {
     let platform = TestPlatform::start();
     let made =
         platform.post("/api/v1/enforcement-keys", json!({"name": "k", "tags": {"role": "db"}}));
@@ -107,7 +107,7 @@ fn a_policy_reaches_the_host_and_its_reports_come_back() {
 }
 
 #[test]
-fn a_peer_s_new_address_changes_the_digest_and_not_the_revision() {
+fn a_new_address_of_a_peer_changes_the_digest_and_not_the_revision() {
     let platform = TestPlatform::start();
     let key = platform.new_key();
     let (mut web, mut db) = (TestHost::new("web-1", &key), TestHost::new("db-1", &key));
@@ -137,7 +137,7 @@ fn a_peer_s_new_address_changes_the_digest_and_not_the_revision() {
 }
 
 #[test]
-fn an_asset_that_can_t_be_compiled_keeps_its_ruleset_and_holds_nobody_up() {
+fn an_asset_that_cannot_be_compiled_keeps_its_ruleset_and_delays_nobody() {
     let platform = TestPlatform::start_with(|settings| {
         settings.public_urls = vec!["https://192.0.2.1:8443".parse().unwrap()];
     });

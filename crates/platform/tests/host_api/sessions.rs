@@ -8,7 +8,7 @@ use xshield_wire::{DeploymentKey, EnforcementKey};
 use crate::support::{TestHost, TestPlatform, now, random};
 
 #[test]
-fn whom_to_trust_is_told_to_anyone_and_a_deployment_key_vouches_for_it() {
+fn trust_information_is_public_and_verified_by_a_deployment_key() {
     let platform = TestPlatform::start_with(|settings| settings.sessions_per_second = 1);
     let made = platform.post("/api/v1/enforcement-keys", json!({"name": "k"}));
     let text = |field: &str| made[field].as_str().unwrap().to_owned();

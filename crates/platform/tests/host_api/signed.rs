@@ -70,7 +70,7 @@ fn altered_replayed_and_foreign_requests_are_refused() {
 }
 
 #[test]
-fn a_batch_is_counted_once_also_over_a_restart() {
+fn a_batch_is_counted_once_even_across_a_restart() {
     let platform = TestPlatform::start();
     let mut host = TestHost::new("h", &platform.new_key());
     host.sign_in(&platform);
@@ -126,7 +126,7 @@ fn reports_are_bounded() {
 }
 
 #[test]
-fn a_command_is_heard_until_the_host_has_carried_it_out() {
+fn a_command_is_sent_until_the_host_has_carried_it_out() {
     let platform = TestPlatform::start();
     let mut host = TestHost::new("h", &platform.new_key());
     host.sign_in(&platform);
@@ -151,7 +151,7 @@ fn a_command_is_heard_until_the_host_has_carried_it_out() {
 }
 
 #[test]
-fn one_host_s_flood_does_not_stop_another() {
+fn a_flood_of_one_host_does_not_stop_another() {
     let platform = TestPlatform::start_with(|settings| settings.requests_per_second = 1);
     let key = platform.new_key();
     let (mut loud, mut quiet) = (TestHost::new("loud", &key), TestHost::new("quiet", &key));

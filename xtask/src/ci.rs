@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::test::TestArgs;
+use crate::windows::Wine;
 use crate::{dependencies, docs, layers, metadata, run, test, windows};
 
 /// A step's name and what it does.
@@ -39,6 +40,14 @@ pub(crate) fn all() -> Result<()> {
 /// Runs what needs no host, no platform and no kernel.
 pub(crate) fn quick() -> Result<()> {
     run("quick", QUICK)
+}
+
+/// Compiles for Windows and runs all tests under wine, those of the lab included.
+pub(crate) fn windows() -> Result<()> {
+    match windows::check()? {
+        Wine::Missing => Ok(()),
+        Wine::Installed => test::run(&TestArgs::of(&["--test", "windows"])),
+    }
 }
 
 /// Runs the steps until one fails; prints how long each took.

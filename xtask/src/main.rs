@@ -77,7 +77,7 @@ fn run_task(task: Task) -> Result<()> {
         Task::Bench(args) => demo::bench(&args),
         Task::Layers(args) => layers::run(&args),
         Task::Docs => docs::check(),
-        Task::Windows => windows::all(),
+        Task::Windows => ci::windows(),
         Task::Dependencies => dependencies::check(),
         Task::Dist(args) => dist::run(&args),
     }

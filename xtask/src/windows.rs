@@ -8,7 +8,6 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::test::{self, TestArgs};
 use crate::{packages, run, tools};
 
 const TARGET: &str = "x86_64-win7-windows-gnu";
@@ -57,14 +56,6 @@ const SYSTEM_LIBRARIES: &[&str] = &[
 pub(crate) enum Wine {
     Installed,
     Missing,
-}
-
-/// [`check`], then the lab's tests with Windows hosts.
-pub(crate) fn all() -> Result<()> {
-    if check()? == Wine::Missing {
-        return Ok(());
-    }
-    test::run(&TestArgs::of(&["--test", "windows"]))
 }
 
 /// Compiles the host programs and runs the Windows tests of single crates; if the compiler or wine is not

@@ -278,7 +278,7 @@ impl crate::core::cycle::Cycle for Parts<'_> {
         let (events, RecordedMatches { matches, logged, bound }) =
             os::tell_flows(&mut self.run, recorded, &self.policy, &firewall, losses.items);
         self.events += events;
-        report::tell_matches(&mut self.threat, &mut self.run, matches, &logged, bound.as_ref());
+        report::tell_matches(&mut self.threat, &mut self.run, matches, logged, bound.as_ref());
         programmed_report::tell_ports(&mut self.run);
     }
 

@@ -3,7 +3,8 @@
 //!
 //! Pure: the events and what the numbers of filters mean are given.
 //!
-//! - A flow that a filter of another product blocked is none of ours, and left out.
+//! - A flow that a filter of another product blocked is not reported as denied by the policy. If its peer is on
+//!   the threat list, that list blocked it.
 //! - Windows names the filter of a permitted TCP connection only under conditions, see
 //!   [`xshield_firewall::wfp`]; without a name, the connection counts as accepted, without a rule.
 
@@ -11,11 +12,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use xshield_firewall::wfp::attribution::{Attribution, FilterNumbers};
+use xshield_host::log_line::LoggedThreat;
 use xshield_host::windows_logs::{Detail, Ends, Event, FlowEvent, FlowOutcome, Repeats};
 use xshield_policy::protocol::{ICMP, ICMPV6, TCP, UDP};
 use xshield_policy::{Direction, Protocol, RuleId, Verdict};
 use xshield_wire::message::{EventKind, EventSource, FirewallEvent, RuleHits, UnixSeconds};
 use xshield_wire::telemetry::ActivePath;
+use xshield_wire::threat::ThreatAction;
 
 /// The most different flows of a run; more are counted as lost.
 const MOST_FLOWS: usize = 50_000;
@@ -24,6 +27,8 @@ const MOST_FLOWS: usize = 50_000;
 #[derive(Default)]
 pub(crate) struct FlowTally {
     flows: BTreeMap<Flow, Seen>,
+    /// Flows that were blocked by a filter that is not the policy's.
+    blocked_by_others: BTreeMap<Flow, Seen>,
     hits: BTreeMap<(RuleId, Direction), u64>,
     repeats: Repeats,
     /// Flows for which there was no room.
@@ -55,7 +60,7 @@ impl FlowTally {
     /// Counts an event. `now` stands for the time of events that have none.
     pub(crate) fn add(&mut self, event: &Event, numbers: &FilterNumbers, now: UnixSeconds) {
         let Event::Flow(event) = event else { return };
-        let Some((kind, rule)) = judged(event, numbers) else { return };
+        let (kind, rule, by) = judged(event, numbers);
         if event.is_late_answer() || self.repeats.is_repeat(event) {
             return;
         }
@@ -63,11 +68,11 @@ impl FlowTally {
             Ends::Peer { local, remote } => (local, remote),
             Ends::ThisHost => return,
             Ends::Unplaced { .. } => {
-                self.unplaced += 1;
+                self.unplaced += u64::from(by == By::Policy);
                 return;
             }
         };
-        if let Some(rule) = &rule {
+        if let Some(rule) = rule.as_ref() {
             *self.hits.entry((rule.clone(), event.direction)).or_default() += 1;
         }
         let flow = Flow {
@@ -82,11 +87,15 @@ impl FlowTally {
             application: event.application.clone(),
         };
         let at = event.time.and_then(|ms| u64::try_from(ms / 1000).ok()).unwrap_or(now);
-        if self.flows.len() >= MOST_FLOWS && !self.flows.contains_key(&flow) {
+        let flows = match (by, kind) {
+            (By::Others, EventKind::Denied) => &mut self.blocked_by_others,
+            _ => &mut self.flows,
+        };
+        if flows.len() >= MOST_FLOWS && !flows.contains_key(&flow) {
             self.lost += 1;
             return;
         }
-        let seen = self.flows.entry(flow).or_insert(Seen { times: 0, first: at, last: at });
+        let seen = flows.entry(flow).or_insert(Seen { times: 0, first: at, last: at });
         seen.times += 1;
         seen.first = seen.first.min(at);
         seen.last = seen.last.max(at);
@@ -145,6 +154,30 @@ impl FlowTally {
         paths.into_values().collect()
     }
 
+    /// All flows, as what they are if their peer is listed: blocked by the list, if no filter of the policy
+    /// blocked them, or recorded.
+    pub(crate) fn with_peers(&self) -> Vec<LoggedThreat> {
+        let of = |action: ThreatAction| {
+            move |(flow, seen): (&Flow, &Seen)| {
+                let (source, destination) = flow.ends();
+                LoggedThreat {
+                    action,
+                    direction: flow.direction,
+                    source,
+                    destination,
+                    protocol: flow.protocol(),
+                    port: flow.port,
+                    packets: seen.times,
+                    bytes: 0,
+                    first_seen: seen.first,
+                    last_seen: seen.last,
+                }
+            }
+        };
+        let recorded = self.flows.iter().map(of(ThreatAction::Recorded));
+        recorded.chain(self.blocked_by_others.iter().map(of(ThreatAction::Blocked))).collect()
+    }
+
     /// How many flows each rule decided.
     pub(crate) fn hits(&self) -> Vec<RuleHits> {
         let hits = |((rule, direction), times): (&(RuleId, Direction), &u64)| RuleHits {
@@ -157,8 +190,16 @@ impl FlowTally {
     }
 }
 
-/// What became of a flow, and the rule of the filter that decided; `None` if it is none of ours.
-fn judged(event: &FlowEvent, numbers: &FilterNumbers) -> Option<(EventKind, Option<RuleId>)> {
+/// Whose filter decided about a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Policy,
+    /// Another product's, the threat list's, or one that the event does not name.
+    Others,
+}
+
+/// What became of a flow, the rule of the filter that decided, and whose filter it was.
+fn judged(event: &FlowEvent, numbers: &FilterNumbers) -> (EventKind, Option<RuleId>, By) {
     let is_permitted = event.outcome == FlowOutcome::Permitted;
     match numbers.of(event.filter) {
         Attribution::Rule { rule, verdict } => {
@@ -167,10 +208,11 @@ fn judged(event: &FlowEvent, numbers: &FilterNumbers) -> Option<(EventKind, Opti
                 (true, Verdict::WouldDeny) => EventKind::WouldDeny,
                 (true, Verdict::Allow | Verdict::Deny) => EventKind::Accepted,
             };
-            Some((kind, RuleId::try_from(rule.to_owned()).ok()))
+            (kind, RuleId::try_from(rule.to_owned()).ok(), By::Policy)
         }
         Attribution::Unknown(_) | Attribution::Unnamed => {
-            is_permitted.then_some((EventKind::Accepted, None))
+            let kind = if is_permitted { EventKind::Accepted } else { EventKind::Denied };
+            (kind, None, By::Others)
         }
     }
 }

@@ -131,10 +131,7 @@ pub fn remove(config: &Config, environment: &RunEnvironment) -> Result<(), VerbE
     let lock = lock::try_lock(&state.path("lock"))?.ok_or(VerbError::Busy)?;
     os::remove_boot_unit(config, &environment.root)?;
     os::open_firewall()?.remove()?;
-    match os::open_threat_table() {
-        Err(FirewallError::NoThreatList) => {}
-        table => table?.remove()?,
-    }
+    os::open_threat_table()?.remove()?;
     let path = config.state_directory.clone();
     state.remove().map_err(|source| VerbError::StateDirectory { path, source })?;
     drop(lock);

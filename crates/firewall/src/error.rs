@@ -40,9 +40,6 @@ pub enum FirewallError {
         /// The action that failed.
         action: &'static str,
     },
-    /// This system has no threat list.
-    #[error("a threat list can't be enforced on Windows yet: order this host to have none")]
-    NoThreatList,
     /// Another session of the filter engine has a ruleset on trial.
     #[error(
         "another program has put a ruleset of Xshield on trial, and only the filter engine can end that; \

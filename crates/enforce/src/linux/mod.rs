@@ -20,7 +20,9 @@ pub use resident_usage::Meter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use xshield_wire::message::HostFacts;
+use xshield_host::log_line::LoggedThreat;
+use xshield_threat::plan::{Costs, Expansion, Tally};
+use xshield_wire::message::{EventSource, HostFacts};
 
 pub(crate) use boot_unit::BootUnitError;
 pub(crate) use connection_tracking::{follow as follow_connections, introduce};
@@ -46,6 +48,7 @@ use xshield_host::linux::{sockets, system};
 use xshield_host::time_server::TimeServer;
 
 use crate::config::Config;
+use crate::core::threat::ThreatPart;
 use crate::environment::RunEnvironment;
 use crate::problems::problem;
 use crate::run::Run;
@@ -54,6 +57,27 @@ use crate::run::Run;
 #[must_use]
 pub fn this_host(config: PathBuf) -> RunEnvironment {
     RunEnvironment::new(Arc::new(this_system()), PathBuf::from("/"), config)
+}
+
+/// Where flows with listed peers are found that the recorder does not count.
+pub(crate) const LOG: EventSource = EventSource::KernelLog;
+
+/// What the threat list may take unless the configuration says it: the platform decides.
+pub(crate) const THREAT_BUDGET: Option<u64> = None;
+
+/// From which length on prefixes are single addresses in the kernel, where hash sets take less memory than
+/// intervals.
+pub(crate) fn expansion(tally: &Tally) -> Expansion {
+    tally.cheapest(Costs::KERNEL)
+}
+
+/// The kernel's log names the list's own matches.
+pub(crate) fn listed(
+    _: &ThreatPart,
+    _: &mut Run<'_>,
+    logged: Vec<LoggedThreat>,
+) -> Vec<LoggedThreat> {
+    logged
 }
 
 /// The servers of the time programs that are configured under `root`.

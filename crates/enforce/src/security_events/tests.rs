@@ -256,3 +256,25 @@ fn what_there_is_no_room_for_is_counted_as_lost() {
     }
     assert_eq!((tally.events().len(), tally.lost), (MOST_FLOWS, 7));
 }
+
+#[test]
+fn flows_blocked_by_filters_that_are_not_the_policys_may_be_the_threat_lists() {
+    use Direction::Inbound;
+    use FlowOutcome::{ConnectionBlocked, Permitted};
+    let (numbers, at) = numbers();
+    let events = [
+        flow(Permitted, Inbound, 6, (443, 50_000), at.https),
+        flow(ConnectionBlocked, Inbound, 6, (444, 50_000), at.other),
+        flow(ConnectionBlocked, Direction::Outbound, 6, (50_000, 25), at.outbound),
+    ];
+    let tally = tally(&events, &numbers);
+    let mut found: Vec<_> =
+        tally.with_peers().into_iter().map(|flow| (flow.port, flow.action)).collect();
+    found.sort_by_key(|(port, _)| *port);
+    let expected =
+        [(25, ThreatAction::Recorded), (443, ThreatAction::Recorded), (444, ThreatAction::Blocked)];
+    assert_eq!(found, expected);
+    // The policy denied one of them.
+    let denied = tally.events().iter().filter(|event| event.kind == EventKind::Denied).count();
+    assert_eq!(denied, 1);
+}

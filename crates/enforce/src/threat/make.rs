@@ -8,13 +8,14 @@ use xshield_firewall::threat::Counts;
 use xshield_threat::Prefix;
 use xshield_threat::codec::flat::Trailer;
 use xshield_threat::keep;
-use xshield_threat::plan::{self, Costs, Expansion, Moves};
+use xshield_threat::plan::{self, Expansion, Moves};
 use xshield_wire::Bytes;
 use xshield_wire::threat::ListName;
 
 use super::error::ListFileError;
 use super::store::{Store, open};
 use crate::core::threat::lists::{ElementChange, ExpectedList, KeptList, Made};
+use crate::os;
 
 /// The most elements that one transaction may change. A larger change is put in force as a whole list, which
 /// takes a bounded amount of memory.
@@ -29,7 +30,7 @@ pub(crate) fn from_snapshot(
     let mut snapshot = open(snapshot)?;
     let unpack = |file: &mut File| keep::unpack(&mut snapshot, name.to, file);
     let (trailer, tally) = store.write_list(name.to, unpack)?;
-    let expansion = tally.cheapest(Costs::KERNEL);
+    let expansion = os::expansion(&tally);
     let list = KeptList {
         name: name_of(name, trailer)?,
         counts: kernel_counts(tally.counts(expansion))?,

@@ -10,6 +10,7 @@ use xshield_policy::{Bound, Direction, Packet, Protocol, Reason, RuleId, Verdict
 use xshield_wire::message::{EventSource, ListeningPort};
 use xshield_wire::threat::{PolicyVerdict, ThreatAction, ThreatMatch};
 
+use crate::os;
 use crate::reports::{self, Interval};
 use xshield_host::program::Place;
 
@@ -72,7 +73,7 @@ pub(crate) fn recorded(flows: &[Delta], interval: Interval) -> Vec<Flow> {
 /// What the kernel logged, as matches, for kernels without a recorder.
 pub(crate) fn logged(lines: &[log_line::LoggedThreat], own: &[IpAddr]) -> Vec<Flow> {
     // The kernel has one log for all network namespaces.
-    let flows = lines.iter().map(|line| Flow::of(line, EventSource::KernelLog));
+    let flows = lines.iter().map(|line| Flow::of(line, os::LOG));
     flows.filter(|flow| reports::is_local(flow.ends().0, own)).collect()
 }
 

@@ -13,6 +13,8 @@
 
 mod download;
 pub(crate) mod error;
+#[cfg(any(windows, test))]
+pub(crate) mod listed;
 mod make;
 pub(crate) mod matches;
 pub mod progress;

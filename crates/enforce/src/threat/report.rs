@@ -10,6 +10,7 @@ use xshield_wire::threat::ThreatReport;
 use super::matches::{self, Context, Flow, Matches};
 use crate::core::threat::ThreatPart;
 use crate::flow_programs::FlowPrograms;
+use crate::os;
 use crate::problems::problem;
 use crate::reports::Interval;
 use crate::run::Run;
@@ -52,16 +53,18 @@ pub(crate) fn read_matches(threat: &mut ThreatPart, run: &mut Run<'_>) -> Option
     Some(Matches { revision, flows })
 }
 
-/// Makes reports of what matched; `logged`: what a kernel without a recorder wrote to its log.
+/// Makes reports of what matched; `logged`: what a system without a recorder wrote to its
+/// log.
 pub(crate) fn tell_matches(
     threat: &mut ThreatPart,
     run: &mut Run<'_>,
     matches: Option<Matches>,
-    logged: &[LoggedThreat],
+    logged: Vec<LoggedThreat>,
     bound: Option<&Bound>,
 ) {
     let Some(Matches { revision, flows: mut found }) = matches else { return };
-    found.extend(matches::logged(logged, &run.host.addresses));
+    let logged = os::listed(threat, run, logged);
+    found.extend(matches::logged(&logged, &run.host.addresses));
     threat.matches += found.len();
     let programs = FlowPrograms::of(run.environment.os.as_ref(), found.iter().map(Flow::place));
     let context = Context { bound, ports: &run.ports, revision };

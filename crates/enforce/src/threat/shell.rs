@@ -25,7 +25,7 @@ use crate::outcome::ThreatOutcome;
 use crate::run::Run;
 use crate::state::{Repaired, StateDirectory};
 use crate::step::Step;
-use crate::{endpoints, reached, rollback};
+use crate::{endpoints, os, reached, rollback};
 
 /// Reads what is kept. Opens no table yet.
 ///
@@ -56,7 +56,8 @@ pub(crate) fn elements(store: &Store, list: &KeptList) -> Result<Elements, ListF
 
 /// What the check-in says about the list.
 pub(crate) fn standing(threat: &ThreatPart, run: &Run<'_>) -> ThreatStanding {
-    threat.standing(&run.progress.threat, run.memory, run.config.threat_budget)
+    let budget = run.config.threat_budget.or(os::THREAT_BUDGET);
+    threat.standing(&run.progress.threat, run.memory, budget)
 }
 
 /// What became of the list in a run.
@@ -171,7 +172,7 @@ impl ThreatHost for ThreatShell<'_, '_> {
 
     fn report_last_matches(&mut self, threat: &mut ThreatPart, bound: Option<&Bound>) {
         let matches = report::read_matches(threat, self.run);
-        report::tell_matches(threat, self.run, matches, &[], bound);
+        report::tell_matches(threat, self.run, matches, Vec::new(), bound);
     }
 
     fn note(&mut self, problem: Problem) {

@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use serde::Serialize;
+use xshield_firewall::FlowCount;
 use xshield_firewall::threat::{Listed, ThreatState};
-use xshield_firewall::{FirewallError, FlowCount};
 use xshield_host::files::FileError;
 use xshield_threat::ThreatMode;
 use xshield_wire::message::UnixSeconds;
@@ -47,10 +47,7 @@ pub(crate) fn status(
 ) -> Result<ThreatStatus, VerbError> {
     let threats =
         shell::read(state, &config.keys_of_stored(), repaired, Box::new(open_threat_table))?;
-    let state = match open_threat_table() {
-        Err(FirewallError::NoThreatList) => ThreatState::Absent,
-        table => table?.state()?,
-    };
+    let state = open_threat_table()?.state()?;
     let kernel = match state {
         ThreatState::Absent => "no threat list is in force".to_owned(),
         ThreatState::InForce(standing) => {

@@ -7,6 +7,7 @@
 
 mod audit_policy;
 mod diagnostic_facts;
+mod listed;
 mod local_programs;
 mod observed;
 pub mod preflight;
@@ -27,9 +28,11 @@ use xshield_firewall::{Explanation, FirewallError, Programmed, explain};
 use xshield_host::time_server::TimeServer;
 use xshield_host::windows::{sockets, system};
 use xshield_policy::{Interfaces, Packet, Ruleset};
-use xshield_wire::message::{HostFacts, Problem};
+use xshield_threat::plan::{Expansion, Tally};
+use xshield_wire::message::{EventSource, HostFacts, Problem};
 
 pub(crate) use diagnostic_facts::facts as diagnostic_facts;
+pub(crate) use listed::listed;
 pub(crate) use local_programs::{Identity, identities, recognise};
 pub(crate) use observed::{Recorded, RecordedMatches, read_flows, tell_flows};
 pub(crate) use threat_table::ThreatTable;
@@ -76,9 +79,21 @@ pub(crate) fn can_hand_over(_: &mut Firewall) -> bool {
     false
 }
 
-/// The table of the threat list: there is none.
+/// The table of the threat list.
 pub(crate) fn open_threat_table() -> Result<Box<dyn ListTable>, FirewallError> {
-    Err(FirewallError::NoThreatList)
+    Ok(Box::new(threat_table::table()))
+}
+
+/// Where flows with listed peers are found.
+pub(crate) const LOG: EventSource = EventSource::SecurityLog;
+
+/// What the threat list may take, in bytes as the platform counts them, unless the configuration says it:
+/// some 100,000 addresses. How many filters the filter engine bears is not known.
+pub(crate) const THREAT_BUDGET: Option<u64> = Some(8 << 20);
+
+/// Each prefix is one filter, however long.
+pub(crate) fn expansion(_: &Tally) -> Expansion {
+    Expansion { v4_from: 32, v6_from: 128 }
 }
 
 /// The sockets on which programs of this host listen.

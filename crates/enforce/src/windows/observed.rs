@@ -28,6 +28,8 @@ const MOST: usize = 262_144;
 pub(crate) struct Recorded {
     /// That of the threat list.
     pub(crate) matches: Option<Matches>,
+    /// The ruleset that decided about the flows.
+    bound: Option<Bound>,
     interval: Interval,
 }
 
@@ -43,11 +45,12 @@ pub(crate) struct RecordedMatches {
 pub(crate) fn read_flows(
     run: &mut Run<'_>,
     _: &mut Firewall,
-    _: &PolicyPart,
+    policy: &PolicyPart,
 ) -> Result<Recorded, FirewallError> {
     let now = run.now();
     let since = run.progress.last_collected.replace(now).unwrap_or(now);
-    Ok(Recorded { matches: None, interval: Interval { since, until: now } })
+    let interval = Interval { since, until: now };
+    Ok(Recorded { matches: None, bound: policy.bound(), interval })
 }
 
 /// Reports the events since the last run, with the rules whose filters decided. `lost`: what the spool had to
@@ -59,7 +62,7 @@ pub(crate) fn tell_flows(
     firewall: &Firewall,
     lost: u64,
 ) -> (usize, RecordedMatches) {
-    let Recorded { matches, interval } = recorded;
+    let Recorded { matches, bound, interval } = recorded;
     let numbers = firewall.numbers();
     if numbers.has_changed()
         && let Err(error) = run.state.save_filter_numbers(numbers)
@@ -87,7 +90,8 @@ pub(crate) fn tell_flows(
         run.note("security-log-unplaced", text);
     }
     event_reports::report(run, &events, lost + tally.lost);
-    (events.len(), RecordedMatches { matches, logged: Vec::new(), bound: None })
+    let logged = if matches.is_some() { tally.with_peers() } else { Vec::new() };
+    (events.len(), RecordedMatches { matches, logged, bound })
 }
 
 /// Counts the events since the last run. What was counted before an error counts.

@@ -27,10 +27,15 @@ impl Counts {
     pub fn count(entries: impl IntoIterator<Item = IpNet>) -> Self {
         let mut counts = Self::default();
         for entry in entries {
-            let count = counts.of_mut(ListSet::of(&entry));
-            *count = count.saturating_add(1);
+            counts.add(&entry);
         }
         counts
+    }
+
+    /// Counts one more entry.
+    pub(crate) fn add(&mut self, entry: &IpNet) {
+        let count = self.of_mut(ListSet::of(entry));
+        *count = count.saturating_add(1);
     }
 
     pub(crate) fn of(&self, set: ListSet) -> u32 {

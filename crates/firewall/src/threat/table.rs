@@ -15,11 +15,12 @@ use crate::programmed::Generation;
 /// force until one transaction switches to it: after any failure the list that was in force is still in
 /// force, complete.
 pub trait ListTable {
-    /// A number that changes with any change that may concern the list.
+    /// A number that changes with any change that may concern the list; `None` if the system does not count
+    /// changes.
     ///
     /// # Errors
     /// When the firewall can't be read.
-    fn generation(&mut self) -> Result<Generation, FirewallError>;
+    fn generation(&mut self) -> Result<Option<Generation>, FirewallError>;
 
     /// The state of the table: names, numbers and everything around the list, without its entries.
     ///
@@ -56,7 +57,8 @@ pub trait ListTable {
     /// Applies a posture, or repairs what is around the list, without touching the list.
     ///
     /// # Errors
-    /// Without a complete list, or when the firewall refuses; nothing is changed then.
+    /// [`ThreatError::NotInForce`] without a complete list, or where the system needs the entries for other
+    /// modes: load the list again. Otherwise when the firewall refuses. Nothing is changed then.
     fn set_posture(&mut self, posture: &Posture) -> Result<(), ThreatError>;
 
     /// Compares the whole list with the expected one.

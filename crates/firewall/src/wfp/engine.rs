@@ -6,7 +6,10 @@ use std::time::Duration;
 use super::filter_engine::{
     EngineError, EngineFault, FilterEngine, ObjectChange, ObjectKind, SessionKind, Transaction,
 };
+use super::guid::Guid;
 use super::model::{EngineState, Filter, Flags, Lifetime, ObjectKey};
+use super::names::Layer;
+use super::threat_list::LIST_PROVIDER;
 
 impl EngineState {
     /// Carries out all changes, or none.
@@ -124,7 +127,31 @@ fn refers(
 /// either: whoever wants a limit to pass ends the session.
 impl FilterEngine for EngineState {
     fn read(&mut self) -> Result<EngineState, EngineError> {
-        Ok(self.clone())
+        let mut state = self.clone();
+        state.filters.retain(|filter| filter.provider != Some(LIST_PROVIDER.into()));
+        Ok(state)
+    }
+
+    fn objects(&mut self) -> Result<EngineState, EngineError> {
+        let (providers, sublayers) = (self.providers.clone(), self.sublayers.clone());
+        Ok(EngineState { providers, sublayers, ..EngineState::default() })
+    }
+
+    fn each_filter_of(
+        &mut self,
+        provider: Guid,
+        layer: &Layer,
+        each: &mut dyn FnMut(&Filter),
+    ) -> Result<(), EngineError> {
+        let is_of =
+            |filter: &&Filter| filter.provider == Some(provider.into()) && filter.layer == *layer;
+        self.filters.iter().filter(is_of).for_each(each);
+        Ok(())
+    }
+
+    fn filters_by_key(&mut self, keys: &[ObjectKey]) -> Result<Vec<Filter>, EngineError> {
+        let found = keys.iter().filter_map(|key| self.filters.iter().find(|it| it.key == *key));
+        Ok(found.cloned().collect())
     }
 
     fn limit_session(&mut self, _: Duration) -> Result<(), EngineError> {

@@ -4,16 +4,42 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::guid::Guid;
 use super::model::{EngineState, Filter, ObjectKey, Provider, SubLayer};
+use super::names::Layer;
 
 /// A filter engine that can be read and changed.
 pub trait FilterEngine {
-    /// Reads all providers, sublayers and filters, those of others too. [`EngineState::dynamic`] holds
+    /// Reads all providers, sublayers and filters, those of others too, but not the filters of the threat
+    /// list, of which there may be hundreds of thousands. [`EngineState::dynamic`] holds
     /// the filters that the dynamic session of this value added.
     ///
     /// # Errors
     /// The engine can't be reached, or holds something of ours that this program can't read.
     fn read(&mut self) -> Result<EngineState, EngineError>;
+
+    /// Reads all providers and sublayers, and no filters.
+    ///
+    /// # Errors
+    /// The engine can't be reached.
+    fn objects(&mut self) -> Result<EngineState, EngineError>;
+
+    /// Passes the filters of a provider at a layer to `each`.
+    ///
+    /// # Errors
+    /// The engine can't be reached, or holds one that this program can't read.
+    fn each_filter_of(
+        &mut self,
+        provider: Guid,
+        layer: &Layer,
+        each: &mut dyn FnMut(&Filter),
+    ) -> Result<(), EngineError>;
+
+    /// The filters with these keys, as far as they are there.
+    ///
+    /// # Errors
+    /// The engine can't be reached, or holds one that this program can't read.
+    fn filters_by_key(&mut self, keys: &[ObjectKey]) -> Result<Vec<Filter>, EngineError>;
 
     /// Limits the dynamic session that is opened next: if it has not ended after this time, it is ended,
     /// also if the program hangs.

@@ -14,7 +14,8 @@
 //! 6. [`FilterEngine`]: what can be read and changed like the filter engine of a host; an
 //!    [`EngineState`](model::EngineState) is one in memory.
 //! 7. [`WfpFirewall`]: which plan an engine holds, trial, confirmation, read-back, removal.
-//! 8. `windows`: the filter engine of this host, on Windows. Everything else builds and is tested on every
+//! 8. [`WfpThreatTable`]: the threat list, in a sublayer of its own.
+//! 9. `windows`: the filter engine of this host, on Windows. Everything else builds and is tested on every
 //!    system.
 
 pub mod attribution;
@@ -41,6 +42,7 @@ mod region;
 mod rules;
 pub mod security_descriptor;
 mod text;
+mod threat_list;
 pub mod traffic;
 pub mod trial;
 #[cfg(any(windows, test))]
@@ -59,3 +61,4 @@ pub use filter_engine::{
 pub use firewall::{InstalledPlan, PolicyState, ReadPlan, TrialSession, WfpFirewall, WfpTrial};
 pub use guid::{Guid, GuidError};
 pub use plan::{Omission, Plan, PlannedFilter, plan};
+pub use threat_list::{LIST_PROVIDER, LIST_SUBLAYER, LIST_WEIGHT, WfpThreatTable};

@@ -6,12 +6,12 @@ use xshield_firewall::FirewallError;
 use xshield_firewall::wfp::model::{EngineState, FilterAction};
 use xshield_firewall::wfp::ours::Tier;
 use xshield_firewall::wfp::{
-    EngineAction, EngineError, EngineFault, FilterEngine, Guid, ObjectChange, Plan, PolicyState,
-    SessionKind, Transaction, TrialSession, WfpFirewall, WfpTrial, difference, plan, trial,
+    Guid, ObjectChange, Plan, PolicyState, SessionKind, Transaction, TrialSession, WfpFirewall,
+    WfpTrial, difference, plan, trial,
 };
 use xshield_policy::Bound;
 
-use crate::world::{holding, programs};
+use crate::world::{Failing, Failure, holding, programs};
 
 /// No limit passes in these tests.
 const PROBATION: Duration = Duration::from_secs(30);
@@ -183,60 +183,6 @@ fn filters_of_others_are_kept() {
     let error = firewall.remove().unwrap_err();
     assert!(error.changed_nothing(), "{error}");
     assert!(firewall.engine().filters.contains(&in_our_sublayer));
-}
-
-/// How a call of the engine fails.
-#[derive(Debug, Clone, Copy)]
-enum Failure {
-    /// Before anything was done.
-    Refused,
-    /// After all was done: the answer is lost.
-    Unanswered,
-}
-
-/// An engine of which one call fails.
-struct Failing {
-    engine: EngineState,
-    calls: usize,
-    at: usize,
-    failure: Failure,
-}
-
-impl Failing {
-    fn perform<T>(
-        &mut self,
-        action: EngineAction,
-        act: impl FnOnce(&mut EngineState) -> Result<T, EngineError>,
-    ) -> Result<T, EngineError> {
-        self.calls += 1;
-        let fails = self.calls == self.at + 1;
-        match (fails, self.failure) {
-            (false, _) => act(&mut self.engine),
-            (true, Failure::Refused) => Err(EngineFault::TimedOut.of(action)),
-            (true, Failure::Unanswered) => {
-                act(&mut self.engine)?;
-                Err(EngineFault::SessionEnded.of(EngineAction::Commit))
-            }
-        }
-    }
-}
-
-impl FilterEngine for Failing {
-    fn read(&mut self) -> Result<EngineState, EngineError> {
-        self.perform(EngineAction::Begin, FilterEngine::read)
-    }
-
-    fn commit(&mut self, transaction: &Transaction) -> Result<(), EngineError> {
-        self.perform(EngineAction::Begin, |engine| engine.commit(transaction))
-    }
-
-    fn limit_session(&mut self, limit: Duration) -> Result<(), EngineError> {
-        self.perform(EngineAction::LimitSession, |engine| engine.limit_session(limit))
-    }
-
-    fn end_session(&mut self) -> Result<(), EngineError> {
-        self.perform(EngineAction::EndSession, FilterEngine::end_session)
-    }
 }
 
 type Operation = fn(&mut WfpFirewall<Failing>, &Plan) -> Result<(), FirewallError>;

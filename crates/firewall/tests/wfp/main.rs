@@ -9,5 +9,6 @@ mod firewall;
 mod others;
 mod plans;
 mod read_back;
+mod threat_list;
 mod trials;
 mod world;

@@ -215,7 +215,12 @@ fn events_name_rules_even_of_the_previous_ruleset() {
         assert_eq!(numbers.of(id), wanted);
     }
     let stored = serde_json::to_string(&numbers).unwrap();
-    assert_eq!(serde_json::from_str::<FilterNumbers>(&stored).unwrap(), numbers);
+    let mut read: FilterNumbers = serde_json::from_str(&stored).unwrap();
+    assert_eq!(serde_json::to_string(&read).unwrap(), stored);
+    // What was known before is no change.
+    assert!(numbers.has_changed() && !read.has_changed());
+    read.learn(&after);
+    assert!(!read.has_changed());
 }
 
 #[test]

@@ -1,15 +1,19 @@
 //! Shared by the tests of WFP: programs, states with a plan in them, and verdicts under every reading.
 
+use std::time::Duration;
+
 use xshield_firewall::wfp::eval::{
     Assumption, CalloutAnswer, EnginePhase, LayerDecision, Ruling, Unknown, classify_all,
 };
 use xshield_firewall::wfp::matching::PacketFacts;
-use xshield_firewall::wfp::model::{EngineState, Filter};
+use xshield_firewall::wfp::model::{EngineState, Filter, ObjectKey};
 use xshield_firewall::wfp::names::Layer;
 use xshield_firewall::wfp::ours::{self, Tier};
 use xshield_firewall::wfp::program::{AppId, LocalProgram, Programs, Sid};
 use xshield_firewall::wfp::reading::Reading;
-use xshield_firewall::wfp::{Plan, traffic};
+use xshield_firewall::wfp::{
+    EngineAction, EngineError, EngineFault, FilterEngine, Guid, Plan, Transaction, traffic,
+};
 use xshield_policy::{Bound, Owner, Packet, Verdict, decide};
 
 /// Nothing to assume: no callout, no unknown field.
@@ -80,4 +84,75 @@ pub(crate) fn difference(
         }
     }
     Ok(())
+}
+
+/// How a call of the engine fails.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Failure {
+    /// Before anything was done.
+    Refused,
+    /// After all was done: the answer is lost.
+    Unanswered,
+}
+
+/// An engine of which one call fails.
+pub(crate) struct Failing {
+    pub(crate) engine: EngineState,
+    pub(crate) calls: usize,
+    pub(crate) at: usize,
+    pub(crate) failure: Failure,
+}
+
+impl Failing {
+    fn perform<T>(
+        &mut self,
+        action: EngineAction,
+        act: impl FnOnce(&mut EngineState) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        self.calls += 1;
+        let fails = self.calls == self.at + 1;
+        match (fails, self.failure) {
+            (false, _) => act(&mut self.engine),
+            (true, Failure::Refused) => Err(EngineFault::TimedOut.of(action)),
+            (true, Failure::Unanswered) => {
+                act(&mut self.engine)?;
+                Err(EngineFault::SessionEnded.of(EngineAction::Commit))
+            }
+        }
+    }
+}
+
+impl FilterEngine for Failing {
+    fn read(&mut self) -> Result<EngineState, EngineError> {
+        self.perform(EngineAction::Begin, FilterEngine::read)
+    }
+
+    fn limit_session(&mut self, limit: Duration) -> Result<(), EngineError> {
+        self.perform(EngineAction::LimitSession, |engine| engine.limit_session(limit))
+    }
+
+    fn objects(&mut self) -> Result<EngineState, EngineError> {
+        self.perform(EngineAction::Begin, FilterEngine::objects)
+    }
+
+    fn each_filter_of(
+        &mut self,
+        provider: Guid,
+        layer: &Layer,
+        each: &mut dyn FnMut(&Filter),
+    ) -> Result<(), EngineError> {
+        self.perform(EngineAction::Begin, |engine| engine.each_filter_of(provider, layer, each))
+    }
+
+    fn filters_by_key(&mut self, keys: &[ObjectKey]) -> Result<Vec<Filter>, EngineError> {
+        self.perform(EngineAction::Begin, |engine| engine.filters_by_key(keys))
+    }
+
+    fn commit(&mut self, transaction: &Transaction) -> Result<(), EngineError> {
+        self.perform(EngineAction::Begin, |engine| engine.commit(transaction))
+    }
+
+    fn end_session(&mut self) -> Result<(), EngineError> {
+        self.perform(EngineAction::EndSession, FilterEngine::end_session)
+    }
 }

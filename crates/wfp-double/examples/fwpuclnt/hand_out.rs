@@ -157,6 +157,14 @@ impl Drop for Kept {
     }
 }
 
+/// A filter that is freed by itself.
+pub(crate) fn filter_alone(raw: &RawFilter) -> *mut FWPM_FILTER0 {
+    let mut kept = Kept::default();
+    let filter = kept.filter(raw);
+    engine::keep_at(filter as usize, kept);
+    filter
+}
+
 /// A blob that is freed by itself.
 pub(crate) fn blob_alone(bytes: Vec<u8>) -> *mut FWP_BYTE_BLOB {
     let mut kept = Kept::default();

@@ -7,11 +7,12 @@ use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::{
     FWPM_FILTER_ENUM_TEMPLATE0, FWPM_FILTER0, FWPM_PROVIDER0, FWPM_SUBLAYER0,
 };
+use windows_sys::core::GUID;
 use xshield_wfp_double::contract::code;
 use xshield_wfp_double::store::{RawFilter, Store};
 
 use crate::engine::{self, Listing, Session, call};
-use crate::hand_out::Kept;
+use crate::hand_out::{self, Kept};
 use crate::take_in;
 
 const BOOT_TIME: u32 = 2;
@@ -124,6 +125,27 @@ pub unsafe extern "system" fn FwpmFilterCreateEnumHandle0(
         create(session, listing, |store| {
             Listing::Filters(store.filters.values().filter(is_listed).cloned().collect())
         })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "system" fn FwpmFilterGetByKey0(
+    handle: HANDLE,
+    key: *const GUID,
+    filter: *mut *mut FWPM_FILTER0,
+) -> u32 {
+    call(handle, "FwpmFilterGetByKey0", |session| {
+        // SAFETY: the caller's promise: null, or a GUID.
+        let key = unsafe { take_in::key(key) }.ok_or(code::NULL_POINTER)?;
+        if filter.is_null() {
+            return Err(code::NULL_POINTER);
+        }
+        let found = session.with(false, |store, _| {
+            store.filters.get(&key).cloned().ok_or(code::FILTER_NOT_FOUND)
+        })?;
+        // SAFETY: not null, and the caller's promise: a place for a pointer.
+        unsafe { *filter = hand_out::filter_alone(&found) };
+        Ok(())
     })
 }
 

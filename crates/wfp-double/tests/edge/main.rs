@@ -6,5 +6,6 @@ mod contract;
 mod double;
 mod faults;
 mod killed;
+mod list;
 mod others;
 mod read_back;

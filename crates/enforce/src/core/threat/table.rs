@@ -34,7 +34,7 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
             return self.take_list_out();
         }
         let now = self.generation_now()?;
-        if self.world.progress().seen.as_ref() == Some(&now) && self.threat.lists.are_settled() {
+        if self.is_unchanged_since_seen(&now) && self.threat.lists.are_settled() {
             self.threat.knowledge = TableKnowledge::AsLeft;
             return Ok(());
         }
@@ -63,7 +63,7 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
             _ => "another list is in force".to_owned(),
         };
         let seen = self.world.progress().seen.as_ref();
-        let had_it_in_this_boot = seen.is_some_and(|(boot, _)| *boot == now.0);
+        let had_it_in_this_boot = seen.is_some_and(|(boot, _)| *boot == now.boot);
         if had_it_in_this_boot {
             self.note("drift", drift_text(&what));
         }
@@ -195,7 +195,14 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
         }
         // Whether it was done is not known when the answer is lost.
         self.threat.knowledge = TableKnowledge::Unread;
-        self.threat.table()?.set_posture(&posture)?;
+        match self.threat.table()?.set_posture(&posture) {
+            // Some systems need the entries for other modes.
+            Err(ThreatError::NotInForce { .. }) => {
+                let current = self.threat.lists.current.clone();
+                current.map_or(Ok(()), |current| self.load(&current, &posture))?;
+            }
+            set => set?,
+        }
         self.threat.knowledge = TableKnowledge::Touched;
         if same {
             return Ok(());
@@ -215,7 +222,7 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
         if self.threat.knowledge == TableKnowledge::AsLeft {
             // The policy may have been changed since, which changes the generation but not the list.
             let now = self.generation_now()?;
-            if self.world.progress().seen.as_ref() == Some(&now) {
+            if self.is_unchanged_since_seen(&now) {
                 return Ok(());
             }
         }
@@ -223,7 +230,7 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
         let now = self.generation_now()?;
         let state = self.threat.table()?.state()?;
         if matches!(state, ThreatState::InForce(_)) && current.is_held_by(&state) {
-            self.world.progress().seen = Some(now);
+            self.remember_seen(now);
             self.threat.knowledge = TableKnowledge::Touched;
             return Ok(());
         }

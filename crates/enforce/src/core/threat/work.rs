@@ -18,6 +18,12 @@ pub(crate) struct ThreatWork<'r, W> {
     pub(crate) world: &'r mut W,
 }
 
+/// When the kernel was read: the boot, and how many changes the kernel has counted in it, if it counts them.
+pub(super) struct Moment {
+    pub(super) boot: String,
+    generation: Option<u32>,
+}
+
 impl<W: ThreatWorld> ThreatWork<'_, W> {
     /// What is to be done about listed peers now; `None` when nobody has said.
     pub(super) fn posture(&mut self) -> Option<Posture> {
@@ -51,8 +57,20 @@ impl<W: ThreatWorld> ThreatWork<'_, W> {
         self.threat.change = change;
     }
 
-    pub(super) fn generation_now(&mut self) -> Result<(String, u32), FirewallError> {
-        let Generation(generation) = self.threat.table()?.generation()?;
-        Ok((self.world.boot_id(), generation))
+    pub(super) fn generation_now(&mut self) -> Result<Moment, FirewallError> {
+        let generation = self.threat.table()?.generation()?.map(|Generation(number)| number);
+        Ok(Moment { boot: self.world.boot_id(), generation })
+    }
+
+    /// Whether the list was found correct, and nothing can have changed it since.
+    pub(super) fn is_unchanged_since_seen(&mut self, now: &Moment) -> bool {
+        let Some(generation) = now.generation else { return false };
+        let seen = self.world.progress().seen.as_ref();
+        seen.is_some_and(|(boot, then)| (boot, *then) == (&now.boot, generation))
+    }
+
+    /// The list is correct.
+    pub(super) fn remember_seen(&mut self, now: Moment) {
+        self.world.progress().seen = Some((now.boot, now.generation.unwrap_or_default()));
     }
 }

@@ -14,8 +14,8 @@ use crate::threat::state::{Difference, ThreatState};
 use crate::threat::table::ListTable;
 
 impl ListTable for ThreatTable {
-    fn generation(&mut self) -> Result<Generation, FirewallError> {
-        self.generation()
+    fn generation(&mut self) -> Result<Option<Generation>, FirewallError> {
+        self.generation().map(Some)
     }
 
     fn state(&mut self) -> Result<ThreatState, FirewallError> {

@@ -11,8 +11,8 @@ use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::{
     FWP_FILTER_ENUM_OVERLAPPING, FWPM_DISPLAY_DATA0, FWPM_FILTER_ENUM_TEMPLATE0, FWPM_FILTER0,
     FWPM_PROVIDER0, FWPM_SESSION_FLAG_DYNAMIC, FWPM_SESSION0, FWPM_SUBLAYER0, FWPM_TXN_READ_ONLY,
     FwpmEngineClose0, FwpmEngineOpen0, FwpmFilterAdd0, FwpmFilterCreateEnumHandle0,
-    FwpmFilterDeleteByKey0, FwpmFilterDestroyEnumHandle0, FwpmFilterEnum0, FwpmFreeMemory0,
-    FwpmGetAppIdFromFileName0, FwpmProviderAdd0, FwpmProviderCreateEnumHandle0,
+    FwpmFilterDeleteByKey0, FwpmFilterDestroyEnumHandle0, FwpmFilterEnum0, FwpmFilterGetByKey0,
+    FwpmFreeMemory0, FwpmGetAppIdFromFileName0, FwpmProviderAdd0, FwpmProviderCreateEnumHandle0,
     FwpmProviderDeleteByKey0, FwpmProviderDestroyEnumHandle0, FwpmProviderEnum0, FwpmSubLayerAdd0,
     FwpmSubLayerCreateEnumHandle0, FwpmSubLayerDeleteByKey0, FwpmSubLayerDestroyEnumHandle0,
     FwpmSubLayerEnum0, FwpmTransactionAbort0, FwpmTransactionBegin0, FwpmTransactionCommit0,
@@ -26,7 +26,7 @@ use crate::wfp::filter_engine::{
     EngineAction, EngineError, EngineFault, ObjectChange, ObjectKind, SessionKind,
 };
 use crate::wfp::guid::Guid;
-use crate::wfp::model::{Filter, Provider, SubLayer};
+use crate::wfp::model::{Filter, ObjectKey, Provider, SubLayer};
 use crate::wfp::names::Layer;
 use crate::wfp::program::AppId;
 
@@ -174,17 +174,43 @@ impl Session {
         listing.read(ObjectKind::SubLayer, |sublayer| unsafe { from_windows::sublayer(sublayer) })
     }
 
-    /// All filters; whether boot-time and disabled ones are among them, the documentation does not say.
-    pub(super) fn filters(&self) -> Result<Vec<Filter>, EngineFault> {
-        self.filters_of(None)
+    /// All filters but those of a provider; whether boot-time and disabled ones are among them, the
+    /// documentation does not say.
+    pub(super) fn filters_without(&self, left_out: Guid) -> Result<Vec<Filter>, EngineFault> {
+        let mut found = Vec::new();
+        self.each_filter(None, &mut |filter: &FWPM_FILTER0| {
+            // SAFETY: what the engine hands out is as documented.
+            let provider = unsafe { from_windows::key(filter.providerKey) };
+            if provider != Some(left_out.into()) {
+                // SAFETY: as above.
+                found.push(unsafe { from_windows::filter(filter) });
+            }
+        })?;
+        Ok(found)
     }
 
-    /// The filters of a provider at a layer, boot-time and disabled ones too.
-    pub(super) fn filters_at(
+    /// The filter with this key; `None` if there is none.
+    pub(super) fn filter_by_key(&self, key: &ObjectKey) -> Result<Option<Filter>, EngineFault> {
+        let key = to_windows::guid(key)?;
+        let mut filter: *mut FWPM_FILTER0 = null_mut();
+        // SAFETY: the session is open, the key lives until the call returns, and the result is ours.
+        let code = unsafe { FwpmFilterGetByKey0(self.handle, &raw const key, &raw mut filter) };
+        // SAFETY: null, or a filter that the engine handed out, as documented.
+        let found = unsafe { filter.as_ref().map(|filter| from_windows::filter(filter)) };
+        free(filter);
+        match done(code, ObjectKind::Filter) {
+            Err(EngineFault::NotFound(_)) => Ok(None),
+            result => result.map(|()| found),
+        }
+    }
+
+    /// Passes the filters of a provider at a layer to `each`, boot-time and disabled ones too.
+    pub(super) fn each_filter_at(
         &self,
         layer: &Layer,
         provider: Guid,
-    ) -> Result<Vec<Filter>, EngineFault> {
+        each: &mut dyn FnMut(Filter),
+    ) -> Result<(), EngineFault> {
         let layer = layer.guid().ok_or_else(|| {
             EngineFault::Malformed(format!("the GUID of layer {layer} is not known here"))
         })?;
@@ -198,13 +224,17 @@ impl Session {
             actionMask: u32::MAX,
             ..FWPM_FILTER_ENUM_TEMPLATE0::default()
         };
-        self.filters_of(Some(&template))
+        // SAFETY: what the engine hands out is as documented.
+        self.each_filter(Some(&template), &mut |filter| {
+            each(unsafe { from_windows::filter(filter) })
+        })
     }
 
-    fn filters_of(
+    fn each_filter(
         &self,
         template: Option<&FWPM_FILTER_ENUM_TEMPLATE0>,
-    ) -> Result<Vec<Filter>, EngineFault> {
+        each: &mut dyn FnMut(&FWPM_FILTER0),
+    ) -> Result<(), EngineFault> {
         let template = to_windows::optional(template);
         let mut handle = null_mut();
         // SAFETY: the session is open, and the template and its provider live until the call returns.
@@ -212,8 +242,7 @@ impl Session {
         done(code, ObjectKind::Filter)?;
         let next: Next<FWPM_FILTER0> = FwpmFilterEnum0;
         let listing = Listing::new(self, handle, next, FwpmFilterDestroyEnumHandle0);
-        // SAFETY: what the engine hands out is as documented.
-        listing.read(ObjectKind::Filter, |filter| unsafe { from_windows::filter(filter) })
+        listing.each(ObjectKind::Filter, each)
     }
 }
 
@@ -246,17 +275,23 @@ impl<'a, T> Listing<'a, T> {
     /// All that is left in it.
     fn read<V>(&self, kind: ObjectKind, read: impl Fn(&T) -> V) -> Result<Vec<V>, EngineFault> {
         let mut found = Vec::new();
+        self.each(kind, &mut |object| found.push(read(object)))?;
+        Ok(found)
+    }
+
+    /// Passes all that is left in it to `each`, page by page.
+    fn each(&self, kind: ObjectKind, each: &mut dyn FnMut(&T)) -> Result<(), EngineFault> {
         loop {
             let page = self.page(kind)?;
             if page.objects().is_empty() {
-                return Ok(found);
+                return Ok(());
             }
             for object in page.objects() {
                 // SAFETY: the engine hands out pointers to objects, valid until the page is freed.
                 let object = unsafe { object.as_ref() }.ok_or_else(|| {
                     EngineFault::Malformed(format!("the engine handed out a {kind} that is null"))
                 })?;
-                found.push(read(object));
+                each(object);
             }
         }
     }

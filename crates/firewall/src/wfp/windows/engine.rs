@@ -9,9 +9,11 @@ use crate::wfp::filter_engine::{
     EngineAction, EngineError, EngineFault, FilterEngine, ObjectChange, ObjectKind, SessionKind,
     Transaction,
 };
+use crate::wfp::guid::Guid;
 use crate::wfp::model::{EngineState, Filter, ObjectKey};
 use crate::wfp::names::Layer;
 use crate::wfp::ours::PROVIDER;
+use crate::wfp::threat_list::LIST_PROVIDER;
 use crate::wfp::watchdog::Watchdog;
 
 /// How long a transaction waits for those of other programs.
@@ -139,34 +141,77 @@ fn begin(session: &Session, access: Access, limits: LockLimits) -> Result<(), En
     }
 }
 
-/// All objects at one point in time, including those of our filters that an enumeration omits by default.
+/// All objects at one point in time, without the filters of the threat list, including those of our filters that an enumeration omits by default.
 fn read_objects(session: &Session) -> Result<EngineState, EngineError> {
     let failed = |kind| move |fault: EngineFault| fault.of(EngineAction::Read(kind));
     let providers = session.providers().map_err(failed(ObjectKind::Provider))?;
     let sublayers = session.sublayers().map_err(failed(ObjectKind::SubLayer))?;
     let failed = failed(ObjectKind::Filter);
-    let mut filters = session.filters().map_err(failed)?;
+    let mut filters = session.filters_without(LIST_PROVIDER).map_err(failed)?;
     let mut known: BTreeSet<ObjectKey> = filters.iter().map(|filter| filter.key.clone()).collect();
     for layer in Layer::planned() {
-        let ours = session.filters_at(&layer, PROVIDER).map_err(failed)?;
-        filters.extend(ours.into_iter().filter(|filter: &Filter| known.insert(filter.key.clone())));
+        let mut add = |filter: Filter| {
+            if known.insert(filter.key.clone()) {
+                filters.push(filter);
+            }
+        };
+        session.each_filter_at(&layer, PROVIDER, &mut add).map_err(failed)?;
     }
     Ok(EngineState { providers, sublayers, filters, dynamic: BTreeSet::new() })
 }
 
-impl FilterEngine for HostEngine {
-    fn read(&mut self) -> Result<EngineState, EngineError> {
+impl HostEngine {
+    /// Reads in one transaction.
+    fn reading<T>(
+        &self,
+        read: impl FnOnce(&Session) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
         let session = self.open(SessionKind::Lasting)?;
         begin(&session, Access::Read, self.limits)?;
-        let read = read_objects(&session);
+        let read = read(&session);
         // It changed nothing; the end of the session ends it as well.
         let _ = session.abort();
-        let mut state = read?;
+        read
+    }
+}
+
+impl FilterEngine for HostEngine {
+    fn read(&mut self) -> Result<EngineState, EngineError> {
+        let mut state = self.reading(read_objects)?;
         if let Some(dynamic) = &self.dynamic {
             let there = state.filters.iter().map(|filter| &filter.key);
             state.dynamic = there.filter(|key| dynamic.added.contains(key)).cloned().collect();
         }
         Ok(state)
+    }
+
+    fn objects(&mut self) -> Result<EngineState, EngineError> {
+        self.reading(|session| {
+            let failed = |kind| move |fault: EngineFault| fault.of(EngineAction::Read(kind));
+            let providers = session.providers().map_err(failed(ObjectKind::Provider))?;
+            let sublayers = session.sublayers().map_err(failed(ObjectKind::SubLayer))?;
+            Ok(EngineState { providers, sublayers, ..EngineState::default() })
+        })
+    }
+
+    fn each_filter_of(
+        &mut self,
+        provider: Guid,
+        layer: &Layer,
+        each: &mut dyn FnMut(&Filter),
+    ) -> Result<(), EngineError> {
+        self.reading(|session| {
+            let read = session.each_filter_at(layer, provider, &mut |filter| each(&filter));
+            read.map_err(|fault| fault.of(EngineAction::Read(ObjectKind::Filter)))
+        })
+    }
+
+    fn filters_by_key(&mut self, keys: &[ObjectKey]) -> Result<Vec<Filter>, EngineError> {
+        self.reading(|session| {
+            let found = keys.iter().filter_map(|key| session.filter_by_key(key).transpose());
+            let found: Result<_, _> = found.collect();
+            found.map_err(|fault: EngineFault| fault.of(EngineAction::Read(ObjectKind::Filter)))
+        })
     }
 
     fn limit_session(&mut self, limit: Duration) -> Result<(), EngineError> {

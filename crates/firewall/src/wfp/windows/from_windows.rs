@@ -39,7 +39,7 @@ fn guid(guid: GUID) -> Guid {
 
 /// # Safety
 /// `key` is null or points to a GUID.
-unsafe fn key(key: *const GUID) -> Option<ObjectKey> {
+pub(super) unsafe fn key(key: *const GUID) -> Option<ObjectKey> {
     // SAFETY: the caller's promise.
     unsafe { key.as_ref() }.map(|key| guid(*key).into())
 }

@@ -98,10 +98,10 @@ impl<M: Model> FakeListTable<M> {
 }
 
 impl<M: Model> ListTable for FakeListTable<M> {
-    fn generation(&mut self) -> Result<Generation, FirewallError> {
+    fn generation(&mut self) -> Result<Option<Generation>, FirewallError> {
         let act = |sim: &mut Sim<M>| {
-            let policy = sim.kernel.generation()?.map_or(0, |generation| generation.0);
-            Ok(Generation(policy.wrapping_add(sim.list_changes)))
+            let policy = sim.kernel.generation()?;
+            Ok(policy.map(|Generation(policy)| Generation(policy.wrapping_add(sim.list_changes))))
         };
         self.0.perform(Call::ListGeneration, act, |fault| Err(unread(fault)))
     }
@@ -161,6 +161,15 @@ impl<M: Model> ListTable for FakeListTable<M> {
     }
 
     fn set_posture(&mut self, posture: &Posture) -> Result<(), ThreatError> {
+        // A kernel whose filters follow from the modes needs the entries for other ones.
+        if M::AT_BOOT == AtBoot::Kept
+            && let Some(entry) = &self.0.0.borrow().list_table
+            && (entry.posture.inbound, entry.posture.outbound)
+                != (posture.inbound, posture.outbound)
+        {
+            let (action, what) = ("changing the modes", "it has other ones".to_owned());
+            return Err(ThreatError::NotInForce { action, what });
+        }
         let set = |sim: &mut Sim<M>| {
             let entry = sim.list_table.as_mut();
             if let Some(entry) = entry.filter(|entry| entry.posture != *posture) {

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::{dist, kernels, metadata, packages, run, tools};
+use crate::{dist, kernels, metadata, packages, run, tools, windows};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoArgs {
@@ -135,6 +135,11 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
             build("release", &["--example", "windows", "-p", "xshield-firewall"])?;
             let program = target.join("release/examples/windows");
             bench.args(["bench", "windows", "--program"]).arg(program);
+            if let Some(programs) = windows::build_measured()? {
+                packages::ensure(tools::LAB)?;
+                build("release", &["--bins", "-p", "xshield", "-p", "ctspark"])?;
+                bench.arg("--windows-programs").arg(programs);
+            }
             if let Some(recordings) = &args.recordings {
                 build("release", &["--example", "windows_logs", "-p", "xshield-host"])?;
                 bench.arg("--logs").arg(target.join("release/examples/windows_logs"));

@@ -86,6 +86,30 @@ pub(crate) fn build_for_labs() -> Result<()> {
     run::succeed(cargo.args(["--lib", "--bins"]))
 }
 
+/// Builds what `bench windows` measures, `ctspark.exe` as it is shipped; returns the directory of it and the
+/// double. `None` where it can't be built or run; it says why.
+pub(crate) fn build_measured() -> Result<Option<PathBuf>> {
+    let missing = packages::install_what_can_be_had(&[tools::WINDOWS, tools::WINE].concat())?;
+    if !missing.is_empty() {
+        eprintln!("no cycle under wine is measured: {}", whys(&missing));
+        return Ok(None);
+    }
+    build_for_labs()?;
+    run::succeed(compiler("build").args(["--profile", "dist", "-p", "ctspark", "--bins"]))?;
+    let built = target().join(TARGET);
+    let measured = target().join("measured");
+    std::fs::create_dir_all(measured.join("examples"))
+        .with_context(|| format!("could not make {}", measured.display()))?;
+    let libraries = LIBRARIES.map(|library| format!("examples/{library}.dll"));
+    let doubles = libraries.iter().map(|name| (built.join("debug").join(name), name.as_str()));
+    let spark = (built.join("dist/ctspark.exe"), "ctspark.exe");
+    for (from, to) in doubles.chain([spark]) {
+        std::fs::copy(&from, measured.join(to))
+            .with_context(|| format!("could not copy {}", from.display()))?;
+    }
+    Ok(Some(measured))
+}
+
 /// Builds the host programs that are shipped for Windows, and prints where they are and how large.
 pub(crate) fn dist() -> Result<()> {
     if !can_compile()? {

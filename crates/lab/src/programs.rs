@@ -85,13 +85,7 @@ impl Programs {
         let named = std::env::var_os("XSHIELD_WINDOWS_BIN_DIR").map(PathBuf::from);
         let target = self.directory.parent().unwrap_or(&self.directory);
         let usual = || target.join("windows/x86_64-win7-windows-gnu/debug");
-        let directory = named.unwrap_or_else(usual);
-        let found = |name| current(directory.join(name), "cargo xtask windows");
-        Ok(WindowsPrograms {
-            spark: found("ctspark.exe")?,
-            double: found("examples/fwpuclnt.dll")?,
-            event_log: found("examples/wevtapi.dll")?,
-        })
+        WindowsPrograms::of(&named.unwrap_or_else(usual))
     }
 
     fn built(&self, name: &str) -> Result<PathBuf> {
@@ -112,6 +106,21 @@ pub struct WindowsPrograms {
     pub double: PathBuf,
     /// `wevtapi.dll`, the double of the event log.
     pub event_log: PathBuf,
+}
+
+impl WindowsPrograms {
+    /// Those of a directory.
+    ///
+    /// # Errors
+    /// When one of them is not built.
+    pub fn of(directory: &Path) -> Result<Self> {
+        let found = |name| current(directory.join(name), "cargo xtask windows");
+        Ok(Self {
+            spark: found("ctspark.exe")?,
+            double: found("examples/fwpuclnt.dll")?,
+            event_log: found("examples/wevtapi.dll")?,
+        })
+    }
 }
 
 /// A program that is there, and not older than its sources. `build`: the command that builds it.

@@ -12,7 +12,7 @@ use crate::matrix::{Expectation, Flow, Matrix};
 use crate::oracle::Oracle;
 use crate::platform::Platform;
 use crate::probe::{Port, ProbeResult};
-use crate::programs::Programs;
+use crate::programs::{Programs, WindowsPrograms};
 use crate::service::Service;
 use crate::spark::SparkRun;
 use crate::wine::WineHost;
@@ -86,10 +86,17 @@ impl Shop {
     /// # Errors
     /// When anything can't be started.
     pub fn start_with_windows(names: &[&str]) -> Result<Self> {
+        Self::start_with(&Programs::of_this_build()?.windows()?, names)
+    }
+
+    /// The same with these programs.
+    ///
+    /// # Errors
+    /// As of [`Shop::start_with_windows`].
+    pub fn start_with(programs: &WindowsPrograms, names: &[&str]) -> Result<Self> {
         let mut shop = Self::start()?;
-        let programs = shop.lab.programs().windows()?;
         for name in names {
-            shop.windows.push(WineHost::start(&shop.lab, name, &programs)?);
+            shop.windows.push(WineHost::start(&shop.lab, name, programs)?);
         }
         Ok(shop)
     }

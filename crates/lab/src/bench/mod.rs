@@ -19,6 +19,7 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
 use crate::privilege;
+use crate::programs::WindowsPrograms;
 
 pub use agent::{OpenArgs, open};
 
@@ -35,7 +36,7 @@ enum What {
     Agent,
     /// The platform under attack: effect on others, and resource usage.
     Hostile,
-    /// The Windows part, as far as it runs on Linux: planning, and agreement with policy.
+    /// The Windows part, as far as it runs here: planning, agreement with policy, a cycle under wine.
     Windows,
 }
 
@@ -62,6 +63,9 @@ pub struct BenchArgs {
     /// Windows: the host crate's example that reads logs.
     #[arg(long, requires = "recordings")]
     logs: Option<PathBuf>,
+    /// Windows: a directory with ctspark.exe, and the double of the filter engine in examples/fwpuclnt.dll.
+    #[arg(long)]
+    windows_programs: Option<PathBuf>,
     /// Windows: a directory with a recording of a Security log, `security_events.jsonl.gz`.
     #[arg(long)]
     recordings: Option<PathBuf>,
@@ -81,7 +85,12 @@ enum Effort {
 pub fn run(args: &BenchArgs) -> Result<()> {
     let effort = if args.quick { Effort::Quick } else { Effort::Full };
     // Attacks and pure code need no network of their own.
-    if !matches!(args.what, What::Hostile | What::Windows) {
+    let needs_no_hosts = match args.what {
+        What::Hostile => true,
+        What::Windows => args.windows_programs.is_none(),
+        _ => false,
+    };
+    if !needs_no_hosts {
         privilege::acquire()?;
     }
     match args.what {
@@ -100,7 +109,9 @@ pub fn run(args: &BenchArgs) -> Result<()> {
                 Effort::Quick => windows::Amount { rounds: 4, cases: 400 },
             };
             let logs = args.logs.as_deref().zip(args.recordings.as_deref());
-            windows::run(&windows::BenchContext { planner: &args.program, logs }, &amount)
+            let programs = args.windows_programs.as_deref().map(WindowsPrograms::of).transpose()?;
+            let (planner, programs) = (args.program.as_path(), programs.as_ref());
+            windows::run(&windows::BenchContext { planner, logs, programs }, &amount)
         }
     }
 }

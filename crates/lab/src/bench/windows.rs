@@ -1,5 +1,5 @@
-//! The portable part of the Windows support: planning, agreement of plans with policy, reading of logs. It
-//! runs on Linux and says nothing about the speed of Windows.
+//! The portable part of the Windows support: planning, agreement of plans with policy, reading of logs; and
+//! an unchanged cycle under wine. It says nothing about the speed of Windows.
 
 use std::io::Write as _;
 use std::net::Ipv4Addr;
@@ -10,9 +10,13 @@ use anyhow::{Context, Result, ensure};
 
 use super::rules;
 use crate::figure::Figure;
+use crate::programs::WindowsPrograms;
+use crate::shop::Shop;
 
 /// The number of rules per ruleset.
 const RULES: usize = 10_000;
+/// The host of the shop that runs Windows.
+const HOST: &str = "app";
 /// The address that the rules allow; no packets are sent.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 11);
 
@@ -22,6 +26,8 @@ pub(super) struct BenchContext<'a> {
     pub(super) planner: &'a Path,
     /// The host crate's example for reading logs, and the directory of recordings.
     pub(super) logs: Option<(&'a Path, &'a Path)>,
+    /// What Windows hosts run.
+    pub(super) programs: Option<&'a WindowsPrograms>,
 }
 
 /// How much is measured.
@@ -34,6 +40,13 @@ pub(super) struct Amount {
 
 pub(super) fn run(bench: &BenchContext<'_>, amount: &Amount) -> Result<()> {
     plans(bench.planner, amount)?;
+    match bench.programs {
+        Some(programs) => cycles(programs, amount.rounds)?,
+        None => eprintln!(
+            "windows.spark_binary_bytes, windows.unchanged_calls, windows.cycle_rss_kib: skipped, the \
+             programs for Windows were not named (--windows-programs DIRECTORY)"
+        ),
+    }
     match bench.logs {
         Some((reader, recordings)) => logs(reader, recordings),
         None => {
@@ -43,6 +56,31 @@ pub(super) fn run(bench: &BenchContext<'_>, amount: &Amount) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Unchanged cycles of the program that is shipped, on the double of the filter engine.
+#[allow(clippy::cast_precision_loss, reason = "sizes and counts are far below 2^52")]
+fn cycles(programs: &WindowsPrograms, rounds: usize) -> Result<()> {
+    let bytes = std::fs::metadata(&programs.spark)
+        .with_context(|| format!("could not find {}", programs.spark.display()))?
+        .len();
+    Figure::new("windows.spark_binary_bytes", bytes as f64, "bytes").print();
+    let shop = Shop::start_with(programs, &[HOST])?;
+    shop.register()?;
+    shop.commit()?;
+    shop.enforce()?;
+    let host = &shop.windows[0];
+    let before = host.engine().calls()?.len();
+    let run = host.run(&shop.lab)?;
+    ensure!(run.json["change"] == "none", "a cycle without news changed something: {run:?}");
+    let calls = host.engine().calls()?.len() - before;
+    Figure::new("windows.unchanged_calls", calls as f64, "calls").print();
+    let mut most = 0.0_f64;
+    for _ in 0..rounds {
+        most = most.max(host.peak_kib(&shop.lab)?);
+    }
+    Figure::new("windows.cycle_rss_kib", most, "KiB").print();
+    Ok(())
 }
 
 /// Events of the Security log, as recorded on real hosts.

@@ -10,6 +10,7 @@ mod packet;
 mod queue;
 mod verdict;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use crate::host::Host;
 use crate::lab::{Lab, require_program};
 use crate::programs::WindowsPrograms;
 use crate::spark::{self, SparkRun};
+use crate::terminal::Terminal;
 use gate::Gate;
 
 /// What wine may load: the doubles, and none of the parts that want to be installed or shown.
@@ -154,6 +156,19 @@ impl WineHost {
         })
     }
 
+    /// Runs one cycle, and returns the most memory that the program had resident, in KiB; wine's own parts
+    /// in its process are included.
+    ///
+    /// # Errors
+    /// When it can't be measured, or the cycle fails.
+    pub fn peak_kib(&self, lab: &Lab) -> Result<f64> {
+        let host = lab.host(&self.name)?;
+        let mut command = self.set_up(wine(host, &self.directory, lab.programs().lab()));
+        command.arg("peak").arg(require_program("wine", "wine")?).arg(self.spark()).arg("run");
+        let line = crate::host::succeed(&mut command)?;
+        line.trim().parse().with_context(|| format!("peak printed {line:?}"))
+    }
+
     /// Runs another command of Spark with `--json`: its exit code, and what it printed.
     ///
     /// # Errors
@@ -174,12 +189,34 @@ impl WineHost {
         Ok(command)
     }
 
+    /// Runs `ctspark ARGUMENTS` at a terminal of its own, where Ctrl-C reaches it.
+    ///
+    /// # Errors
+    /// When wine is not installed, or there are no pseudo-terminals.
+    pub fn at_terminal(
+        &self,
+        lab: &Lab,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Terminal> {
+        let setsid = require_program("setsid", "util-linux")?;
+        let mut shell = self.set_up(wine(lab.host(&self.name)?, &self.directory, setsid));
+        shell.args(["--ctty", "sh"]).envs(variables.iter().copied()).env("TERM", "xterm");
+        let program = [require_program("wine", "wine")?, self.spark()];
+        let mut words: Vec<&OsStr> = program.iter().map(|path| path.as_os_str()).collect();
+        words.extend(arguments.iter().map(OsStr::new));
+        Terminal::run(shell, words[0], &words[1..])
+    }
+
     /// Wine on this host, to be told a program.
     fn wine(&self, lab: &Lab) -> Result<Command> {
         let program = require_program("wine", "wine")?;
-        let mut command = wine(lab.host(&self.name)?, &self.directory, program);
+        Ok(self.set_up(wine(lab.host(&self.name)?, &self.directory, program)))
+    }
+
+    fn set_up(&self, mut command: Command) -> Command {
         command.env(DIRECTORY, windows_path(&self.directory.join("engine")));
-        Ok(command)
+        command
     }
 }
 

@@ -14,6 +14,7 @@ fn a_windows_trial_that_fails_or_hangs_is_reverted() -> Result<()> {
     in_lab("trials::a_windows_trial_that_fails_or_hangs_is_reverted", || {
         let site = Site::start()?;
         taken_back(&site)?;
+        interrupted(&site)?;
         hung(&site)
     })
 }
@@ -29,6 +30,28 @@ fn taken_back(site: &Site) -> Result<()> {
     ensure!(site.in_force()? == Policy::Open, "the old policy is back");
     site.is_true(&run)?;
     site.app.gate().set_outage(Outage::None);
+    site.settle(Policy::Closed).map(drop)
+}
+
+/// Ctrl-C ends a run in a trial: the previous policy is back at once, and the program says so.
+fn interrupted(site: &Site) -> Result<()> {
+    site.commit(Policy::Open)?;
+    wait::until("the platform wants it", LIMIT, || {
+        let run = site.app.run_with(&site.lab, &[("XSHIELD_KILL_AT", "tried")])?;
+        Ok(run.json.is_null().then_some(()))
+    })?;
+    let stop = [("XSHIELD_STOP_AT", "tried")];
+    let mut terminal = site.app.at_terminal(&site.lab, &["run"], &stop)?;
+    wait::until("the run is in a trial", LIMIT, || {
+        Ok((!site.app.state()?.dynamic.is_empty()).then_some(()))
+    })?;
+    terminal.type_in("\u{3}")?;
+    let (code, shown) = terminal.end()?;
+    ensure!(code == 130, "{code}: {shown}");
+    ensure!(shown.contains("interrupted; the ruleset in force stays"), "{shown}");
+    ensure!(site.in_force()? == Policy::Closed, "the old policy is in force again");
+    site.settle(Policy::Open)?;
+    site.commit(Policy::Closed)?;
     site.settle(Policy::Closed).map(drop)
 }
 

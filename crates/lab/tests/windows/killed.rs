@@ -23,8 +23,8 @@ enum Situation {
     Reporting,
     /// The platform wants diagnostics.
     Diagnosing,
-    /// No run on Windows gets there: it has no table for threat lists.
-    Never,
+    /// Steps of a threat list, and none is ordered here: the run ends by itself.
+    NoListOrdered,
 }
 
 fn situation(step: Step) -> Situation {
@@ -49,7 +49,7 @@ fn situation(step: Step) -> Situation {
         | Step::ThreatPrepared
         | Step::ThreatProgrammed
         | Step::ThreatKept
-        | Step::ThreatRemoved => Situation::Never,
+        | Step::ThreatRemoved => Situation::NoListOrdered,
     }
 }
 
@@ -107,7 +107,7 @@ fn case(site: &Site, step: Step, current: Policy) -> Result<Policy> {
             })?;
             Ok(current)
         }
-        Situation::Never => {
+        Situation::NoListOrdered => {
             let run = run_to(site, step)?;
             ensure!(ended_itself(&run) && run.status() == "enforcing", "{run:?}");
             ensure!(site.in_force()? == current, "nothing was changed");

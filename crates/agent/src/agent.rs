@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use xshield_enforce::config::Config;
 use xshield_enforce::linux;
-use xshield_enforce::outcome::{Change, Outcome};
+use xshield_enforce::outcome::{RulesetChange, RunOutcome};
 use xshield_enforce::resident::Settings;
 use xshield_enforce::telemetry::{AgentEvent, AgentEventKind};
 use xshield_enforce::{
@@ -306,7 +306,7 @@ impl Agent {
 
     /// Waits until more than `known` cycles have completed, and returns what the last one did to the kernel.
     #[must_use]
-    pub fn wait_for_cycle_after(&self, known: u64) -> Option<Change> {
+    pub fn wait_for_cycle_after(&self, known: u64) -> Option<RulesetChange> {
         let state = self.wait_while(|state| !state.stopping && state.cycles.ended() <= known);
         state.cycles.last_change()
     }
@@ -326,7 +326,7 @@ impl Agent {
 
     /// Reads a part of the last cycle's outcome.
     #[must_use]
-    pub fn last_outcome<T>(&self, read: impl FnOnce(&Outcome) -> Option<T>) -> Option<T> {
+    pub fn last_outcome<T>(&self, read: impl FnOnce(&RunOutcome) -> Option<T>) -> Option<T> {
         self.state().cycles.last_outcome().and_then(read)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use xshield_enforce::outcome::{Change, Contact, Outcome, RunStatus};
+use xshield_enforce::outcome::{Contact, RulesetChange, RunOutcome, RunStatus};
 use xshield_enforce::{HostConfiguration, Route};
 
 use crate::schedule::Reach;
@@ -52,13 +52,13 @@ pub struct LastCycle {
     /// The number of its configuration.
     pub configured: u64,
     /// Its outcome, or why it could not start.
-    pub result: Result<Outcome, String>,
+    pub result: Result<RunOutcome, String>,
 }
 
 impl LastCycle {
     /// Its outcome, if it could start.
     #[must_use]
-    pub fn outcome(&self) -> Option<&Outcome> {
+    pub fn outcome(&self) -> Option<&RunOutcome> {
         self.result.as_ref().ok()
     }
 
@@ -191,13 +191,13 @@ impl Cycles {
 
     /// The last outcome, if the cycle could start.
     #[must_use]
-    pub fn last_outcome(&self) -> Option<&Outcome> {
+    pub fn last_outcome(&self) -> Option<&RunOutcome> {
         self.last.as_ref()?.outcome()
     }
 
     /// What the last cycle did to the kernel.
     #[must_use]
-    pub fn last_change(&self) -> Option<Change> {
+    pub fn last_change(&self) -> Option<RulesetChange> {
         self.last_outcome().map(|outcome| outcome.change)
     }
 

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use xshield_enforce::outcome::Change;
+use xshield_enforce::outcome::RulesetChange;
 use xshield_enforce::problems::chain;
 use xshield_enforce::resident::host::watch::{TableChange, Watch, WatchResult};
 
@@ -62,7 +62,7 @@ fn follow_up(agent: &Agent, generation: u32, shape: TableChange, delay: &mut Rec
     }
     agent.wake(Wake::Tampered);
     let found = agent.wait_for_cycle_after(cycles);
-    delay.settle(found == Some(Change::Repaired));
+    delay.settle(found == Some(RulesetChange::Repaired));
 }
 
 /// The kernel's ruleset generation after the last cycle.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use xshield_enforce::options::{PlatformContact, RunOptions};
-use xshield_enforce::outcome::{Change, Outcome};
+use xshield_enforce::outcome::{RulesetChange, RunOutcome};
 use xshield_enforce::paths::RecordedPaths;
 use xshield_enforce::problems::chain;
 use xshield_enforce::telemetry::AgentEventKind;
@@ -100,7 +100,8 @@ impl Worker<'_> {
         let last = LastCycle { ended, took: began.elapsed(), wakes, configured, result };
         let status = self.say(&last);
         let due = self.due(&last, spare, settings.heartbeat);
-        let repaired = last.result.as_ref().is_ok_and(|outcome| outcome.change == Change::Repaired);
+        let repaired =
+            last.result.as_ref().is_ok_and(|outcome| outcome.change == RulesetChange::Repaired);
         agent.cycle_ended(last, due);
         if local && repaired && !self.schedule.is_backing_off() {
             agent.wake(Wake::Unfinished);
@@ -144,17 +145,17 @@ impl Worker<'_> {
 }
 
 /// A summary of the outcome, on one line.
-fn summary(outcome: &Outcome) -> String {
+fn summary(outcome: &RunOutcome) -> String {
     let status = serde_json::to_value(outcome.status).unwrap_or_default();
     let mut text = status.as_str().unwrap_or("unknown").replace('-', " ");
     if let Some(in_force) = outcome.in_force {
         text.push_str(&format!(", revision {} in force", in_force.revision));
     }
     match outcome.change {
-        Change::None => {}
-        Change::Applied => text.push_str(", applied"),
-        Change::Repaired => text.push_str(", repaired"),
-        Change::Reverted => text.push_str(", taken back"),
+        RulesetChange::None => {}
+        RulesetChange::Applied => text.push_str(", applied"),
+        RulesetChange::Repaired => text.push_str(", repaired"),
+        RulesetChange::Reverted => text.push_str(", taken back"),
     }
     if let Some(route) = outcome.routes.iter().find(|route| route.in_use) {
         text.push_str(&format!(", by {}", route.route));

@@ -103,8 +103,8 @@ async fn due_channels(by: &Delivery) -> StoreResult<Vec<StoredChannel>> {
 async fn work(by: Delivery, channel: StoredChannel) -> String {
     loop {
         match deliver_next(&by, &channel).await {
-            Ok(Outcome::Delivered) => {}
-            Ok(Outcome::Nothing | Outcome::Failed) => break,
+            Ok(DeliveryOutcome::Delivered) => {}
+            Ok(DeliveryOutcome::Nothing | DeliveryOutcome::Failed) => break,
             Err(error) => {
                 tracing::error!(%error, channel.name, "could not record a delivery");
                 break;
@@ -114,19 +114,19 @@ async fn work(by: Delivery, channel: StoredChannel) -> String {
     channel.id
 }
 
-enum Outcome {
+enum DeliveryOutcome {
     Delivered,
     Failed,
     Nothing,
 }
 
-async fn deliver_next(by: &Delivery, channel: &StoredChannel) -> StoreResult<Outcome> {
+async fn deliver_next(by: &Delivery, channel: &StoredChannel) -> StoreResult<DeliveryOutcome> {
     let waiting = deliveries::next(&mut *by.store.read().await?, &channel.id).await?;
     let delivery = match waiting {
         Some(delivery) => delivery,
         None => match form(by, channel).await? {
             Some(delivery) => delivery,
-            None => return Ok(Outcome::Nothing),
+            None => return Ok(DeliveryOutcome::Nothing),
         },
     };
     let mut tx = by.store.write().await?;
@@ -198,14 +198,14 @@ async fn record(
     channel: &StoredChannel,
     delivery: &StoredDelivery,
     sent: Result<String, SendError>,
-) -> StoreResult<Outcome> {
+) -> StoreResult<DeliveryOutcome> {
     let now = Timestamp::now();
     let mut tx = by.store.write().await?;
     let outcome = match &sent {
         Ok(answer) => {
             deliveries::settle(&mut tx, &delivery.id, DeliveryState::Delivered, answer).await?;
             deliveries::channel_works(&mut tx, &channel.id, answer, now).await?;
-            Outcome::Delivered
+            DeliveryOutcome::Delivered
         }
         Err(error) => {
             let answer = shortened(&error.to_string());
@@ -219,7 +219,7 @@ async fn record(
             }
             if error.is_final() {
                 // The channel itself works.
-                Outcome::Delivered
+                DeliveryOutcome::Delivered
             } else {
                 // Only the database knows about failures since the work began.
                 let failures = deliveries::channel(&mut tx, &channel.name).await?;
@@ -227,7 +227,7 @@ async fn record(
                 let pause = pause(by.retry_first, failures);
                 let next = now.plus(asked_to_wait(error.retry_after()).max(pause));
                 deliveries::channel_fails(&mut tx, &channel.id, &answer, now, next).await?;
-                Outcome::Failed
+                DeliveryOutcome::Failed
             }
         }
     };

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use xshield_model::Timestamp;
-pub use xshield_model::asset_filter::Standing;
+pub use xshield_model::asset_filter::AssetStanding;
 use xshield_model::refusal::Refusal;
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Source;
@@ -225,7 +225,7 @@ pub struct AssetQuery {
     /// The state.
     #[serde(default)]
     #[param(inline)]
-    pub status: Option<Standing>,
+    pub status: Option<AssetStanding>,
     /// A segment of the committed policy.
     #[serde(default)]
     pub segment: Option<String>,

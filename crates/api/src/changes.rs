@@ -9,7 +9,7 @@ use similar::TextDiff;
 use xshield_policy::document::Document;
 
 use crate::open::Open;
-use crate::policy::{Change, DocumentChange};
+use crate::policy::{ChangeKind, DocumentChange};
 
 /// The maximum number of lines for one document.
 const OF_A_DOCUMENT: usize = 200;
@@ -22,11 +22,11 @@ const AROUND: usize = 2;
 /// The time limit for comparing two documents; the result is then correct, but maybe not the shortest.
 const TIMEOUT: Duration = Duration::from_millis(200);
 
-fn sign(change: &Open<Change>) -> Cow<'static, str> {
+fn sign(change: &Open<ChangeKind>) -> Cow<'static, str> {
     match change {
-        Open::Known(Change::Added) => "+".into(),
-        Open::Known(Change::Changed) => "~".into(),
-        Open::Known(Change::Removed) => "-".into(),
+        Open::Known(ChangeKind::Added) => "+".into(),
+        Open::Known(ChangeKind::Changed) => "~".into(),
+        Open::Known(ChangeKind::Removed) => "-".into(),
         Open::Unknown(Value::String(word)) => word.clone().into(),
         Open::Unknown(other) => other.to_string().into(),
     }
@@ -72,18 +72,18 @@ pub fn changes(before: &[Document], after: &[Document]) -> Result<Vec<DocumentCh
     for (title, new) in &after {
         let old = before.get(title);
         if old != Some(new) {
-            let change = if old.is_some() { Change::Changed } else { Change::Added };
+            let change = if old.is_some() { ChangeKind::Changed } else { ChangeKind::Added };
             changes.push(compared(change, title, old, Some(new), &mut room)?);
         }
     }
     for (title, old) in before.iter().filter(|(title, _)| !after.contains_key(*title)) {
-        changes.push(compared(Change::Removed, title, Some(old), None, &mut room)?);
+        changes.push(compared(ChangeKind::Removed, title, Some(old), None, &mut room)?);
     }
     Ok(changes)
 }
 
 fn compared(
-    change: Change,
+    change: ChangeKind,
     title: &str,
     old: Option<&Document>,
     new: Option<&Document>,
@@ -121,7 +121,7 @@ pub fn text(changes: &[DocumentChange]) -> String {
     for change in changes {
         text.push_str(&headline(change));
         text.push('\n');
-        if !matches!(change.change.known(), Some(Change::Added | Change::Removed)) {
+        if !matches!(change.change.known(), Some(ChangeKind::Added | ChangeKind::Removed)) {
             change.lines.iter().for_each(|line| text.push_str(&format!("    {line}\n")));
             if change.left_out > 0 {
                 text.push_str(&format!("    … {} more lines\n", change.left_out));
@@ -138,8 +138,8 @@ pub fn summary(changes: &[DocumentChange]) -> String {
     for change in changes {
         let lines = change.lines.iter().filter(|line| line.starts_with(['+', '-']));
         let lines: Vec<&str> = match change.change.known() {
-            Some(Change::Added | Change::Removed) => Vec::new(),
-            Some(Change::Changed) | None => lines.map(String::as_str).collect(),
+            Some(ChangeKind::Added | ChangeKind::Removed) => Vec::new(),
+            Some(ChangeKind::Changed) | None => lines.map(String::as_str).collect(),
         };
         parts.push(match lines.is_empty() {
             true => headline(change),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use xshield_model::Timestamp;
-pub use xshield_model::claim::{Reason, Standing};
+pub use xshield_model::claim::{ClaimStanding, Reason};
 use xshield_policy::names::Name;
 use xshield_wire::fingerprint::IdentityFingerprint;
 
@@ -19,8 +19,8 @@ pub struct Claim {
     pub fact: String,
     /// What is claimed.
     pub value: String,
-    #[schema(value_type = Standing)]
-    pub standing: Open<Standing>,
+    #[schema(value_type = ClaimStanding)]
+    pub standing: Open<ClaimStanding>,
     #[schema(value_type = Reason)]
     pub reason: Open<Reason>,
     pub since: Timestamp,

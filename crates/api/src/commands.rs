@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use xshield_model::Timestamp;
-pub use xshield_model::asset_filter::Standing;
+pub use xshield_model::asset_filter::AssetStanding;
 pub use xshield_model::command::{Progress, TargetState};
 use xshield_policy::criteria::Criteria;
 use xshield_policy::inventory::Source;
@@ -63,7 +63,8 @@ pub struct Command {
 
 /// A command at one asset.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Outcome {
+#[schema(as = Outcome)]
+pub struct TargetOutcome {
     pub asset: String,
     #[schema(value_type = TargetState)]
     pub state: Open<TargetState>,
@@ -98,7 +99,7 @@ pub struct Selection {
     pub source: Option<Source>,
     /// The state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<Standing>,
+    pub status: Option<AssetStanding>,
     /// Every asset; can't be combined with another condition.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,

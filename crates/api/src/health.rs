@@ -38,8 +38,8 @@ pub struct Job {
     /// Its name.
     pub name: String,
     /// Whether it runs.
-    #[schema(value_type = Standing)]
-    pub standing: Open<Standing>,
+    #[schema(value_type = JobStanding)]
+    pub standing: Open<JobStanding>,
     /// How often it failed and was restarted since the start.
     pub restarts: u64,
     /// When it last failed.
@@ -65,7 +65,7 @@ pub struct DamagedRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schema(as = JobStanding)]
-pub enum Standing {
+pub enum JobStanding {
     /// It runs.
     #[default]
     Running,

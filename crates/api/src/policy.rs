@@ -126,7 +126,8 @@ pub struct Synchronized {
 /// How a document changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Change {
+#[schema(as = Change)]
+pub enum ChangeKind {
     /// Only in the later policy.
     Added,
     /// In both, with different content.
@@ -139,8 +140,8 @@ pub enum Change {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DocumentChange {
     /// How.
-    #[schema(value_type = Change)]
-    pub change: Open<Change>,
+    #[schema(value_type = ChangeKind)]
+    pub change: Open<ChangeKind>,
     /// Kind and name: `segment web`.
     pub document: String,
     /// Its lines with a prefix of `+`, `-` or a space: changed ones and two lines of context. `…` separates

@@ -10,7 +10,8 @@ use crate::impact::ImpactSummary;
 //
 // Servers between a client and the platform may answer with less: nothing of it is needed to read it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-pub struct Problem {
+#[schema(as = Problem)]
+pub struct ProblemDocument {
     /// A URI reference that identifies the type, e.g. `/problems/clock-skew`.
     #[serde(rename = "type", default)]
     #[schema(required = true)]

@@ -23,8 +23,8 @@ pub struct Feed {
     /// Whether a header's value or a key is stored.
     pub has_secret: bool,
     /// Its state.
-    #[schema(value_type = Standing)]
-    pub state: Open<Standing>,
+    #[schema(value_type = FeedStanding)]
+    pub state: Open<FeedStanding>,
     pub running: bool,
     pub created_at: Timestamp,
     pub created_by: String,
@@ -54,7 +54,7 @@ pub struct Feed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schema(as = FeedStanding)]
-pub enum Standing {
+pub enum FeedStanding {
     /// Switched off.
     Off,
     /// Not read yet.

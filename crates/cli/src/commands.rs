@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use xshield_api::Timestamp;
-use xshield_api::assets::Standing;
-use xshield_api::commands::{Command, NewCommand, Outcome, OutcomeQuery, Selection, TargetState};
+use xshield_api::assets::AssetStanding;
+use xshield_api::commands::{
+    Command, NewCommand, OutcomeQuery, Selection, TargetOutcome, TargetState,
+};
 use xshield_api::words::counted;
 use xshield_policy::criteria::Criteria;
 use xshield_policy::inventory::Source;
@@ -112,7 +114,7 @@ struct CommandTargets {
     source: Option<Source>,
     /// Assets with this status, e.g. failed, outdated, offline; see: xshield asset list --help.
     #[arg(long, value_parser = words_of(standing))]
-    status: Option<Standing>,
+    status: Option<AssetStanding>,
     /// Every asset.
     #[arg(long, conflicts_with_all = ["assets", "criteria", "segment", "source", "status"])]
     all: bool,
@@ -294,7 +296,12 @@ fn show(
     })
 }
 
-fn text(command: &Command, outcomes: Vec<Outcome>, now: Timestamp, screen: &Screen) -> String {
+fn text(
+    command: &Command,
+    outcomes: Vec<TargetOutcome>,
+    now: Timestamp,
+    screen: &Screen,
+) -> String {
     let mut sheet = KeyValueList::new();
     sheet.line("id", &command.id);
     let duration = command.duration_seconds.map(|seconds| format!(" for {} min", seconds / 60));

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use xshield_api::field_error::FieldError;
 use xshield_api::impact::lines;
 use xshield_api::in_words;
-use xshield_api::problem::Problem;
+use xshield_api::problem::ProblemDocument;
 use xshield_wire::foreign::one_line;
 
 /// For `--help`: scripts rely on these numbers.
@@ -156,12 +156,12 @@ impl CliError {
 
 /// The platform's problem document (RFC 9457), or what is known of another response.
 #[derive(Debug, Clone)]
-pub(crate) struct Refusal(Problem);
+pub(crate) struct Refusal(ProblemDocument);
 
 impl Deref for Refusal {
-    type Target = Problem;
+    type Target = ProblemDocument;
 
-    fn deref(&self) -> &Problem {
+    fn deref(&self) -> &ProblemDocument {
         &self.0
     }
 }
@@ -169,8 +169,8 @@ impl Deref for Refusal {
 impl Refusal {
     /// Parses the refusal in a response; if it is not a problem document, only the status is known.
     pub(crate) fn read(status: u16, body: &[u8]) -> Self {
-        let read = serde_json::from_slice::<Problem>(body).unwrap_or_default();
-        Self(Problem { status, ..read }).tamed()
+        let read = serde_json::from_slice::<ProblemDocument>(body).unwrap_or_default();
+        Self(ProblemDocument { status, ..read }).tamed()
     }
 
     /// With every text on its line: a proxy may have answered, and the platform repeats what others said.

@@ -6,7 +6,7 @@ use xshield_transport::Route;
 use xshield_wire::message::{InForce, ProgramKind, ReportBody, UnixSeconds};
 use xshield_wire::telemetry::{AgentEvent, AgentEventKind};
 
-use crate::core::result::{Change, Contact};
+use crate::core::result::{Contact, RulesetChange};
 use crate::outcome::ThreatChange;
 use crate::routes::RouteReport;
 use crate::run::Run;
@@ -39,7 +39,7 @@ pub(crate) struct RunFindings<'a> {
     pub(crate) before: &'a Before,
     pub(crate) contact: Contact,
     pub(crate) in_force: Option<InForce>,
-    pub(crate) change: Change,
+    pub(crate) change: RulesetChange,
     pub(crate) threat: ThreatChange,
     /// The current state of the routes to the platform.
     pub(crate) routes: &'a [RouteReport],
@@ -117,12 +117,12 @@ fn policy_events(run: &Run<'_>, findings: &RunFindings<'_>) -> Vec<AgentEvent> {
     let found = |code: &str| run.problems.iter().find(|problem| problem.code == code);
     if let Some(drift) = found("drift") {
         report(AgentEventKind::Tampered, drift.text.clone());
-        if findings.change == Change::Repaired || findings.threat == ThreatChange::Repaired {
+        if findings.change == RulesetChange::Repaired || findings.threat == ThreatChange::Repaired {
             report(AgentEventKind::Repaired, "the programmed rules are in force again".to_owned());
         }
     }
     match (findings.change, revision) {
-        (Change::Reverted, _) => {
+        (RulesetChange::Reverted, _) => {
             let text = found("ruleset-reverted").map(|problem| problem.text.clone());
             report(AgentEventKind::PolicyReverted, text.unwrap_or_default());
         }

@@ -22,7 +22,7 @@ use crate::environment::RunEnvironment;
 use crate::exchange::Exchange;
 use crate::options::RunOptions;
 use crate::os::{self, open_threat_table, preflight};
-use crate::outcome::Outcome;
+use crate::outcome::RunOutcome;
 use crate::parts::Parts;
 use crate::resolve::HostResolver;
 use crate::routes;
@@ -51,17 +51,17 @@ impl Cycle<'_> {
     ///
     /// # Errors
     /// When it could not start, see [`CycleError`].
-    pub fn run(&self) -> Result<Outcome, CycleError> {
+    pub fn run(&self) -> Result<RunOutcome, CycleError> {
         let preflight = preflight::check(&self.environment.root)?;
         let directory = &self.config.state_directory;
         let state = StateDirectory::open(directory)
             .map_err(|source| CycleError::StateDirectory { path: directory.clone(), source })?;
         self.environment.os.ours_alone(directory)?;
         let Some(_lock) = lock::try_lock(&state.path("lock"))? else {
-            return Ok(Outcome::new(RunStatus::AnotherRun));
+            return Ok(RunOutcome::new(RunStatus::AnotherRun));
         };
         if self.program.kind == ProgramKind::Spark && state.is_kept_by_a_resident()? {
-            return Ok(Outcome::new(RunStatus::AnotherRun));
+            return Ok(RunOutcome::new(RunStatus::AnotherRun));
         }
         reached::step(Step::Locked);
         let mut problems = Vec::new();
@@ -136,6 +136,6 @@ impl Cycle<'_> {
         let before = parts.enforce(preflight.other_manager());
         let outcome = Ending::conclude(parts, before)?;
         let fingerprint = IdentityFingerprint::of(&identity_key.public());
-        Ok(Outcome { fingerprint: Some(fingerprint), ..outcome })
+        Ok(RunOutcome { fingerprint: Some(fingerprint), ..outcome })
     }
 }

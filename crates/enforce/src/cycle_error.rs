@@ -12,7 +12,7 @@ use crate::delivery::DeliveryError;
 use crate::os::SystemError;
 use crate::os::preflight::PreflightError;
 
-/// Why a run could not start. Later failures are part of its [`Outcome`](crate::Outcome).
+/// Why a run could not start. Later failures are part of its [`RunOutcome`](crate::RunOutcome).
 #[derive(Debug, thiserror::Error)]
 pub enum CycleError {
     /// Nothing can be enforced on this host.

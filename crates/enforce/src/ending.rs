@@ -10,7 +10,7 @@ use crate::cycle_error::CycleError;
 use crate::delivery::HostDelivery;
 use crate::diagnostics::Diagnosing;
 use crate::os;
-use crate::outcome::Outcome;
+use crate::outcome::RunOutcome;
 use crate::parts::Parts;
 use crate::routes::{self, ProxyListDigest};
 use crate::step::Step;
@@ -32,7 +32,7 @@ pub(super) struct Ending<'p, 'a> {
 
 impl<'a> Ending<'_, 'a> {
     /// Reports, saves and delivers what the run found, and returns its outcome.
-    pub(super) fn conclude(mut parts: Parts<'_>, before: Before) -> Result<Outcome, CycleError> {
+    pub(super) fn conclude(mut parts: Parts<'_>, before: Before) -> Result<RunOutcome, CycleError> {
         let status = parts.status();
         conclude(&mut Ending { parts: &mut parts, before, unsaved: Unsaved::default() })?;
         parts.exchange.client.hand_over(&parts.run.options.connection);

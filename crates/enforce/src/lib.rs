@@ -92,7 +92,7 @@ pub use linux::boot_unit;
 pub use linux::connection_tracking::{AlignError, align_connection_tracking};
 pub use options::RunOptions;
 pub use os::preflight;
-pub use outcome::{Outcome, RunStatus};
+pub use outcome::{RunOutcome, RunStatus};
 
 // Types that a program which runs the cycle passes in and shows.
 #[cfg(target_os = "linux")]

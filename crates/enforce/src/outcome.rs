@@ -8,14 +8,14 @@ use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::{InForce, Problem};
 use xshield_wire::threat::ListName;
 
-pub use crate::core::result::{Change, Contact, RunStatus, ThreatChange};
+pub use crate::core::result::{Contact, RulesetChange, RunStatus, ThreatChange};
 use crate::options::AnswerRest;
 use crate::routes::RouteReport;
 use crate::summary::PolicySummary;
 
 /// The result of a run.
 #[derive(Debug, Clone, Serialize)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// The overall status.
     pub status: RunStatus,
     /// What is in the kernel, as read back.
@@ -26,7 +26,7 @@ pub struct Outcome {
     /// The revision that the platform wants; `None` if it was not asked or has no policy.
     pub wanted: Option<Revision>,
     /// What was done to the kernel.
-    pub change: Change,
+    pub change: RulesetChange,
     /// Whether the platform was reached.
     pub platform: Contact,
     /// The routes to the platform, in the configured order.
@@ -73,7 +73,7 @@ pub struct ThreatOutcome {
     pub matches: usize,
 }
 
-impl Outcome {
+impl RunOutcome {
     /// The result of a run that has done nothing yet.
     #[must_use]
     pub fn new(status: RunStatus) -> Self {
@@ -82,7 +82,7 @@ impl Outcome {
             in_force: None,
             policy: None,
             wanted: None,
-            change: Change::None,
+            change: RulesetChange::None,
             platform: Contact::NotAsked,
             routes: Vec::new(),
             events: 0,

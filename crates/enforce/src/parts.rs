@@ -17,7 +17,7 @@ use crate::delivery::HostDelivery;
 use crate::exchange::{CheckInState, Exchange};
 use crate::options::LiveLogging;
 use crate::os::{self, Firewall, ListeningSocket, Recorded, RecordedMatches, SocketsError};
-use crate::outcome::Outcome;
+use crate::outcome::RunOutcome;
 use crate::run::Run;
 use crate::shell::Shell;
 use crate::step::Step;
@@ -194,10 +194,10 @@ impl<'a> Parts<'a> {
         results.status()
     }
 
-    pub(super) fn outcome(self, status: RunStatus) -> Outcome {
+    pub(super) fn outcome(self, status: RunStatus) -> RunOutcome {
         let in_force = self.policy.in_force();
         let known = self.policy.proven().filter(|_| in_force.is_some());
-        Outcome {
+        RunOutcome {
             status,
             in_force,
             policy: known.map(|known| PolicySummary::of(&known.ruleset)),

@@ -11,7 +11,7 @@ use xshield_firewall::{FirewallError, Generation, LiveGroup};
 use xshield_policy::{Bound, Unenforceable};
 use xshield_wire::message::Problem;
 
-use crate::core::kernel::{Kernel, ReadBack, Standing};
+use crate::core::kernel::{Kernel, KernelRuleset, ReadBack};
 
 /// A host whose firewall is the filter engine: plans depend on nothing but the ruleset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,12 +57,12 @@ impl<E: FilterEngine> Kernel for WfpFirewall<E> {
         Ok(None)
     }
 
-    fn state(&mut self) -> Result<Standing, FirewallError> {
+    fn state(&mut self) -> Result<KernelRuleset, FirewallError> {
         Ok(match self.state()? {
-            PolicyState::Absent => Standing::Nothing,
-            PolicyState::InForce(plan) => Standing::InForce(plan.digest),
-            PolicyState::Trial { .. } => Standing::OnTrial,
-            PolicyState::Damaged { what } => Standing::Damaged { what },
+            PolicyState::Absent => KernelRuleset::Nothing,
+            PolicyState::InForce(plan) => KernelRuleset::InForce(plan.digest),
+            PolicyState::Trial { .. } => KernelRuleset::OnTrial,
+            PolicyState::Damaged { what } => KernelRuleset::Damaged { what },
         })
     }
 

@@ -18,7 +18,7 @@ use xshield_http_client::body::unpacked;
 use xshield_http_client::fetch::{Answer, fetch};
 
 pub use events::Events;
-pub use visit::{Outcome, Read, ReadError, Visit};
+pub use visit::{Read, ReadError, Visit, VisitOutcome};
 
 /// The interval at which feeds that send changes are requested completely, so that errors do not persist.
 const WHOLE_EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -28,7 +28,7 @@ impl Visit {
     ///
     /// # Errors
     /// See [`ReadError`]; then nothing of what was read counts.
-    pub fn read(&self) -> Result<Outcome, ReadError> {
+    pub fn read(&self) -> Result<VisitOutcome, ReadError> {
         match (&self.settings.source, self.settings.exchange) {
             (Source::File(path), _) => self.read_path(path),
             (Source::Url(source), Exchange::Whole) => self.read_whole(source),
@@ -38,7 +38,7 @@ impl Visit {
         }
     }
 
-    fn read_whole(&self, source: &UrlSource) -> Result<Outcome, ReadError> {
+    fn read_whole(&self, source: &UrlSource) -> Result<VisitOutcome, ReadError> {
         let mut request = self.request(source);
         request.headers.extend(conditions(self));
         let answer = fetch(&request)?;
@@ -50,7 +50,7 @@ impl Visit {
         Ok(self.whole(read.listed, &read.summary, validators))
     }
 
-    fn read_taxii(&self, source: &UrlSource) -> Result<Outcome, ReadError> {
+    fn read_taxii(&self, source: &UrlSource) -> Result<VisitOutcome, ReadError> {
         let before = self.base.as_ref().map(|_| self.state.bookmark.clone()).unwrap_or_default();
         let mut round = Round::begin(before, self.now.unix(), WHOLE_EVERY);
         let mut pages = Pages::default();
@@ -77,7 +77,7 @@ impl Visit {
         }
     }
 
-    fn read_crowdsec(&self, source: &UrlSource) -> Result<Outcome, ReadError> {
+    fn read_crowdsec(&self, source: &UrlSource) -> Result<VisitOutcome, ReadError> {
         let fresh = |at: u64| self.now.unix().abs_diff(at) < WHOLE_EVERY.as_secs();
         let in_step = self.state.in_step && self.base.is_some();
         let extent = match self.state.bookmark.whole_at.filter(|&at| in_step && fresh(at)) {
@@ -96,10 +96,10 @@ impl Visit {
         Ok(self.changed(pages, extent, bookmark))
     }
 
-    fn whole(&self, listing: Listing, summary: &Summary, validators: Validators) -> Outcome {
+    fn whole(&self, listing: Listing, summary: &Summary, validators: Validators) -> VisitOutcome {
         let (read, bookmark) = (ReadState::from(summary), taxii::Bookmark::default());
         let (extent, events) = (Extent::Whole, None);
-        Outcome::Read(Box::new(Read { listing, read, validators, bookmark, extent, events }))
+        VisitOutcome::Read(Box::new(Read { listing, read, validators, bookmark, extent, events }))
     }
 
     fn contents(&self, answer: Answer) -> Result<Contents, ReadError> {

@@ -21,7 +21,7 @@ use crate::error::ThreatError;
 use crate::files::FileError;
 use crate::judge::{Judged, Verdict, judge, judges};
 use crate::listings::Listings;
-use crate::read::{Events, Outcome, Read, ReadError, Visit};
+use crate::read::{Events, Read, ReadError, Visit, VisitOutcome};
 use crate::state::Threats;
 use xshield_http_client::fetch::Secret;
 use xshield_model::causes::in_words;
@@ -125,7 +125,7 @@ async fn visit(
     feeds: &Feeds,
     feed: &StoredFeed,
     now: Timestamp,
-) -> Result<Result<Outcome, ReadError>, ThreatError> {
+) -> Result<Result<VisitOutcome, ReadError>, ThreatError> {
     let secret = feed.secret.as_ref().map(|sealed| feeds.open(&feed.id, sealed)).transpose()?;
     let (settings, state) = (feed.settings.clone(), feed.state.clone());
     let (listings, data_dir) = (feeds.threats.listings.clone(), feeds.data_dir.clone());
@@ -153,10 +153,10 @@ fn secret_name(feed: &FeedId) -> String {
 async fn take(
     feeds: &Feeds,
     feed: StoredFeed,
-    outcome: Outcome,
+    outcome: VisitOutcome,
     now: Timestamp,
 ) -> Result<(), ThreatError> {
-    let Outcome::Read(read) = outcome else {
+    let VisitOutcome::Read(read) = outcome else {
         return store_success(feeds, feed, None, now).await;
     };
     let judges = judges(&feeds.threats, now).await?;

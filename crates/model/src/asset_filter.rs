@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schema(as = AssetStanding)]
-pub enum Standing {
+pub enum AssetStanding {
     /// Ran within five minutes.
     Active,
     /// Ran, but longer ago.

@@ -86,7 +86,7 @@ impl fmt::Display for Fact {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schema(as = ClaimStanding)]
-pub enum Standing {
+pub enum ClaimStanding {
     /// An operator has not decided.
     Waiting,
     /// An operator has accepted it: it applies as long as the host reports it.
@@ -127,7 +127,7 @@ pub struct Claim {
     /// What is claimed.
     pub fact: Fact,
     /// Its state.
-    pub standing: Standing,
+    pub standing: ClaimStanding,
     /// Why it is not accepted automatically.
     pub reason: Reason,
     /// The other asset that it is about.

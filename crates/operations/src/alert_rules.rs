@@ -9,7 +9,7 @@ use xshield_store::alerts::{self as stored, AlertFilter, StoredAlert, StoredRule
 use xshield_store::{Conn, Store, deliveries};
 
 use crate::caller::{By, Operator};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::error::{OperationError, Result};
 use crate::paging::{Paging, paged};
 
@@ -78,7 +78,7 @@ pub async fn put(
 ) -> Result<NamedRule> {
     let name = checked_name(name)?;
     rule.check()?;
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     for channel in &rule.channels {
         if deliveries::channel(&mut change, channel).await?.is_none() {
             let reason = format!("there is no channel {channel:?}");
@@ -111,7 +111,7 @@ fn summary(rule: &AlertRule) -> String {
 /// # Errors
 /// When there is none of this name, or the database fails.
 pub async fn delete(store: &Store, by: &By<Operator>, name: &str, now: Timestamp) -> Result<()> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let before = stored::rule(&mut change, name).await.ok().flatten();
     if !stored::delete_rule(&mut change, name).await? {
         return Err(missing(name));

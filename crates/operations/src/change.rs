@@ -25,13 +25,13 @@ pub struct AuditEntry<'a> {
 /// A change by a caller: a transaction that is committed together with its audit entry, and rolled back when
 /// dropped.
 #[derive(Debug)]
-pub struct Change {
+pub struct AuditedChange {
     tx: Tx,
     actor: String,
     now: Timestamp,
 }
 
-impl Change {
+impl AuditedChange {
     /// Begins one, when other writers are done.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl Change {
     }
 }
 
-impl Deref for Change {
+impl Deref for AuditedChange {
     type Target = Conn;
 
     fn deref(&self) -> &Conn {
@@ -76,7 +76,7 @@ impl Deref for Change {
     }
 }
 
-impl DerefMut for Change {
+impl DerefMut for AuditedChange {
     fn deref_mut(&mut self) -> &mut Conn {
         &mut self.tx
     }
@@ -96,11 +96,11 @@ mod tests {
     #[tokio::test]
     async fn uncommitted_changes_are_not_in_the_audit_log() {
         let (_dir, store) = store().await;
-        let mut dropped = Change::begin(&store, &by::<Operator>(), NOW).await.unwrap();
+        let mut dropped = AuditedChange::begin(&store, &by::<Operator>(), NOW).await.unwrap();
         dropped.record(entry()).await.unwrap();
         drop(dropped);
         assert!(audited(&store).await.is_empty());
-        let change = Change::begin(&store, &by::<Operator>(), NOW).await.unwrap();
+        let change = AuditedChange::begin(&store, &by::<Operator>(), NOW).await.unwrap();
         change.commit(entry()).await.unwrap();
         assert_eq!(audited(&store).await, ["user:ann test.change it:  -> done"]);
     }

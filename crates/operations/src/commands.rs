@@ -1,6 +1,6 @@
 //! Commands for hosts: for one asset, a list or all that match, with an outcome per asset.
 
-use xshield_api::commands::{Command, NewCommand, Outcome, Selection};
+use xshield_api::commands::{Command, NewCommand, Selection, TargetOutcome};
 use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_model::command::{Progress, TargetState};
@@ -10,7 +10,7 @@ use xshield_store::{Conn, Store, word};
 use xshield_wire::message::CommandKind;
 
 use crate::caller::{By, Operator};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::error::{Doing as _, OperationError, Result};
 use crate::ids::new_id;
 use crate::lookup;
@@ -97,7 +97,7 @@ pub async fn give(
         return Err(OperationError::invalid("/target", reason));
     }
     let now = job.created_at;
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let given = stored::add(&mut change, &job, assets.iter()).await?;
     let id = job.id.clone();
     let after = format!("{} to {given} assets: {}", word(&job.kind)?, job.target);
@@ -113,7 +113,7 @@ pub async fn give(
 /// # Errors
 /// When there is no such command, or the database fails.
 pub async fn cancel(store: &Store, by: &By<Operator>, id: &str, now: Timestamp) -> Result<Command> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     known(&mut change, id).await?;
     if stored::cancel(&mut change, id, now).await? {
         let (before, after) = (String::new(), String::new());
@@ -195,7 +195,7 @@ pub async fn outcomes(
     state: Option<TargetState>,
     paging: Paging<String>,
     now: Timestamp,
-) -> Result<Page<Outcome>> {
+) -> Result<Page<TargetOutcome>> {
     known(conn, id).await?;
     let found =
         stored::targets(conn, id, state, paging.after.clone(), paging.to_read(), now).await?;
@@ -238,8 +238,8 @@ pub async fn at_asset(
     Ok(found.into_iter().map(shown).collect())
 }
 
-fn outcome(target: Target) -> Outcome {
-    Outcome {
+fn outcome(target: Target) -> TargetOutcome {
+    TargetOutcome {
         asset: target.asset,
         state: target.state.into(),
         told_at: target.told_at,

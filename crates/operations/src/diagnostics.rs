@@ -7,7 +7,7 @@ use xshield_store::uploads::{self, Progress, Upload, UploadFilter};
 use xshield_store::{Conn, Store};
 
 use crate::caller::{By, Operator};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::error::{OperationError, Result};
 use crate::lookup;
 use crate::paging::{Paging, paged};
@@ -93,7 +93,7 @@ pub async fn handed_out(
         before: String::new(),
         after: upload.id.clone(),
     };
-    Change::begin(store, by, now).await?.commit(entry).await
+    AuditedChange::begin(store, by, now).await?.commit(entry).await
 }
 
 /// Deletes diagnostics before they expire. The caller has to remove the file.
@@ -101,7 +101,7 @@ pub async fn handed_out(
 /// # Errors
 /// When there are none of this id, or the database fails.
 pub async fn forget(store: &Store, by: &By<Operator>, id: &str, now: Timestamp) -> Result<()> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let upload = uploads::get(&mut change, id).await?;
     let upload = upload.ok_or_else(|| OperationError::not_found("upload", id))?;
     uploads::delete(&mut change, id).await?;

@@ -9,7 +9,7 @@ use xshield_store::{Conn, Store, assets};
 use xshield_wire::control::HostConfiguration;
 
 use crate::caller::{By, Operator};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::compiler::RulesetCompiler;
 use crate::error::{OperationError, Result};
 use crate::lookup;
@@ -181,7 +181,7 @@ async fn set(
         updated_at: now,
         updated_by: by.actor(),
     };
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let before = stored::all(&mut change).await?;
     let before = before.into_iter().find(|one| one.scope == configured.scope);
     let in_words = |settings: &HostConfiguration| {

@@ -1,6 +1,6 @@
 //! The operations of the platform: authorized, validated, each in one audited transaction.
 //!
-//! An operation that changes something takes [`By`], the proof of a role, and a [`Change`], which commits its
+//! An operation that changes something takes [`By`], the proof of a role, and a [`AuditedChange`], which commits its
 //! rows and its audit entry together; [`Signals`] then notifies jobs and open polls. Reads take a connection
 //! or the store: every signed-in caller may read. Results are values of [`xshield_api`]; errors are
 //! [`OperationError`]s, which the API and the console convert to their own.
@@ -44,7 +44,7 @@ pub mod tokens;
 pub mod users;
 
 pub use caller::By;
-pub use change::Change;
+pub use change::AuditedChange;
 pub use error::{OperationError, Result};
 pub use signals::Signals;
 pub use xshield_store::ids;

@@ -2,7 +2,7 @@
 //! whether its host reports that this is in its kernel.
 
 use xshield_api::assets::{Activity, Protected, Protection, Spark};
-use xshield_model::asset_filter::Standing;
+use xshield_model::asset_filter::AssetStanding;
 use xshield_policy::compile::{Bite, PolicyStanding};
 use xshield_store::StoreResult;
 use xshield_store::assets::AssetFilter;
@@ -68,7 +68,7 @@ fn judged(standing: Option<&PolicyStanding>, spark: &Spark) -> (Protected, Optio
 /// # Errors
 /// When the database fails.
 pub async fn fill_in(compiler: &RulesetCompiler, filter: &mut AssetFilter) -> StoreResult<()> {
-    if filter.standing == Some(Standing::Unprotected) {
+    if filter.standing == Some(AssetStanding::Unprotected) {
         filter.open = compiler.not_enforced().await?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use xshield_store::accounts::{self, Account, ApiToken, TokenKind};
 use xshield_store::{Store, sign_in_sources};
 
 use crate::caller::{AtLeast, By, Caller, Viewer};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::error::{Doing as _, Result};
 use crate::tokens::Wanted;
 
@@ -54,7 +54,7 @@ pub async fn admit(
     let (token, text) = wanted.make(now).doing("create the token of a sign-in")?;
     let caller = Caller { account: user.clone(), role: *role, token: token.id.clone() };
     let by = By::<Viewer>::new(caller)?;
-    let mut change = Change::begin(store, &by, now).await?;
+    let mut change = AuditedChange::begin(store, &by, now).await?;
     accounts::insert_token(&mut change, &token).await?;
     accounts::trim_sign_ins(&mut change, user, &token.id, MOST_SIGN_INS - 1).await?;
     sign_in_sources::note(&mut change, user, from.place, now).await?;
@@ -77,7 +77,7 @@ pub async fn set_own_password<R: AtLeast>(
     now: Timestamp,
 ) -> Result<()> {
     let Caller { account: name, token, .. } = by.caller();
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     accounts::put(&mut change, &Account { password: hash, ..account }).await?;
     accounts::revoke_others(&mut change, name, token, now).await?;
     let entry = AuditEntry {
@@ -94,7 +94,7 @@ pub async fn set_own_password<R: AtLeast>(
 /// # Errors
 /// When the database fails.
 pub async fn out<R: AtLeast>(store: &Store, by: &By<R>, now: Timestamp) -> Result<()> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     accounts::revoke_token(&mut change, &by.caller().token, now).await?;
     change.commit_recorded().await
 }

@@ -11,7 +11,7 @@ use xshield_store::accounts::{self, ApiToken, TokenKind};
 use xshield_store::{Conn, Store};
 
 use crate::caller::{AtLeast, By, Caller};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::error::{Doing as _, OperationError, Result};
 use crate::expiry::in_future;
 use crate::ids::{NoRandomness, new_id, random};
@@ -144,7 +144,7 @@ pub async fn create<R: AtLeast>(
     let expires_at = new.expires_at;
     let wanted = Wanted { kind: TokenKind::Api, account, name: &new.name, role, expires_at };
     let (token, text) = wanted.make(now).doing("create an API token")?;
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     if accounts::count_tokens(&mut change, account, now).await? >= MOST_TOKENS {
         let detail = format!("the account has {MOST_TOKENS} active tokens; revoke one first");
         return Err(OperationError::conflict("too-many-tokens", detail));
@@ -167,7 +167,7 @@ pub async fn create<R: AtLeast>(
 /// When the caller has no such token, or the database fails.
 pub async fn revoke<R: AtLeast>(store: &Store, by: &By<R>, id: &str, now: Timestamp) -> Result<()> {
     let caller = by.caller();
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let known = accounts::get_token(&mut change, id)
         .await?
         .filter(|(token, _)| caller.role == Role::Admin || token.account == caller.account);

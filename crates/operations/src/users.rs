@@ -9,7 +9,7 @@ use xshield_store::accounts::{self, Account};
 use xshield_store::{Conn, Store};
 
 use crate::caller::{Admin, By};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::error::{OperationError, Result};
 use crate::paging::{Paging, paged};
 use crate::passwords::{HashPasswords, hashed};
@@ -53,7 +53,7 @@ pub async fn create(
         .map_err(|_| OperationError::invalid("/name", "expected letters and digits"))?;
     let password = hashed(passwords, "/password", new.password).await?;
     let account = Account { name: String::from(name), role: new.role, password, created_at: now };
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     if accounts::get(&mut change, &account.name).await?.is_some() {
         let detail = "the user exists already";
         return Err(OperationError::conflict_at("/name", "user-exists", detail));
@@ -85,7 +85,7 @@ pub async fn change(
         Some(password) => Some(hashed(passwords, "/password", password).await?),
         None => None,
     };
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let mut account = known(&mut change, name).await?;
     let before = role_in_words(account.role);
     let mut after = String::new();
@@ -118,7 +118,7 @@ async fn leaves_an_admin(conn: &mut Conn) -> Result<()> {
 /// # Errors
 /// When there is no such user, it is the last admin, or the database fails.
 pub async fn delete(store: &Store, by: &By<Admin>, name: &str, now: Timestamp) -> Result<()> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let account = known(&mut change, name).await?;
     if account.role == Role::Admin {
         leaves_an_admin(&mut change).await?;

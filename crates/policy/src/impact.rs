@@ -20,7 +20,7 @@ use crate::ruleset::Management;
 
 /// The change of one direction of an asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Change {
+struct DirectionChange {
     loses: bool,
     gains: bool,
     opens: bool,
@@ -28,7 +28,7 @@ struct Change {
     levels: Option<(Closed, Closed)>,
 }
 
-impl Change {
+impl DirectionChange {
     fn between(before: &Protection, after: &Protection, direction: Direction) -> Self {
         let (was, is) = (before.direction(direction), after.direction(direction));
         Self {
@@ -191,8 +191,8 @@ impl Impact {
 /// The change of all assets with the same classes in both policies.
 #[derive(Debug, Clone, Copy)]
 struct ClassChange {
-    inbound: Change,
-    outbound: Change,
+    inbound: DirectionChange,
+    outbound: DirectionChange,
     leaves_all_segments: bool,
     loses_management: bool,
     without_management: bool,
@@ -202,8 +202,8 @@ impl ClassChange {
     fn between(before: &Protection, after: &Protection) -> Self {
         let is_managed = after.is_managed();
         Self {
-            inbound: Change::between(before, after, Direction::Inbound),
-            outbound: Change::between(before, after, Direction::Outbound),
+            inbound: DirectionChange::between(before, after, Direction::Inbound),
+            outbound: DirectionChange::between(before, after, Direction::Outbound),
             leaves_all_segments: before.is_in_a_segment && !after.is_in_a_segment,
             loses_management: !is_managed && before.is_managed(),
             without_management: !is_managed,

@@ -13,7 +13,7 @@ use xshield_store::Store;
 
 use crate::connections::party::Party;
 use crate::connections::registry::identify;
-use crate::problem::Problem;
+use crate::problem::ErrorResponse;
 
 /// A request by a caller who has at least the role `R`: a handler that takes it can't be reached without.
 #[derive(Debug)]
@@ -32,9 +32,9 @@ where
     S: Send + Sync,
     Store: FromRef<S>,
 {
-    type Rejection = Problem;
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ErrorResponse> {
         let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header.and_then(|header| header.strip_prefix("Bearer ")).ok_or_else(|| {
             unauthenticated("send an API token: 'Authorization: Bearer xat1_…' ('xshield login')")
@@ -45,12 +45,12 @@ where
     }
 }
 
-fn unauthenticated(detail: &str) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in").detail(detail)
+fn unauthenticated(detail: &str) -> ErrorResponse {
+    ErrorResponse::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in").detail(detail)
 }
 
 /// The owner of the token, if it is valid.
-pub(crate) async fn authenticate(store: &Store, text: &str) -> Result<Caller, Problem> {
+pub(crate) async fn authenticate(store: &Store, text: &str) -> Result<Caller, ErrorResponse> {
     let caller = tokens::authenticate(store, text, Timestamp::now()).await?;
     caller.ok_or_else(|| {
         unauthenticated("the API token is unknown, revoked or expired; sign in again")

@@ -74,7 +74,7 @@ struct Times {
 /// The memory for bodies.
 #[derive(Debug)]
 pub(crate) struct Bodies {
-    strangers: Arc<Semaphore>,
+    unauthenticated: Arc<Semaphore>,
     beginnings: Arc<Semaphore>,
     large: Arc<Semaphore>,
     times: Times,
@@ -85,7 +85,7 @@ impl Default for Bodies {
     fn default() -> Self {
         let room = |kib: u32| Arc::new(Semaphore::new(kib as usize));
         Self {
-            strangers: room(UNAUTHENTICATED),
+            unauthenticated: room(UNAUTHENTICATED),
             beginnings: room(BEGINNINGS),
             large: room(LARGE),
             times: TIMES,
@@ -162,7 +162,7 @@ impl Bodies {
         let begins = from.min(BEGINNING)..to.min(BEGINNING);
         let goes_on = from.max(BEGINNING)..to.max(BEGINNING);
         let (first, rest) = match party {
-            Party::Unauthenticated(_) => (&self.strangers, &self.strangers),
+            Party::Unauthenticated(_) => (&self.unauthenticated, &self.unauthenticated),
             _ => (&self.beginnings, &self.large),
         };
         let parts = [
@@ -275,7 +275,7 @@ mod tests {
         Bodies { times: Times { for_room: ten, for_bytes: ten * 50 }, ..Bodies::default() }
     }
 
-    fn stranger(number: u8) -> Party {
+    fn anonymous(number: u8) -> Party {
         Party::Unauthenticated(Source::from(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number))))
     }
 
@@ -284,7 +284,8 @@ mod tests {
     }
 
     fn free(bodies: &Bodies) -> [usize; 3] {
-        [&bodies.strangers, &bodies.beginnings, &bodies.large].map(|room| room.available_permits())
+        [&bodies.unauthenticated, &bodies.beginnings, &bodies.large]
+            .map(|room| room.available_permits())
     }
 
     const ALL: [usize; 3] = [UNAUTHENTICATED as usize, BEGINNINGS as usize, LARGE as usize];
@@ -296,12 +297,13 @@ mod tests {
         let held = bodies.read(&host("as-1"), slow(&pieces, Duration::ZERO), MAX_BODY).await;
         let held = held.unwrap();
         assert_eq!(held.len(), 3_101_001);
-        let [strangers, beginnings, large] = free(&bodies);
-        assert_eq!((strangers, beginnings), (ALL[0], ALL[1] - BEGINNING as usize));
+        let [unauthenticated, beginnings, large] = free(&bodies);
+        assert_eq!((unauthenticated, beginnings), (ALL[0], ALL[1] - BEGINNING as usize));
         assert!(kib_to_bytes(u32::try_from(ALL[2] - large).unwrap()) >= 3_000_000);
         drop(held);
         assert_eq!(free(&bodies), ALL);
-        let small = bodies.read(&stranger(1), Body::from("{}"), MAX_UNAUTHENTICATED).await.unwrap();
+        let small =
+            bodies.read(&anonymous(1), Body::from("{}"), MAX_UNAUTHENTICATED).await.unwrap();
         assert_eq!(free(&bodies), [ALL[0] - FIRST as usize, ALL[1], ALL[2]]);
         drop(small);
         bodies.forget();
@@ -320,12 +322,12 @@ mod tests {
             (slow(&[1], a_while * 50), too_slow),
             (slow(&[1; 10_000], a_while), too_slow),
         ] {
-            let refused = bodies.read(&stranger(1), body, MAX_UNAUTHENTICATED).await.unwrap_err();
+            let refused = bodies.read(&anonymous(1), body, MAX_UNAUTHENTICATED).await.unwrap_err();
             assert!(is_expected(&refused), "{refused}");
             assert_eq!(free(&bodies), ALL);
         }
         let steady = slow(&[4096; 4], a_while);
-        assert_eq!(bodies.read(&stranger(1), steady, 16 << 10).await.unwrap().len(), 16 << 10);
+        assert_eq!(bodies.read(&anonymous(1), steady, 16 << 10).await.unwrap().len(), 16 << 10);
     }
 
     #[tokio::test]
@@ -342,7 +344,7 @@ mod tests {
         assert!(held.len() < 19, "there is an end to it");
         let small = bodies.read(&host("as-99"), Body::from("{}"), MAX_BODY).await;
         assert_eq!(small.unwrap().len(), 2);
-        let small = bodies.read(&stranger(1), Body::from("{}"), MAX_UNAUTHENTICATED).await;
+        let small = bodies.read(&anonymous(1), Body::from("{}"), MAX_UNAUTHENTICATED).await;
         assert_eq!(small.unwrap().len(), 2);
     }
 
@@ -352,12 +354,12 @@ mod tests {
         let mut held = Vec::new();
         loop {
             let body = Body::from(vec![0; MAX_UNAUTHENTICATED]);
-            match bodies.read(&stranger(1), body, MAX_UNAUTHENTICATED).await {
+            match bodies.read(&anonymous(1), body, MAX_UNAUTHENTICATED).await {
                 Ok(taken) => held.push(taken),
                 Err(refused) => break assert!(matches!(refused, BodyError::NoRoom), "{refused}"),
             }
         }
         assert_eq!(held.len(), 64);
-        bodies.read(&stranger(2), Body::from("{}"), MAX_UNAUTHENTICATED).await.unwrap();
+        bodies.read(&anonymous(2), Body::from("{}"), MAX_UNAUTHENTICATED).await.unwrap();
     }
 }

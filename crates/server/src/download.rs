@@ -10,7 +10,7 @@ use xshield_operations::diagnostics::{complete, handed_out};
 use xshield_store::Store;
 
 use crate::keys::DataDir;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::streamed::Streamed;
 use crate::uploads::Files;
 
@@ -23,7 +23,8 @@ pub(crate) async fn diagnostics(
 ) -> Answer<Response> {
     let upload = complete(&mut *store.read().await?, id).await?;
     let path = Files::of(dir).whole(&upload.id);
-    let file = tokio::fs::File::open(path).await.map_err(|error| Problem::internal(&error))?;
+    let file =
+        tokio::fs::File::open(path).await.map_err(|error| ErrorResponse::internal(&error))?;
     handed_out(store, by, &upload, Timestamp::now()).await?;
     let mut response = Body::new(Streamed::of(file, upload.total)).into_response();
     let headers = response.headers_mut();

@@ -10,27 +10,27 @@ use crate::host_message::HostMessageError;
 use crate::intake::ReportError;
 use crate::json::JsonError;
 use crate::limits::TooMany;
-use crate::problem::Problem;
+use crate::problem::ErrorResponse;
 
-impl From<ThreatError> for Problem {
+impl From<ThreatError> for ErrorResponse {
     fn from(error: ThreatError) -> Self {
         Self::internal(&error)
     }
 }
 
-impl From<InvalidSetting> for Problem {
+impl From<InvalidSetting> for ErrorResponse {
     fn from(InvalidSetting { field, reason }: InvalidSetting) -> Self {
         Self::invalid(field, reason)
     }
 }
 
-impl From<TooMany> for Problem {
+impl From<TooMany> for ErrorResponse {
     fn from(TooMany { what, seconds }: TooMany) -> Self {
         Self::too_many(what, seconds)
     }
 }
 
-impl From<JsonError> for Problem {
+impl From<JsonError> for ErrorResponse {
     fn from(JsonError { field, reason }: JsonError) -> Self {
         let title = "Invalid body";
         let problem = Self::new(StatusCode::BAD_REQUEST, "invalid-json", title).detail(reason);
@@ -41,7 +41,7 @@ impl From<JsonError> for Problem {
     }
 }
 
-impl From<HostMessageError> for Problem {
+impl From<HostMessageError> for ErrorResponse {
     fn from(error: HostMessageError) -> Self {
         match error {
             HostMessageError::Version(error) => {
@@ -55,7 +55,7 @@ impl From<HostMessageError> for Problem {
     }
 }
 
-impl From<BodyError> for Problem {
+impl From<BodyError> for ErrorResponse {
     fn from(error: BodyError) -> Self {
         let (status, code, title) = match error {
             BodyError::TooLarge { .. } => {
@@ -75,7 +75,7 @@ impl From<BodyError> for Problem {
     }
 }
 
-impl From<TooManyConnections> for Problem {
+impl From<TooManyConnections> for ErrorResponse {
     fn from(error: TooManyConnections) -> Self {
         let title = "Too many connections";
         let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -86,7 +86,7 @@ impl From<TooManyConnections> for Problem {
     }
 }
 
-impl From<ReportError> for Problem {
+impl From<ReportError> for ErrorResponse {
     fn from(error: ReportError) -> Self {
         let text = error.to_string();
         match error {
@@ -123,7 +123,7 @@ mod tests {
         let too_many = TooMany { what: "reports", seconds: 7 };
         let large = ReportError::TooLarge { most: 10, ratio: 2 };
         for (problem, status, code, wait) in [
-            (Problem::from(too_many), 429, "too-many-requests", Some(7)),
+            (ErrorResponse::from(too_many), 429, "too-many-requests", Some(7)),
             (ReportError::TooMany(too_many).into(), 429, "too-many-requests", Some(7)),
             (json().into(), 400, "invalid-json", None),
             (HostMessageError::Malformed(json()).into(), 400, "invalid-json", None),

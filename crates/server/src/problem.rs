@@ -10,25 +10,25 @@ use xshield_store::StoreError;
 
 /// An error response (RFC 9457, `application/problem+json`).
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub struct ErrorResponse {
     /// HTTP status.
     pub status: StatusCode,
     /// Seconds to wait before trying again.
     pub retry_after: Option<u64>,
-    document: Box<api::Problem>,
+    document: Box<api::ProblemDocument>,
 }
 
 /// The result of a handler.
-pub type Answer<T> = Result<T, Problem>;
+pub type Answer<T> = Result<T, ErrorResponse>;
 
-impl Problem {
+impl ErrorResponse {
     /// A problem of type `/problems/{slug}`.
     #[must_use]
     pub fn new(status: StatusCode, slug: &str, title: &str) -> Self {
-        let document = Box::new(api::Problem {
+        let document = Box::new(api::ProblemDocument {
             kind: format!("/problems/{slug}"),
             title: title.to_owned(),
-            ..api::Problem::default()
+            ..api::ProblemDocument::default()
         });
         Self { status, retry_after: None, document }
     }
@@ -110,22 +110,22 @@ impl Problem {
     }
 }
 
-impl std::ops::Deref for Problem {
-    type Target = api::Problem;
+impl std::ops::Deref for ErrorResponse {
+    type Target = api::ProblemDocument;
 
-    fn deref(&self) -> &api::Problem {
+    fn deref(&self) -> &api::ProblemDocument {
         &self.document
     }
 }
 
-impl std::ops::DerefMut for Problem {
-    fn deref_mut(&mut self) -> &mut api::Problem {
+impl std::ops::DerefMut for ErrorResponse {
+    fn deref_mut(&mut self) -> &mut api::ProblemDocument {
         &mut self.document
     }
 }
 
 /// Maps the errors of operations to HTTP.
-impl From<OperationError> for Problem {
+impl From<OperationError> for ErrorResponse {
     fn from(error: OperationError) -> Self {
         use OperationError as E;
         let text = error.to_string();
@@ -166,9 +166,9 @@ impl From<OperationError> for Problem {
 }
 
 /// All errors in a set of documents.
-fn invalid_policy(errors: Vec<FieldError>) -> Problem {
+fn invalid_policy(errors: Vec<FieldError>) -> ErrorResponse {
     let problem =
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-policy", "Invalid policy");
+        ErrorResponse::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-policy", "Invalid policy");
     let first = errors.first().map(|error| {
         let place = error.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
         format!("{place}{}", error.reason)
@@ -178,9 +178,9 @@ fn invalid_policy(errors: Vec<FieldError>) -> Problem {
 }
 
 /// All reasons why a policy can't be compiled.
-fn does_not_compile(errors: Vec<FieldError>) -> Problem {
+fn does_not_compile(errors: Vec<FieldError>) -> ErrorResponse {
     let first = errors.first().map(|error| error.reason.clone()).unwrap_or_default();
-    Problem::new(
+    ErrorResponse::new(
         StatusCode::UNPROCESSABLE_ENTITY,
         "policy-does-not-compile",
         "Policy can't be compiled",
@@ -189,19 +189,19 @@ fn does_not_compile(errors: Vec<FieldError>) -> Problem {
     .errors(errors)
 }
 
-impl From<StoreError> for Problem {
+impl From<StoreError> for ErrorResponse {
     fn from(error: StoreError) -> Self {
         Self::internal(&error)
     }
 }
 
-impl From<tokio::task::JoinError> for Problem {
+impl From<tokio::task::JoinError> for ErrorResponse {
     fn from(error: tokio::task::JoinError) -> Self {
         Self::internal(&error)
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ErrorResponse {
     fn into_response(mut self) -> Response {
         let retry_after = self.retry_after;
         let status = self.status;

@@ -7,16 +7,16 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use xshield_api::names::fields;
 
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 
 /// The parameters of `T`; others are refused.
 #[derive(Debug)]
 pub struct QueryOf<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
-    type Rejection = Problem;
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ErrorResponse> {
         let values = values(parts)?;
         only(&values, &[fields::<T>()])?;
         read(values).map(Self)
@@ -33,9 +33,9 @@ where
     A: DeserializeOwned,
     B: DeserializeOwned,
 {
-    type Rejection = Problem;
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ErrorResponse> {
         let values = values(parts)?;
         only(&values, &[fields::<A>(), fields::<B>()])?;
         Ok(Self(read(values.clone())?, read(values)?))
@@ -45,11 +45,11 @@ where
 fn values(parts: &Parts) -> Answer<Map<String, Value>> {
     let pairs: Vec<(String, String)> =
         serde_urlencoded::from_str(parts.uri.query().unwrap_or_default())
-            .map_err(|error| Problem::invalid("?", error.to_string()))?;
+            .map_err(|error| ErrorResponse::invalid("?", error.to_string()))?;
     let mut values = Map::new();
     for (name, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
         if values.insert(name.clone(), Value::from(value)).is_some() {
-            return Err(Problem::invalid(&format!("?{name}"), "given twice"));
+            return Err(ErrorResponse::invalid(&format!("?{name}"), "given twice"));
         }
     }
     Ok(values)
@@ -61,7 +61,7 @@ fn only(values: &Map<String, Value>, known: &[&[&str]]) -> Answer<()> {
         None => Ok(()),
         Some(name) => {
             let reason = format!("unknown parameter; expected one of {}", known.join(", "));
-            Err(Problem::invalid(&format!("?{name}"), reason))
+            Err(ErrorResponse::invalid(&format!("?{name}"), reason))
         }
     }
 }
@@ -69,7 +69,7 @@ fn only(values: &Map<String, Value>, known: &[&[&str]]) -> Answer<()> {
 fn read<T: DeserializeOwned>(values: Map<String, Value>) -> Answer<T> {
     serde_path_to_error::deserialize(Value::from(values)).map_err(|error| {
         let field = format!("?{}", error.path());
-        Problem::invalid(&field, error.into_inner().to_string())
+        ErrorResponse::invalid(&field, error.into_inner().to_string())
     })
 }
 

@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::connections::party::Party;
 use crate::json;
 use crate::limits::Limits;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::source::Source;
 
 /// Reads the body of a request: up to the full limit from an authenticated sender, and a small one from
@@ -32,8 +32,8 @@ pub(crate) async fn take(limits: &Limits, request: Request) -> Answer<Held> {
     Ok(limits.bodies.read(&party, request.into_body(), most).await?)
 }
 
-fn no_client() -> Problem {
-    Problem::internal(&std::io::Error::other("the request has no connection"))
+fn no_client() -> ErrorResponse {
+    ErrorResponse::internal(&std::io::Error::other("the request has no connection"))
 }
 
 /// A JSON body; an invalid one is refused with the field's JSON pointer.
@@ -45,9 +45,9 @@ where
     S: Send + Sync,
     Arc<Limits>: FromRef<S>,
 {
-    type Rejection = Problem;
+    type Rejection = ErrorResponse;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ErrorResponse> {
         let body = take(&Arc::from_ref(state), request).await?;
         Ok(Self(json::parse(&body)?))
     }

@@ -358,17 +358,17 @@ fn open_files() -> usize {
 
 /// Starts the background jobs.
 fn started(app: &App) -> [JoinHandle<()>; 8] {
-    let gather = |app: &App| Duration::from_millis(app.settings.gather_changes_ms);
+    let interval = |app: &App| Duration::from_millis(app.settings.gather_changes_ms);
     [
         keep(app, "compile", move |app| {
             let (configuring, polls) = (app.configuring.clone(), app.held_polls.clone());
-            compile::run(app.compiler.clone(), configuring, polls, gather(&app))
+            compile::run(app.compiler.clone(), configuring, polls, interval(&app))
         }),
         keep(app, "maintenance", |app| maintenance::run(app.maintenance.clone())),
         keep(app, "host-configuration", |app| host_configuration::run(app.configuring.clone())),
         keep(app, "threat-compile", move |app| {
             let (threat, compiler) = (app.threat.clone(), app.compiler.clone());
-            threat_compile::run(threat, app.store.clone(), compiler, gather(&app))
+            threat_compile::run(threat, app.store.clone(), compiler, interval(&app))
         }),
         keep(app, "threat-orders", |app| {
             threat_compile::tell_hosts(app.orders.clone(), app.held_polls.clone())

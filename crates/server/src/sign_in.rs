@@ -28,7 +28,7 @@ use crate::connections::registry::Connection;
 use crate::failed_sign_ins::{Place, is_here};
 use crate::limits::Limits;
 use crate::passwords::Passwords;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::refusal_batch::Refusal;
 use crate::settings::Settings;
 use crate::source::Source;
@@ -63,11 +63,11 @@ where
     S: Send + Sync,
     Arc<Limits>: FromRef<S>,
 {
-    type Rejection = Problem;
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ErrorResponse> {
         let Client(from) = *parts.extensions.get::<Client>().ok_or_else(|| {
-            Problem::internal(&std::io::Error::other("the request has no connection"))
+            ErrorResponse::internal(&std::io::Error::other("the request has no connection"))
         })?;
         Arc::<Limits>::from_ref(state).sign_in_permit(from.ip())?;
         Ok(Self(from.ip()))
@@ -135,7 +135,10 @@ async fn proven(
     if let Err(wait) = parts.hashing.limits.sign_ins.begin(&name, source, place, now) {
         metrics::counter!("xshield_refused_total", "reason" => "rate").increment(1);
         refused("too many failed attempts");
-        return Err(Problem::too_many("failed sign-ins to this account", wait.unsigned_abs()));
+        return Err(ErrorResponse::too_many(
+            "failed sign-ins to this account",
+            wait.unsigned_abs(),
+        ));
     }
     let hash = account.as_ref().map(|account| account.password.clone());
     let good = {
@@ -155,7 +158,7 @@ async fn proven(
         _ => {
             metrics::counter!("xshield_refused_total", "reason" => "password").increment(1);
             refused("wrong user or password");
-            Err(Problem::new(StatusCode::UNAUTHORIZED, WRONG, "Wrong user or password"))
+            Err(ErrorResponse::new(StatusCode::UNAUTHORIZED, WRONG, "Wrong user or password"))
         }
     }
 }
@@ -177,7 +180,7 @@ pub(crate) async fn change_password(
     let account = account.map_err(|problem| {
         // The caller is signed in; the field is wrong.
         if problem.slug() == WRONG {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, WRONG, "Wrong old password")
+            ErrorResponse::new(StatusCode::UNPROCESSABLE_ENTITY, WRONG, "Wrong old password")
                 .field("/old")
         } else {
             problem

@@ -5,13 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use xshield_enforce::foreign;
-use xshield_enforce::outcome::{Change, Contact, ThreatChange};
+use xshield_enforce::outcome::{Contact, RulesetChange, ThreatChange};
 use xshield_enforce::problems::chain;
 use xshield_enforce::summary::PolicySummary;
 use xshield_enforce::threat::verbs::{Lookup, ThreatStatus};
 use xshield_enforce::verbs::{Explanation, Restored, StatusReport};
 use xshield_enforce::{Downloaded, FlowCount, FlowKind, Problem};
-use xshield_enforce::{Outcome, RunStatus};
+use xshield_enforce::{RunOutcome, RunStatus};
 
 /// The most addresses that left which are listed.
 const LEFT_SHOWN: usize = 10;
@@ -93,7 +93,7 @@ pub(crate) fn error(error: &dyn Error, as_json: bool) {
     }
 }
 
-pub(crate) fn outcome(outcome: &Outcome) {
+pub(crate) fn outcome(outcome: &RunOutcome) {
     let status = match outcome.status {
         RunStatus::Enforcing => {
             outcome.policy.as_ref().map_or("enforcing", PolicySummary::in_words)
@@ -110,10 +110,10 @@ pub(crate) fn outcome(outcome: &Outcome) {
     say!("{status}");
     if let Some(in_force) = outcome.in_force {
         let change = match outcome.change {
-            Change::None => "unchanged",
-            Change::Applied => "applied and confirmed in this run",
-            Change::Repaired => "repaired in this run",
-            Change::Reverted => "reverted in this run",
+            RulesetChange::None => "unchanged",
+            RulesetChange::Applied => "applied and confirmed in this run",
+            RulesetChange::Repaired => "repaired in this run",
+            RulesetChange::Reverted => "reverted in this run",
         };
         say!("  in force   revision {}, {change}", in_force.revision);
         if let Some(PolicySummary { inbound, outbound, .. }) = &outcome.policy {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sqlx::QueryBuilder;
-use xshield_model::claim::{Claim, Fact, Standing};
+use xshield_model::claim::{Claim, ClaimStanding, Fact};
 use xshield_model::lineage::Lineage;
 use xshield_policy::AssetId;
 use xshield_policy::names::Name;
@@ -155,7 +155,7 @@ fn named(row: &Row) -> StoreResult<(Name, Claim)> {
 fn claim(row: &Row) -> StoreResult<Claim> {
     let (kind, value) = (row.col::<&str>("kind")?, row.col::<&str>("value")?);
     let unreadable = || StoreError::damaged("read a claim", format!("{kind} {value:?}"));
-    let standing: Standing = from_word(row.col("standing")?)?;
+    let standing: ClaimStanding = from_word(row.col("standing")?)?;
     let other = row.col::<Option<&str>>("other_asset")?.map(str::parse).transpose();
     Ok(Claim {
         fact: Fact::of(kind, value).ok_or_else(unreadable)?,

@@ -21,7 +21,7 @@ enum Which {
 
 /// What happens in place of the call, or after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum FaultEffect {
     /// It answers with this code.
     Answer(u32),
     /// The program is killed.
@@ -39,7 +39,7 @@ pub enum Moment {
 
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Faults(Vec<(Which, Moment, Outcome)>);
+pub struct Faults(Vec<(Which, Moment, FaultEffect)>);
 
 /// A line that is none of these.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +49,7 @@ pub struct FaultsError(String);
 impl Faults {
     /// What happens to a call.
     #[must_use]
-    pub fn of(&self, number: u64, name: &str) -> Option<(Moment, Outcome)> {
+    pub fn of(&self, number: u64, name: &str) -> Option<(Moment, FaultEffect)> {
         let concerns = |which: &Which| match which {
             Which::At(at) => *at == number,
             Which::From(from) => number >= *from,
@@ -71,7 +71,7 @@ impl FromStr for Faults {
     }
 }
 
-fn fault(line: &str) -> Option<(Which, Moment, Outcome)> {
+fn fault(line: &str) -> Option<(Which, Moment, FaultEffect)> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let (which, rest) = match &words[..] {
         ["at", number, rest @ ..] => (Which::At(number.parse().ok()?), rest),
@@ -85,8 +85,8 @@ fn fault(line: &str) -> Option<(Which, Moment, Outcome)> {
         _ => return None,
     };
     let outcome = match *outcome {
-        "kill" => Outcome::Kill,
-        code => Outcome::Answer(match code.strip_prefix("0x") {
+        "kill" => FaultEffect::Kill,
+        code => FaultEffect::Answer(match code.strip_prefix("0x") {
             Some(hex) => u32::from_str_radix(hex, 16).ok()?,
             None => code.parse().ok()?,
         }),
@@ -104,11 +104,11 @@ mod tests {
             "at 2 0x80320012\nat 3 after kill\nfrom 5 1753\nFwpmEngineOpen0 5".parse().unwrap();
         for (number, name, wanted) in [
             (1, "FwpmFilterAdd0", None),
-            (1, "FwpmEngineOpen0", Some((Moment::Before, Outcome::Answer(5)))),
-            (2, "FwpmEngineOpen0", Some((Moment::Before, Outcome::Answer(0x8032_0012)))),
-            (3, "FwpmFilterAdd0", Some((Moment::After, Outcome::Kill))),
+            (1, "FwpmEngineOpen0", Some((Moment::Before, FaultEffect::Answer(5)))),
+            (2, "FwpmEngineOpen0", Some((Moment::Before, FaultEffect::Answer(0x8032_0012)))),
+            (3, "FwpmFilterAdd0", Some((Moment::After, FaultEffect::Kill))),
             (4, "FwpmFilterAdd0", None),
-            (9, "FwpmFilterAdd0", Some((Moment::Before, Outcome::Answer(1753)))),
+            (9, "FwpmFilterAdd0", Some((Moment::Before, FaultEffect::Answer(1753)))),
         ] {
             assert_eq!(faults.of(number, name), wanted, "call {number}");
         }

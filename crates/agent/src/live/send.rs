@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use xshield_enforce::Outcome;
+use xshield_enforce::RunOutcome;
 use xshield_enforce::problems::chain;
 use xshield_enforce::resident::live::{Described, Describer, LiveReporter};
 use xshield_enforce::state::StateDirectory;
@@ -189,7 +189,7 @@ impl LiveSender<'_> {
 
     /// The revision of the threat list in force.
     fn list_revision(&self) -> u64 {
-        let list = |outcome: &Outcome| outcome.threat.list.as_ref().map(|list| list.revision);
+        let list = |outcome: &RunOutcome| outcome.threat.list.as_ref().map(|list| list.revision);
         self.agent.last_outcome(list).unwrap_or_default()
     }
 }

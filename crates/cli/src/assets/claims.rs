@@ -3,7 +3,7 @@
 use clap::Args;
 use xshield_api::Timestamp;
 use xshield_api::assets::Asset;
-use xshield_api::claims::{self as api, Claim, Named, Reason, Standing};
+use xshield_api::claims::{self as api, Claim, ClaimStanding, Named, Reason};
 use xshield_api::open::Open;
 use xshield_policy::names::Name;
 
@@ -95,7 +95,7 @@ fn table(claims: Vec<Claim>, now: Timestamp) -> Table {
 pub(super) fn claim_text(claim: &Claim, now: Timestamp) -> String {
     let since = relative(claim.since, now);
     match claim.standing.known() {
-        Some(Standing::Waiting) => {
+        Some(ClaimStanding::Waiting) => {
             format!("{}; reported {since}, waiting: {}", says(claim), reason(&claim.reason))
         }
         _ => format!("{}; {}", says(claim), word(&claim.standing)),
@@ -127,7 +127,7 @@ fn reason(reason: &Open<Reason>) -> String {
 
 /// Whether an operator should look at a claim.
 pub(super) fn is_trouble(claim: &Claim) -> bool {
-    claim.standing == Standing::Waiting && claim.reason.known() != Some(&Reason::Shared)
+    claim.standing == ClaimStanding::Waiting && claim.reason.known() != Some(&Reason::Shared)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use xshield_api::Timestamp;
-use xshield_api::assets::{Asset, AssetChange, AssetQuery, Standing};
+use xshield_api::assets::{Asset, AssetChange, AssetQuery, AssetStanding};
 use xshield_api::claims::{Approval, Rejection, Running};
 use xshield_api::commands::NewAssetCommand;
 use xshield_policy::names::{Name, TagKey, TagValue};
@@ -121,7 +121,7 @@ struct List {
     tags: Vec<String>,
     /// Only those with this status.
     #[arg(long, value_parser = words_of(standing))]
-    status: Option<Standing>,
+    status: Option<AssetStanding>,
     /// Only those in this segment of the committed policy.
     #[arg(long)]
     segment: Option<String>,
@@ -134,25 +134,27 @@ struct List {
 }
 
 /// What each status means.
-pub(crate) fn standing(standing: &Standing) -> Option<&'static str> {
+pub(crate) fn standing(standing: &AssetStanding) -> Option<&'static str> {
     Some(match standing {
-        Standing::Unprotected => "Not protected: neither its host nor the policy enforces anything",
-        Standing::Problems => "Its host reports problems",
-        Standing::Active => "Ran within the last five minutes",
-        Standing::Inactive => "Ran, but longer ago",
-        Standing::Never => "Never ran",
-        Standing::Enforcing => "Reports that its ruleset is in the kernel",
-        Standing::Blocked => "Another program manages its firewall",
-        Standing::Failed => "Could not enforce its ruleset",
-        Standing::NoPolicy => "Has no policy yet",
-        Standing::Outdated => "Does not have the desired ruleset",
-        Standing::IdentityChanged => "Another identity key waits for approval",
-        Standing::Waiting => "What its host reports about itself waits for a decision",
-        Standing::Refused => "Its check-ins are refused",
-        Standing::Online => "Has a resident agent that checks in on time",
-        Standing::Late => "Has a resident agent that missed one or two check-ins",
-        Standing::Offline => "Has a resident agent that missed three check-ins or more",
-        Standing::Decommissioned => "Decommissioned",
+        AssetStanding::Unprotected => {
+            "Not protected: neither its host nor the policy enforces anything"
+        }
+        AssetStanding::Problems => "Its host reports problems",
+        AssetStanding::Active => "Ran within the last five minutes",
+        AssetStanding::Inactive => "Ran, but longer ago",
+        AssetStanding::Never => "Never ran",
+        AssetStanding::Enforcing => "Reports that its ruleset is in the kernel",
+        AssetStanding::Blocked => "Another program manages its firewall",
+        AssetStanding::Failed => "Could not enforce its ruleset",
+        AssetStanding::NoPolicy => "Has no policy yet",
+        AssetStanding::Outdated => "Does not have the desired ruleset",
+        AssetStanding::IdentityChanged => "Another identity key waits for approval",
+        AssetStanding::Waiting => "What its host reports about itself waits for a decision",
+        AssetStanding::Refused => "Its check-ins are refused",
+        AssetStanding::Online => "Has a resident agent that checks in on time",
+        AssetStanding::Late => "Has a resident agent that missed one or two check-ins",
+        AssetStanding::Offline => "Has a resident agent that missed three check-ins or more",
+        AssetStanding::Decommissioned => "Decommissioned",
     })
 }
 

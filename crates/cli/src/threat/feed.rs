@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use xshield_api::Timestamp;
 use xshield_api::open::Open;
 use xshield_api::threat_feeds::{
-    Feed, FeedChange, FeedSettings, NewFeed, Preset, PresetKey, PresetSource, ReadState, Sample,
-    Source, Standing,
+    Feed, FeedChange, FeedSettings, FeedStanding, NewFeed, Preset, PresetKey, PresetSource,
+    ReadState, Sample, Source,
 };
 use xshield_api::words::counted;
 use xshield_threat::FeedId;
@@ -271,8 +271,8 @@ fn table(feeds: Vec<Feed>, now: Timestamp) -> Table {
     let mut table = Table::new(header, "There are no threat feeds.");
     for feed in feeds {
         let state = match feed.state.known() {
-            Some(Standing::Good) => good("good"),
-            Some(Standing::Stale | Standing::Held) => bad(word(&feed.state)),
+            Some(FeedStanding::Good) => good("good"),
+            Some(FeedStanding::Stale | FeedStanding::Held) => bad(word(&feed.state)),
             _ => warning(word(&feed.state)),
         };
         table.row(vec![

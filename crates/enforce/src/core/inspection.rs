@@ -2,7 +2,7 @@
 
 use xshield_firewall::{Drift, FirewallError, Generation};
 
-use super::kernel::{Kernel, Standing};
+use super::kernel::{Kernel, KernelRuleset};
 use super::known_good::LastKnownGood;
 
 /// The most differences named in a problem; the others are counted.
@@ -37,7 +37,7 @@ pub(super) fn inspect<K: Kernel>(
     last: LastReadBack,
 ) -> Result<Found, FirewallError> {
     let differences = match kernel.state()? {
-        Standing::InForce(digest) => {
+        KernelRuleset::InForce(digest) => {
             let expected = known.plan(kernel);
             if digest == K::digest(&expected) {
                 texts(&kernel.read_back(Some(&expected))?.differences)
@@ -45,10 +45,10 @@ pub(super) fn inspect<K: Kernel>(
                 vec!["another ruleset of ours is in force".to_owned()]
             }
         }
-        Standing::OnTrial => return Ok(Found::Unfinished),
-        Standing::Nothing if last == LastReadBack::Never => return Ok(Found::Missing),
-        Standing::Nothing => vec![format!("{} is gone", K::PLACE)],
-        Standing::Damaged { what } => vec![what],
+        KernelRuleset::OnTrial => return Ok(Found::Unfinished),
+        KernelRuleset::Nothing if last == LastReadBack::Never => return Ok(Found::Missing),
+        KernelRuleset::Nothing => vec![format!("{} is gone", K::PLACE)],
+        KernelRuleset::Damaged { what } => vec![what],
     };
     Ok(if differences.is_empty() { Found::Whole } else { Found::Other(differences) })
 }

@@ -11,7 +11,7 @@ use xshield_wire::message::Problem;
 
 /// Which of our rulesets the kernel holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum KernelRuleset {
     /// None.
     Nothing,
     /// One, for good; the digest of its plan.
@@ -25,7 +25,7 @@ pub enum Standing {
     },
 }
 
-impl From<KernelState> for Standing {
+impl From<KernelState> for KernelRuleset {
     fn from(state: KernelState) -> Self {
         match state {
             KernelState::Absent => Self::Nothing,
@@ -95,7 +95,7 @@ pub trait Kernel {
     ///
     /// # Errors
     /// When the kernel can't be read.
-    fn state(&mut self) -> Result<Standing, FirewallError>;
+    fn state(&mut self) -> Result<KernelRuleset, FirewallError>;
 
     /// Reads the complete ruleset in force and compares it with `expected`.
     ///

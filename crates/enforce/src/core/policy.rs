@@ -13,10 +13,10 @@ use xshield_wire::{RulesetVersion, Verified};
 
 pub(crate) use super::inspection::LastReadBack;
 use super::inspection::{drift_text, texts};
-use super::kernel::{Kernel, ReadBack, Standing};
+use super::kernel::{Kernel, KernelRuleset, ReadBack};
 use super::known_good::LastKnownGood;
 use super::ports::{Fetched, Log, PolicyStatus, World};
-use super::result::{Change, Contact, PolicyFailure};
+use super::result::{Contact, PolicyFailure, RulesetChange};
 use super::ruleset_state::{Candidate, OnTrial, RulesetState, RulesetStateError, SaveResult};
 use crate::problems::{chain, problem};
 use crate::step::Step;
@@ -55,7 +55,7 @@ pub(crate) struct PolicyPart {
     live: Option<LiveGroup>,
     terms: Terms,
     pub(super) damage: Damage,
-    pub(super) change: Change,
+    pub(super) change: RulesetChange,
     failure: Option<PolicyFailure>,
     /// Rules of the ruleset in force that this host can't enforce.
     unenforceable: Vec<Unenforceable>,
@@ -78,7 +78,7 @@ impl PolicyPart {
             ruleset_state: RulesetState::of_disk(proven),
             terms,
             damage: Damage::None,
-            change: Change::None,
+            change: RulesetChange::None,
             failure: None,
             unenforceable: Vec::new(),
             on_disk: OnDisk::Known,
@@ -107,7 +107,7 @@ impl PolicyPart {
         self.live = group;
     }
 
-    pub(crate) fn change(&self) -> Change {
+    pub(crate) fn change(&self) -> RulesetChange {
         self.change
     }
 
@@ -262,7 +262,7 @@ impl PolicyPart {
         contact: Contact,
     ) -> Result<(), RulesetStateError> {
         let digest = K::digest(&candidate.plan);
-        let is_there = kernel.state()? == Standing::InForce(digest);
+        let is_there = kernel.state()? == KernelRuleset::InForce(digest);
         let content = &candidate.content;
         world.trace(DebugArea::Policy, &|| {
             let kernel = if is_there { "it is" } else { "another plan is" };
@@ -292,7 +292,7 @@ impl PolicyPart {
         if same_ruleset && (self.damage == Damage::Found || contact != Contact::Reached) {
             let is_repair = self.damage == Damage::Found;
             let now = self.ruleset_state.replace(candidate, kernel, world)?;
-            self.change = if is_repair { Change::Repaired } else { Change::Applied };
+            self.change = if is_repair { RulesetChange::Repaired } else { RulesetChange::Applied };
             self.use_rules_of(now);
             return Ok(());
         }
@@ -322,7 +322,7 @@ impl PolicyPart {
                     world.trace(DebugArea::Rules, &|| format!("plan {digest} was kept"));
                     world.step(Step::Kept);
                     self.kept = Some(kept);
-                    self.change = Change::Applied;
+                    self.change = RulesetChange::Applied;
                     self.use_rules_of(candidate);
                     return Ok(());
                 }
@@ -364,7 +364,7 @@ impl PolicyPart {
         let digest = K::digest(&candidate.plan);
         world.trace(DebugArea::Rules, &|| format!("plan {digest} was taken back"));
         world.step(Step::Reverted);
-        self.change = Change::Reverted;
+        self.change = RulesetChange::Reverted;
         world.note(Problem { code: "ruleset-reverted".to_owned(), text });
         world.correct(self.standing());
         Ok(())
@@ -433,7 +433,7 @@ pub(super) fn before_a_first_ruleset<K: Kernel>(
     kernel: &mut K,
     world: &mut impl World<K::Capabilities>,
 ) -> Result<(), FirewallError> {
-    if matches!(kernel.state()?, Standing::Nothing | Standing::Damaged { .. }) {
+    if matches!(kernel.state()?, KernelRuleset::Nothing | KernelRuleset::Damaged { .. }) {
         world.introduce_open_connections();
     }
     Ok(())

@@ -9,7 +9,7 @@ use super::inspection::{Found, LastReadBack, drift_text, inspect};
 use super::kernel::Kernel;
 use super::policy::{Damage, PolicyPart, before_a_first_ruleset};
 use super::ports::{World, admit};
-use super::result::Change;
+use super::result::RulesetChange;
 use super::ruleset_state::RulesetStateError;
 use crate::problems::problem;
 use crate::step::Step;
@@ -81,7 +81,7 @@ impl PolicyPart {
                 .trace(DebugArea::Rules, &|| "the last-known-good ruleset was restored".to_owned());
             world.step(Step::Repaired);
             self.damage = Damage::None;
-            self.change = Change::Repaired;
+            self.change = RulesetChange::Repaired;
         }
         self.let_new_ways_through(kernel, world)
     }
@@ -102,7 +102,7 @@ impl PolicyPart {
             admit(&mut facts, &ways(world));
             if facts != known.facts {
                 self.ruleset_state.put_back_with(facts, kernel, world)?;
-                self.change = Change::Applied;
+                self.change = RulesetChange::Applied;
             }
         }
         Ok(())

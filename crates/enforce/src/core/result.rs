@@ -46,7 +46,7 @@ impl RunStatus {
 /// What was done to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Change {
+pub enum RulesetChange {
     /// Nothing: the wanted ruleset was in force.
     None,
     /// A new ruleset, or the same one with new addresses or ports, was tried and kept.

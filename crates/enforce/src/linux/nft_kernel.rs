@@ -8,7 +8,7 @@ use xshield_firewall::{
 };
 use xshield_policy::{Bound, Unenforceable};
 
-use crate::core::kernel::{Kernel, ReadBack, Standing};
+use crate::core::kernel::{Kernel, KernelRuleset, ReadBack};
 
 impl Kernel for Firewall {
     type Plan = Plan;
@@ -37,7 +37,7 @@ impl Kernel for Firewall {
         self.generation().map(Some)
     }
 
-    fn state(&mut self) -> Result<Standing, FirewallError> {
+    fn state(&mut self) -> Result<KernelRuleset, FirewallError> {
         Ok(self.state()?.into())
     }
 

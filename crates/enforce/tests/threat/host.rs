@@ -10,7 +10,7 @@ use rustix::thread::UnshareFlags;
 use tempfile::TempDir;
 use xshield_enforce::options::RunOptions;
 use xshield_enforce::outcome::ThreatChange;
-use xshield_enforce::{Config, Cycle, Outcome, Program, ProgramKind, RunEnvironment};
+use xshield_enforce::{Config, Cycle, Program, ProgramKind, RunEnvironment, RunOutcome};
 
 use crate::platform::{Platform, enforcement_key, policy_key};
 
@@ -93,16 +93,16 @@ impl Host {
     }
 
     /// One run of the cycle.
-    pub(crate) fn run(&self) -> Outcome {
+    pub(crate) fn run(&self) -> RunOutcome {
         self.run_with(&self.config())
     }
 
     /// One run while the platform does not answer.
-    pub(crate) fn run_alone(&self) -> Outcome {
+    pub(crate) fn run_alone(&self) -> RunOutcome {
         self.run_with(&self.configured("platform: https://127.0.0.1:9"))
     }
 
-    fn run_with(&self, config: &Config) -> Outcome {
+    fn run_with(&self, config: &Config) -> RunOutcome {
         let environment = self.environment();
         let program = Program { kind: ProgramKind::Spark, version: "0.0.0".to_owned() };
         let cycle =
@@ -120,7 +120,7 @@ impl Host {
     }
 
     /// A run that makes this change in the kernel and reports no problem.
-    pub(crate) fn run_well(&self, change: ThreatChange) -> Outcome {
+    pub(crate) fn run_well(&self, change: ThreatChange) -> RunOutcome {
         let outcome = self.run();
         assert_eq!(codes(&outcome), [""; 0], "{:?}", outcome.problems);
         assert_eq!(outcome.threat.change, change, "{outcome:?}");
@@ -145,7 +145,7 @@ impl Host {
     }
 }
 
-pub(crate) fn codes(outcome: &Outcome) -> Vec<&str> {
+pub(crate) fn codes(outcome: &RunOutcome) -> Vec<&str> {
     outcome.problems.iter().map(|problem| problem.code.as_str()).collect()
 }
 

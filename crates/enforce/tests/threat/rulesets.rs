@@ -1,6 +1,6 @@
 //! Which rulesets a host accepts.
 
-use xshield_enforce::{Outcome, RunStatus};
+use xshield_enforce::{RunOutcome, RunStatus};
 use xshield_policy::ruleset::{Failsafe, StanceRules};
 use xshield_policy::{DirectionRules, Revision, Ruleset};
 use xshield_wire::message::InForce;
@@ -31,13 +31,13 @@ fn compiled(revision: u64, compilation: u64) -> Envelope {
 }
 
 /// One run with a platform that sends this.
-fn offered(platform: &Platform, host: &Host, revision: u64, envelope: &Envelope) -> Outcome {
+fn offered(platform: &Platform, host: &Host, revision: u64, envelope: &Envelope) -> RunOutcome {
     let wanted = InForce { revision: Revision(revision), digest: envelope.digest() };
     platform.script(|script| script.ruleset = Some((wanted, envelope.to_bytes())));
     host.run()
 }
 
-fn is_taken(outcome: &Outcome, envelope: &Envelope) -> bool {
+fn is_taken(outcome: &RunOutcome, envelope: &Envelope) -> bool {
     outcome.in_force.is_some_and(|in_force| in_force.digest == envelope.digest())
 }
 

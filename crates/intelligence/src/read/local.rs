@@ -10,11 +10,11 @@ use xshield_threat::feed::taxii::{Bookmark, Extent};
 use xshield_threat::feed::{FeedError, Format, Limits, contents};
 use xshield_threat::guard::Empty;
 
-use super::visit::{Outcome, Pages, ReadError, Visit};
+use super::visit::{Pages, ReadError, Visit, VisitOutcome};
 use xshield_http_client::body::unpacked;
 
 impl Visit {
-    pub(super) fn read_path(&self, path: &Path) -> Result<Outcome, ReadError> {
+    pub(super) fn read_path(&self, path: &Path) -> Result<VisitOutcome, ReadError> {
         // An empty file among others contributes nothing; a feed of only empty files is empty.
         let mut left = Limits { empty: Empty::Allowed, ..self.settings.limits() };
         let mut pages = Pages::default();

@@ -13,7 +13,9 @@ use xshield_threat::feed::{FeedError, Limits, contents};
 use xshield_threat::guard::Empty;
 
 use super::events::{Event, Events};
-use super::visit::{Outcome, Read, ReadError, SAMPLES, Visit, conditions, unchanged, validators};
+use super::visit::{
+    Read, ReadError, SAMPLES, Visit, VisitOutcome, conditions, unchanged, validators,
+};
 use xshield_http_client::body::unpacked;
 use xshield_http_client::fetch::{FetchError, fetch};
 
@@ -50,7 +52,7 @@ struct Round<'a> {
 }
 
 impl Visit {
-    pub(super) fn read_misp(&self, source: &UrlSource) -> Result<Outcome, ReadError> {
+    pub(super) fn read_misp(&self, source: &UrlSource) -> Result<VisitOutcome, ReadError> {
         let mut request = self.request(source);
         let place = Place::of(&request.url);
         request.url = place.document(MANIFEST);
@@ -73,7 +75,11 @@ impl Visit {
 }
 
 impl Round<'_> {
-    fn go(mut self, manifest: &Manifest, validators: Validators) -> Result<Outcome, ReadError> {
+    fn go(
+        mut self,
+        manifest: &Manifest,
+        validators: Validators,
+    ) -> Result<VisitOutcome, ReadError> {
         let mut events: Events = self.visit.events.clone();
         events.0.retain(|id, _| manifest.0.contains_key(id));
         let (mut missing, mut fresh, mut entries) = (0, 0, events.entries());
@@ -109,7 +115,7 @@ impl Round<'_> {
         read.rejected = missing + events.0.values().map(|event| event.rejected).sum::<u64>();
         // Missing events are requested again, whether or not the manifest changes.
         let validators = if missing == 0 { validators } else { Validators::default() };
-        Ok(Outcome::Read(Box::new(Read {
+        Ok(VisitOutcome::Read(Box::new(Read {
             listing,
             read,
             validators,

@@ -39,7 +39,7 @@ pub struct Visit {
 
 /// The result.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum VisitOutcome {
     /// Unchanged, according to the server.
     Unchanged,
     /// A new listing.
@@ -158,7 +158,7 @@ impl Visit {
         pages: Pages,
         extent: Extent,
         bookmark: taxii::Bookmark,
-    ) -> Outcome {
+    ) -> VisitOutcome {
         let Pages { listed, withdrawn, read, .. } = pages;
         let listing = match (extent, &self.base) {
             (Extent::Added, Some(base)) => base.updated(&listed, &withdrawn),
@@ -167,7 +167,7 @@ impl Visit {
         let listing = listing.in_force(self.now.unix());
         let validators = Validators::default();
         let events = None;
-        Outcome::Read(Box::new(Read { listing, read, validators, bookmark, extent, events }))
+        VisitOutcome::Read(Box::new(Read { listing, read, validators, bookmark, extent, events }))
     }
 
     /// The request with the credentials.
@@ -210,8 +210,8 @@ pub(super) fn validators(answer: &Answer) -> Validators {
 }
 
 /// Unchanged according to the server: only valid if there was a previous listing.
-pub(super) fn unchanged(visit: &Visit) -> Result<Outcome, ReadError> {
-    if visit.base.is_some() { Ok(Outcome::Unchanged) } else { Err(ReadError::Nothing) }
+pub(super) fn unchanged(visit: &Visit) -> Result<VisitOutcome, ReadError> {
+    if visit.base.is_some() { Ok(VisitOutcome::Unchanged) } else { Err(ReadError::Nothing) }
 }
 
 /// The combined content of pages or files.

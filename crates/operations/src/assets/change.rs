@@ -10,7 +10,7 @@ use xshield_store::{Store, enrolment, trim};
 
 use super::read::whole;
 use crate::caller::{By, Operator};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::compiler::RulesetCompiler;
 use crate::error::Result;
 use crate::lookup;
@@ -33,7 +33,7 @@ pub async fn set_tags(
     tags: BTreeMap<TagKey, Option<TagValue>>,
     now: Timestamp,
 ) -> Result<Asset> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let asset = lookup::asset(&mut change, named).await?;
     let mut known = assets::tags_of(&mut change, std::iter::once(&asset.id)).await?;
     let before = known.remove(&asset.id).unwrap_or_default();
@@ -74,7 +74,7 @@ pub async fn delete(
     // Large data is deleted in batches, so that others can write in between.
     let known = lookup::asset(&mut *store.read().await?, named).await?;
     trim::everything_of(store, &known.id).await?;
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let asset = lookup::asset(&mut change, named).await?;
     enrolment::remember_forgotten(&mut change, &asset.id, now).await?;
     assets::delete(&mut change, &asset.id).await?;
@@ -123,7 +123,7 @@ async fn serve(
     named: &str,
     (out_of_service, now): (Option<Timestamp>, Timestamp),
 ) -> Result<Asset> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let asset = lookup::asset(&mut change, named).await?;
     let changes = asset.decommissioned_at.is_some() != out_of_service.is_some();
     if changes {

@@ -10,7 +10,7 @@ use xshield_wire::fingerprint::IdentityFingerprint;
 
 use super::read::whole;
 use crate::caller::{By, Operator};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::compiler::RulesetCompiler;
 use crate::error::{OperationError, Result};
 use crate::lookup;
@@ -27,7 +27,7 @@ pub async fn approve_identity(
     approval: &Approval,
     now: Timestamp,
 ) -> Result<Asset> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let asset = lookup::asset(&mut change, named).await?;
     let mut known = identities::waiting(&mut change, &asset.id).await?;
     // A key rejected by mistake can still be approved.
@@ -70,7 +70,7 @@ pub async fn reject_identity(
     rejection: &Rejection,
     now: Timestamp,
 ) -> Result<Asset> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let asset = lookup::asset(&mut change, named).await?;
     let waiting = identities::waiting(&mut change, &asset.id).await?;
     let other = the_one(waiting, &asset, rejection.fingerprint)?;

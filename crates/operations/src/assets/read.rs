@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use xshield_api::assets::{Asset, PastProblem, PendingIdentity, WaitingIdentity};
 use xshield_api::page::Page;
 use xshield_model::Timestamp;
-use xshield_model::asset_filter::Standing;
+use xshield_model::asset_filter::AssetStanding;
 use xshield_model::claim;
 use xshield_policy::AssetId;
 use xshield_policy::criteria::Criteria;
@@ -36,7 +36,7 @@ pub struct Filter {
     /// `key` or `key=value`; several, joined by `,`.
     pub tags: Option<String>,
     /// The state.
-    pub standing: Option<Standing>,
+    pub standing: Option<AssetStanding>,
     /// A segment of the committed policy.
     pub segment: Option<String>,
     /// A criteria expression.

@@ -2,7 +2,7 @@
 
 use xshield_api::assets::Asset;
 use xshield_model::Timestamp;
-use xshield_model::asset_filter::Standing;
+use xshield_model::asset_filter::AssetStanding;
 use xshield_policy::criteria::Criteria;
 use xshield_policy::inventory::Source;
 use xshield_store::assets::{AssetFilter, Sorting};
@@ -23,7 +23,7 @@ pub struct TableQuery {
     /// Part of the name.
     pub name: Option<String>,
     /// Their state.
-    pub standing: Option<Standing>,
+    pub standing: Option<AssetStanding>,
     /// The criteria they match.
     pub criteria: Option<Criteria>,
     /// Their order.
@@ -102,7 +102,7 @@ pub struct Counts {
     /// All.
     pub total: u64,
     /// By state, in the requested order.
-    pub by_standing: Vec<(Standing, u64)>,
+    pub by_standing: Vec<(AssetStanding, u64)>,
 }
 
 /// Counts the assets with one program.
@@ -113,7 +113,7 @@ pub async fn counts(
     store: &Store,
     compiler: &RulesetCompiler,
     source: Source,
-    standings: impl IntoIterator<Item = Standing>,
+    standings: impl IntoIterator<Item = AssetStanding>,
     now: Timestamp,
 ) -> Result<Counts> {
     let of = |standing| AssetFilter { source: Some(source), standing, ..AssetFilter::default() };
@@ -173,10 +173,13 @@ mod tests {
             assert_eq!(shown, names, "{asked}");
             assert!(found.items.iter().all(|asset| asset.protection.is_some()), "{asked}");
         }
-        let standings = [Standing::Never, Standing::Unprotected, Standing::Offline];
+        let standings = [AssetStanding::Never, AssetStanding::Unprotected, AssetStanding::Offline];
         let counted = counts(&store, &compiler, Source::Spark, standings, NOW).await.unwrap();
-        let by_standing =
-            vec![(Standing::Never, 3), (Standing::Unprotected, 3), (Standing::Offline, 0)];
+        let by_standing = vec![
+            (AssetStanding::Never, 3),
+            (AssetStanding::Unprotected, 3),
+            (AssetStanding::Offline, 0),
+        ];
         assert_eq!(counted, Counts { total: 3, by_standing });
     }
 }

@@ -13,7 +13,7 @@ use super::read::{known, shown};
 use super::secret::Secret;
 use crate::alert_rules::checked_name;
 use crate::caller::{By, Caller, Operator};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::error::{Doing as _, OperationError, Result};
 use crate::ids::new_id;
 
@@ -34,7 +34,7 @@ pub async fn put(
 ) -> Result<WrittenChannel> {
     let name = checked_name(name)?;
     engine.check(&input.settings)?;
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let before = deliveries::channel(&mut change, &name).await?;
     permitted(by.caller(), &input.settings, before.as_ref())?;
     if before.is_none() && deliveries::channels(&mut change).await?.len() >= MOST_CHANNELS {
@@ -107,7 +107,7 @@ fn permitted(
 /// # Errors
 /// When there is none of this name, an alert rule uses it, or the database fails.
 pub async fn delete(store: &Store, by: &By<Operator>, name: &str, now: Timestamp) -> Result<()> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let rules = alerts::rules(&mut change).await?;
     if let Some(user) = rules.iter().find(|stored| stored.rule.channels.iter().any(|c| c == name)) {
         let detail = format!("alert rule {:?} uses it; change that first", user.name);
@@ -135,7 +135,7 @@ pub async fn test(
     let tested = engine.send_test(&channel).await?;
     let (before, after) = (String::new(), word(&tested.state)?);
     let entry = AuditEntry { action: "alert-channel.test", target: name, before, after };
-    Change::begin(store, by, now).await?.commit(entry).await?;
+    AuditedChange::begin(store, by, now).await?.commit(entry).await?;
     let allows_private = channel.settings.allows_private();
     Ok(shown_delivery(by.caller(), tested, allows_private, Payload::Shown))
 }

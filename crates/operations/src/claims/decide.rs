@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use xshield_api::claims::Claim as ShownClaim;
 use xshield_model::Timestamp;
-use xshield_model::claim::{Claim, Fact, Reason, Standing};
+use xshield_model::claim::{Claim, ClaimStanding, Fact, Reason};
 use xshield_policy::inventory::Asset;
 use xshield_policy::names::Name;
 use xshield_store::assets::StoredAsset;
@@ -13,7 +13,7 @@ use xshield_store::{Conn, Store, addresses, assets, claims};
 use super::described::described;
 use super::words::shown;
 use crate::caller::{By, Operator};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::compiler::RulesetCompiler;
 use crate::error::{OperationError, Result};
 use crate::lookup;
@@ -73,12 +73,12 @@ async fn data(conn: &mut Conn, asset: &StoredAsset) -> Result<DecisionData> {
 impl DecisionData {
     fn claim(&self, decision: &Decision) -> Result<&Claim> {
         // A pending claim takes precedence over one decided earlier.
-        let about = |standing: Standing| {
+        let about = |standing: ClaimStanding| {
             self.known
                 .iter()
                 .find(|claim| claim.standing == standing && decision.is_about(&claim.fact))
         };
-        about(Standing::Waiting).or_else(|| about(Standing::Refused)).ok_or_else(|| {
+        about(ClaimStanding::Waiting).or_else(|| about(ClaimStanding::Refused)).ok_or_else(|| {
             let name = &self.held.name;
             OperationError::conflict(
                 "nothing-waits",
@@ -102,7 +102,7 @@ pub async fn list(conn: &mut Conn) -> Result<Vec<ShownClaim>> {
 
 /// A decision that is being made.
 struct OpenDecision {
-    change: Change,
+    change: AuditedChange,
     asset: StoredAsset,
     data: DecisionData,
     decision: Decision,
@@ -119,7 +119,7 @@ impl OpenDecision {
     ) -> Result<Self> {
         let decision =
             what.parse().map_err(|reason: String| OperationError::invalid("/what", reason))?;
-        let mut change = Change::begin(store, by, now).await?;
+        let mut change = AuditedChange::begin(store, by, now).await?;
         let asset = lookup::asset(&mut change, asset).await?;
         let data = data(&mut change, &asset).await?;
         Ok(Self { change, asset, data, decision, now })
@@ -131,7 +131,7 @@ impl OpenDecision {
         action: &'static str,
         claim: &Claim,
         held: &Asset,
-        standing: Option<Standing>,
+        standing: Option<ClaimStanding>,
     ) -> Result<Name> {
         let Self { change, data, now, .. } = &mut self;
         let before = &data.held.addresses;
@@ -171,7 +171,7 @@ pub async fn accept(
 
 /// An asset of which a fact is accepted, and how the claim stands then: what is held needs no claim, but
 /// an address counts only as long as one accepts it.
-fn accepted(held: &Asset, fact: &Fact) -> (Asset, Option<Standing>) {
+fn accepted(held: &Asset, fact: &Fact) -> (Asset, Option<ClaimStanding>) {
     let mut held = held.clone();
     match fact {
         Fact::Name(name) => held.name.clone_from(name),
@@ -179,7 +179,7 @@ fn accepted(held: &Asset, fact: &Fact) -> (Asset, Option<Standing>) {
         Fact::Source(source) => held.source = *source,
         Fact::Address(address) => {
             held.addresses.push(*address);
-            return (held, Some(Standing::Accepted));
+            return (held, Some(ClaimStanding::Accepted));
         }
         Fact::Gone(address) => held.addresses.retain(|held| held != address),
     }
@@ -206,7 +206,7 @@ pub async fn refuse(
                 && !data.known.iter().any(|claim| claim.fact == Fact::Gone(*address)) =>
         {
             let fact = Fact::Address(*address);
-            let standing = Standing::Refused;
+            let standing = ClaimStanding::Refused;
             Claim { fact, standing, reason: Reason::Outside, other: None, since: now }
         }
         _ => data.claim(decision)?.clone(),
@@ -215,7 +215,7 @@ pub async fn refuse(
     if let Fact::Address(address) = claim.fact {
         held.addresses.retain(|held| *held != address);
     }
-    let name = open.end("asset.refuse", &claim, &held, Some(Standing::Refused)).await?;
+    let name = open.end("asset.refuse", &claim, &held, Some(ClaimStanding::Refused)).await?;
     compiler.inventory_changed();
     Ok(name)
 }
@@ -232,14 +232,14 @@ pub async fn rename(
     name: &Name,
     now: Timestamp,
 ) -> Result<()> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let asset = lookup::asset(&mut change, asset).await?;
     give_name(change, &asset, name).await?;
     compiler.inventory_changed();
     Ok(())
 }
 
-async fn give_name(mut change: Change, asset: &StoredAsset, name: &Name) -> Result<()> {
+async fn give_name(mut change: AuditedChange, asset: &StoredAsset, name: &Name) -> Result<()> {
     if let Some(other) = assets::by_name(&mut change, name.as_str()).await?
         && other.id != asset.id
     {
@@ -255,7 +255,7 @@ async fn give_name(mut change: Change, asset: &StoredAsset, name: &Name) -> Resu
         .filter(|claim| claim.fact != Fact::Name(name.clone()))
         .cloned()
         .map(|claim| match claim.fact {
-            Fact::Name(_) => Claim { standing: Standing::Refused, ..claim },
+            Fact::Name(_) => Claim { standing: ClaimStanding::Refused, ..claim },
             _ => claim,
         })
         .collect();
@@ -270,7 +270,7 @@ async fn settle(
     conn: &mut Conn,
     data: &DecisionData,
     claim: &Claim,
-    standing: Option<Standing>,
+    standing: Option<ClaimStanding>,
 ) -> Result<()> {
     let mut left: Vec<Claim> =
         data.known.iter().filter(|known| known.fact != claim.fact).cloned().collect();
@@ -294,7 +294,7 @@ mod tests {
     async fn waits(store: &Store, asset: &str, facts: &[Fact]) {
         let claim = |fact: &Fact| Claim {
             fact: fact.clone(),
-            standing: Standing::Waiting,
+            standing: ClaimStanding::Waiting,
             reason: Reason::Outside,
             other: None,
             since: NOW,

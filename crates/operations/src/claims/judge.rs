@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use xshield_model::Timestamp;
-use xshield_model::claim::{Claim, Fact, Holder, Reason, Standing};
+use xshield_model::claim::{Claim, ClaimStanding, Fact, Holder, Reason};
 use xshield_policy::AssetId;
 use xshield_policy::document::Policy;
 use xshield_policy::inventory::Asset;
@@ -54,7 +54,7 @@ pub struct Judged {
 /// Decides on a host's claims. `known`: the claims so far.
 #[must_use]
 pub fn judge(held: &Asset, said: &Said, known: &[Claim], world: &World, now: Timestamp) -> Judged {
-    let decided = known.iter().filter(|claim| claim.standing != Standing::Waiting);
+    let decided = known.iter().filter(|claim| claim.standing != ClaimStanding::Waiting);
     let judged = Judged {
         held: held.clone(),
         taken: Vec::new(),
@@ -132,8 +132,8 @@ impl<'a> ClaimEvaluation<'a> {
     /// Accepts what changes no segment, unless an operator has rejected it.
     fn follow(&mut self, changed: Asset, fact: Fact) {
         match self.decision(&fact) {
-            Some(Standing::Refused) => {}
-            Some(Standing::Accepted) => self.judged.held = changed,
+            Some(ClaimStanding::Refused) => {}
+            Some(ClaimStanding::Accepted) => self.judged.held = changed,
             _ if self.moves(&changed) => self.wait(fact, Reason::Segments, None),
             _ => self.judged.held = changed,
         }
@@ -154,7 +154,7 @@ impl<'a> ClaimEvaluation<'a> {
             }
             let fact = Fact::Address(address);
             let decision = self.decision(&fact);
-            if decision == Some(Standing::Refused) {
+            if decision == Some(ClaimStanding::Refused) {
                 continue;
             }
             match self.address(address, decision) {
@@ -175,10 +175,10 @@ impl<'a> ClaimEvaluation<'a> {
         }
     }
 
-    fn address(&self, address: IpAddr, decision: Option<Standing>) -> Address {
+    fn address(&self, address: IpAddr, decision: Option<ClaimStanding>) -> Address {
         let is_here = self.world.from == Some(address);
         let evidence = match decision {
-            Some(Standing::Accepted) => Evidence::Shown,
+            Some(ClaimStanding::Accepted) => Evidence::Shown,
             _ if is_here => Evidence::Shown,
             _ => Evidence::Word,
         };
@@ -193,7 +193,7 @@ impl<'a> ClaimEvaluation<'a> {
                 false => Address::Waits(Reason::Shared, Some(other)),
             };
         }
-        if decision == Some(Standing::Accepted) {
+        if decision == Some(ClaimStanding::Accepted) {
             return Address::Held(evidence);
         }
         if self.world.platform.contains(&address) {
@@ -232,8 +232,8 @@ impl<'a> ClaimEvaluation<'a> {
             let goes = !said.contains(&address)
                 && self.world.from != Some(address)
                 && match self.decision(&fact) {
-                    Some(Standing::Refused) => false,
-                    Some(Standing::Accepted) => true,
+                    Some(ClaimStanding::Refused) => false,
+                    Some(ClaimStanding::Accepted) => true,
                     _ if self.may_leave() && places.would_remove(address) => {
                         self.wait(fact, Reason::Segments, None);
                         false
@@ -263,16 +263,16 @@ impl<'a> ClaimEvaluation<'a> {
                 .any(|criteria| criteria.matches(&self.judged.held) != criteria.matches(changed))
     }
 
-    fn decision(&self, fact: &Fact) -> Option<Standing> {
+    fn decision(&self, fact: &Fact) -> Option<ClaimStanding> {
         let known = self.known.get(fact)?;
-        Some(known.standing).filter(|standing| *standing != Standing::Waiting)
+        Some(known.standing).filter(|standing| *standing != ClaimStanding::Waiting)
     }
 
     /// Makes a claim pending, keeping the time since when it is.
     fn wait(&mut self, fact: Fact, reason: Reason, other: Option<AssetId>) {
         let known = self.known.get(&fact);
         // An operator's decision is kept above.
-        if known.is_some_and(|claim| claim.standing != Standing::Waiting) {
+        if known.is_some_and(|claim| claim.standing != ClaimStanding::Waiting) {
             return;
         }
         if matches!(fact, Fact::Address(_) | Fact::Gone(_)) {
@@ -283,7 +283,7 @@ impl<'a> ClaimEvaluation<'a> {
             self.waiting += 1;
         }
         let since = known.map_or(self.now, |claim| claim.since);
-        let standing = Standing::Waiting;
+        let standing = ClaimStanding::Waiting;
         self.judged.claims.push(Claim { fact, standing, reason, other, since });
     }
 }
@@ -402,10 +402,10 @@ mod tests {
             Claim { fact, standing, reason, other, since: Timestamp(1) }
         };
         let known = [
-            claim(Fact::Address("8.8.8.8".parse().unwrap()), Standing::Accepted),
-            claim(Fact::Address("10.1.1.1".parse().unwrap()), Standing::Refused),
-            claim(Fact::Address("8.8.4.4".parse().unwrap()), Standing::Waiting),
-            claim(Fact::Address("9.9.9.9".parse().unwrap()), Standing::Waiting),
+            claim(Fact::Address("8.8.8.8".parse().unwrap()), ClaimStanding::Accepted),
+            claim(Fact::Address("10.1.1.1".parse().unwrap()), ClaimStanding::Refused),
+            claim(Fact::Address("8.8.4.4".parse().unwrap()), ClaimStanding::Waiting),
+            claim(Fact::Address("9.9.9.9".parse().unwrap()), ClaimStanding::Waiting),
         ];
         let word = said("8.8.8.8 10.1.1.1 8.8.4.4");
         let judged = judge(&asset(""), &word, &known, &world(""), NOW);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use xshield_model::Timestamp;
-use xshield_model::claim::{Claim, Standing};
+use xshield_model::claim::{Claim, ClaimStanding};
 use xshield_policy::document::Policy;
 use xshield_policy::inventory::Asset;
 use xshield_store::assets::StoredAsset;
@@ -54,7 +54,7 @@ pub async fn take<F: FnOnce() -> bool>(
     let tags = assets::tags_of(conn, std::iter::once(&asset.id)).await?.remove(&asset.id);
     let held = described(asset, tags.unwrap_or_default());
     let known = claims::of(conn, &asset.id).await?;
-    let waits = known.iter().any(|claim| claim.standing == Standing::Waiting);
+    let waits = known.iter().any(|claim| claim.standing == ClaimStanding::Waiting);
     if said.is_held(&held) && !waits {
         addresses::seen(conn, &asset.id, from, now).await?;
         return Ok(Taken::default());
@@ -88,7 +88,7 @@ fn changes_wait(change_every: u64) -> Problem {
 
 /// Whether a claim becomes pending.
 fn is_new(claim: &Claim, known: &[Claim]) -> bool {
-    claim.standing == Standing::Waiting && !known.iter().any(|old| old.fact == claim.fact)
+    claim.standing == ClaimStanding::Waiting && !known.iter().any(|old| old.fact == claim.fact)
 }
 
 /// A host may have more pending addresses than anybody would decide one by one.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use xshield_api::claims::Claim as ShownClaim;
-use xshield_model::claim::{Claim, Fact, Reason, Standing};
+use xshield_model::claim::{Claim, ClaimStanding, Fact, Reason};
 use xshield_policy::AssetId;
 use xshield_policy::names::Name;
 use xshield_wire::message::Problem;
@@ -30,16 +30,16 @@ pub fn shown(asset: &Name, claim: &Claim) -> ShownClaim {
 pub fn notices(asset: &Name, claims: &[Claim], names: &Names) -> Vec<Problem> {
     let told = claims
         .iter()
-        .filter(|claim| claim.standing == Standing::Waiting && claim.reason != Reason::Shared);
+        .filter(|claim| claim.standing == ClaimStanding::Waiting && claim.reason != Reason::Shared);
     told.map(|claim| own(asset, claim, names)).collect()
 }
 
 /// Messages for an asset about the claims of another host. `claims`: of others, about this one.
 #[must_use]
 pub fn notices_to_holder(asset: &Name, claims: &[(Name, Claim)]) -> Vec<Problem> {
-    let told = claims
-        .iter()
-        .filter(|(_, claim)| claim.standing == Standing::Waiting && claim.reason != Reason::Shared);
+    let told = claims.iter().filter(|(_, claim)| {
+        claim.standing == ClaimStanding::Waiting && claim.reason != Reason::Shared
+    });
     told.map(|(claimant, claim)| {
         let text = format!(
             "another host, asset {claimant}, claims {}, which asset {asset} has; nothing was \

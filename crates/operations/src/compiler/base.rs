@@ -33,13 +33,13 @@ pub enum Failure {
 }
 
 /// The result for a class.
-type Outcome = Result<SharedDigest, Arc<Failure>>;
+type CompileResult = Result<SharedDigest, Arc<Failure>>;
 
 /// A compiled class, with all its inputs.
 #[derive(Debug, Clone)]
 struct Known {
     inputs: Vec<Addresses>,
-    outcome: Outcome,
+    outcome: CompileResult,
 }
 
 /// Policy, inventory and endpoints. Cheap to clone: large parts are shared.
@@ -132,7 +132,7 @@ impl Base {
         let compiler =
             Compiler::placed(&committed.policy, placement, committed.revision, endpoints);
         let mut whole = Whole::default();
-        let mut seen: HashMap<&Class, Outcome> = HashMap::new();
+        let mut seen: HashMap<&Class, CompileResult> = HashMap::new();
         for (id, class) in placement.classes().take_while(|_| is_wanted()) {
             let outcome =
                 seen.entry(class).or_insert_with(|| compiled(&compiler, known, class, id));
@@ -149,7 +149,7 @@ impl Base {
 /// The result of a class for one of its assets.
 fn for_one(
     compiler: &Compiler<'_>,
-    outcome: &Outcome,
+    outcome: &CompileResult,
     id: &AssetId,
 ) -> Result<Digest, Arc<Failure>> {
     let shared = outcome.as_ref().map_err(Arc::clone)?;
@@ -163,7 +163,7 @@ fn compiled(
     known: &mut HashMap<Class, Known>,
     class: &Class,
     id: &AssetId,
-) -> Outcome {
+) -> CompileResult {
     let inputs = compiler.inputs(class);
     if let Some(known) = known.get(class)
         && known.inputs == inputs

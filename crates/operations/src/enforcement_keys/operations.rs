@@ -14,7 +14,7 @@ use super::access::Issuer;
 use super::made::{Wanted, checked, created, summary};
 use super::shown;
 use crate::caller::{By, Operator};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::error::{OperationError, Result};
 use crate::expiry::in_future;
 use crate::paging::{Paging, paged};
@@ -87,7 +87,7 @@ pub async fn create(
     now: Timestamp,
 ) -> Result<CreatedKey> {
     let (made, key) = checked(new, now)?.make(issuer.seal, by.actor(), now)?;
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     stored::insert(&mut change, &made).await?;
     let entry = AuditEntry {
         action: "enforcement-key.create",
@@ -117,7 +117,7 @@ pub async fn rotate(
         return Err(OperationError::invalid("/overlap_seconds", reason));
     }
     in_future(rotation.expires_at, now)?;
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let old = known(&mut change, id).await?;
     if old.kind == KeyKind::Token {
         let detail = "a registration token is for one host; create a new one instead";
@@ -152,7 +152,7 @@ pub async fn revoke(
     warning: i64,
     now: Timestamp,
 ) -> Result<Key> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let before = known(&mut change, id).await?;
     stored::revoke(&mut change, id, now).await?;
     identities::forget_of_key(&mut change, id).await?;

@@ -11,7 +11,7 @@ use xshield_store::{Conn, Store};
 use super::documents::CheckedPolicy;
 use super::stored::{compared, shown as documents_of, to_json};
 use crate::caller::{By, Operator};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::error::{OperationError, Result};
 use crate::paging::{Paging, paged};
 
@@ -65,7 +65,7 @@ pub(super) async fn replace(
     // Compared before taking the write lock.
     let earlier = stored::candidate(&mut *store.read().await?).await?;
     let changes = compared(earlier.documents, documents.to_owned()).await?;
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let before = stored::candidate(&mut change).await?;
     if expected_version.is_some_and(|expected| expected != before.version) {
         return Err(changed_since("?expected_version", &before));

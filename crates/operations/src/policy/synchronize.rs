@@ -15,7 +15,7 @@ use super::simulate::{claimed_names, compiles};
 use super::simulations::Permit;
 use super::stored::{compared, to_json};
 use crate::caller::{By, Operator};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::compiler::{Committed, RulesetCompiler};
 use crate::error::{OperationError, Result};
 use crate::signals::Signals;
@@ -70,7 +70,7 @@ pub async fn synchronize(
     warnings.extend(claimed_names(&mut *store.read().await?, compiled.policy()).await?);
 
     let now = Timestamp::now();
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let assets = compiled.digests().len();
     let entry = AuditEntry {
         action: "policy.synchronize",

@@ -8,7 +8,7 @@ use xshield_threat::Prefix;
 
 use super::engine::ThreatEngine;
 use crate::caller::{By, Operator};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::compiler::RulesetCompiler;
 use crate::error::{Doing as _, OperationError, Result};
 use crate::expiry::in_future;
@@ -88,7 +88,7 @@ pub async fn add(
         created_by: by.actor(),
         expires_at: new.expires_at,
     };
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     stored::insert_exception(&mut change, &exception).await?;
     let end = exception
         .expires_at
@@ -137,7 +137,7 @@ pub async fn delete(
     id: &str,
     now: Timestamp,
 ) -> Result<()> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let known = stored::exceptions(&mut change).await?;
     let exception = known.into_iter().find(|one| one.id == id);
     let exception = exception.ok_or_else(|| OperationError::not_found("threat exception", id))?;

@@ -1,6 +1,6 @@
 //! Threat feeds: their settings and state.
 
-use xshield_api::threat_feeds::{Feed, Standing};
+use xshield_api::threat_feeds::{Feed, FeedStanding};
 use xshield_model::Timestamp;
 use xshield_model::feed::{Allow, FeedSettings, FeedState, Source, Switch};
 use xshield_model::role::Role;
@@ -10,24 +10,24 @@ use xshield_threat::FeedId;
 
 use super::engine::ThreatEngine;
 use crate::caller::{By, Caller, Operator};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::error::{OperationError, Result};
 
-fn standing(feed: &StoredFeed, now: Timestamp) -> Standing {
+fn standing(feed: &StoredFeed, now: Timestamp) -> FeedStanding {
     if feed.settings.state == Switch::Off {
-        Standing::Off
+        FeedStanding::Off
     } else if feed.is_stale(now) {
-        Standing::Stale
+        FeedStanding::Stale
     } else if feed.held.is_some() {
-        Standing::Held
+        FeedStanding::Held
     } else if feed.state.failure.is_some() {
-        Standing::Failing
+        FeedStanding::Failing
     } else if feed.state.differs.is_some() {
-        Standing::Differs
+        FeedStanding::Differs
     } else if feed.last_success.is_none() {
-        Standing::New
+        FeedStanding::New
     } else {
-        Standing::Good
+        FeedStanding::Good
     }
 }
 
@@ -145,7 +145,7 @@ pub async fn add(
         held: None,
         state: FeedState::default(),
     };
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     if stored::get(&mut change, feed.id.as_str()).await?.is_some() {
         let detail = format!("feed {} exists already", feed.id);
         return Err(OperationError::conflict_at("/name", "name-in-use", detail));
@@ -169,7 +169,7 @@ pub async fn change(
     secret: Option<&str>,
     now: Timestamp,
 ) -> Result<Feed> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let mut feed = known(&mut change, name).await?;
     permitted(by.caller(), &settings, Some(&feed.settings))?;
     match secret {
@@ -226,7 +226,7 @@ pub async fn delete(
     name: &str,
     now: Timestamp,
 ) -> Result<()> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let feed = known(&mut change, name).await?;
     stored::delete(&mut change, name).await?;
     let (before, after) = (in_words(&feed.settings), String::new());
@@ -246,7 +246,7 @@ pub async fn run(
     name: &str,
     now: Timestamp,
 ) -> Result<Feed> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let feed = known(&mut change, name).await?;
     change.commit(entry("threat.feed.run", &feed, String::new(), String::new())).await?;
     engine.run(&feed.id).await;

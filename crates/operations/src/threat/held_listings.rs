@@ -10,7 +10,7 @@ use xshield_store::threat_feeds::{self as stored, StoredFeed};
 use super::engine::ThreatEngine;
 use super::feeds::{entry, known, shown};
 use crate::caller::{By, Operator};
-use crate::change::Change;
+use crate::change::AuditedChange;
 use crate::error::{OperationError, Result};
 
 /// Accepts the held listing, or the rejected one that the source still delivers.
@@ -24,7 +24,7 @@ pub async fn approve(
     name: &str,
     now: Timestamp,
 ) -> Result<Feed> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let mut feed = known(&mut change, name).await?;
     let (file, held) = match waiting(&mut feed) {
         Ok(waiting) => waiting,
@@ -61,7 +61,7 @@ pub async fn reject(
         Some(file) => engine.content_name(file).await?,
         None => None,
     };
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let mut feed = known(&mut change, name).await?;
     if feed.held != waits {
         let detail = "the feed ran meanwhile, and another listing is held now; review it again";

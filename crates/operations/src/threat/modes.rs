@@ -9,7 +9,7 @@ use xshield_threat::ThreatMode;
 
 use super::engine::ThreatEngine;
 use crate::caller::{By, Operator};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::compiler::RulesetCompiler;
 use crate::error::{OperationError, Result};
 use crate::lookup;
@@ -72,7 +72,7 @@ pub async fn set(
     let committed = compiler.committed().await?;
     let segments = committed.iter().flat_map(|committed| committed.policy.segments());
     let known: Vec<&str> = segments.map(|segment| segment.name.as_str()).collect();
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let (target, before, after) = match (&wanted.segment, &wanted.asset) {
         (Some(_), Some(_)) => {
             return Err(OperationError::invalid("/asset", "name a segment or an asset, not both"));
@@ -137,7 +137,7 @@ pub async fn set_budget(
     budget: &Budget,
     now: Timestamp,
 ) -> Result<()> {
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let asset = lookup::asset(&mut change, asset).await?;
     let stored = threat_assets::get(&mut change, &asset.id).await?;
     threat_assets::put_wish(&mut change, &asset.id, stored.modes, budget.bytes).await?;

@@ -12,7 +12,7 @@ use xshield_threat::ThreatSet;
 use super::engine::ThreatEngine;
 use super::lists::ThreatLists;
 use crate::caller::{By, Operator};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::error::{Doing as _, OperationError, Result};
 use crate::paging::{Paging, paged};
 
@@ -170,7 +170,7 @@ async fn pin(
         Some(revision) => format!("the listings of revision {revision}"),
         None => "the feeds".to_owned(),
     };
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     if let Some(revision) = to {
         known(&mut change, revision).await?;
     }

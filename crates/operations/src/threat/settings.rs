@@ -10,7 +10,7 @@ use super::engine::ThreatEngine;
 use super::lists::ThreatLists;
 use super::private_ranges;
 use crate::caller::{By, Operator};
-use crate::change::{AuditEntry, Change};
+use crate::change::{AuditEntry, AuditedChange};
 use crate::error::{OperationError, Result};
 
 /// The settings of the threat list.
@@ -52,7 +52,7 @@ async fn change_with(
     now: Timestamp,
 ) -> Result<Settings> {
     let ChangedSettings { private_ranges, verify_every, expected_impact } = request;
-    let mut change = Change::begin(store, by, now).await?;
+    let mut change = AuditedChange::begin(store, by, now).await?;
     let mut stored = threat_assets::settings(&mut change).await?;
     let words = |private: PrivateRanges, every: u32| {
         format!("private ranges {private:?}, verify every {every} s").to_lowercase()

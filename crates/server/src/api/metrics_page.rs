@@ -17,7 +17,7 @@ use crate::auth::{Allowed, Viewer};
 use crate::cached_page::CachedPage;
 use crate::client::Client;
 use crate::held_polls::HeldPolls;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::settings::Settings;
 
 /// What the page shows, and the last rendered one.
@@ -35,7 +35,7 @@ pub(crate) struct MetricsParts {
 pub(super) async fn show(
     State(parts): State<MetricsParts>,
     Extension(Client(from)): Extension<Client>,
-    token: Result<Allowed<Viewer>, Problem>,
+    token: Result<Allowed<Viewer>, ErrorResponse>,
 ) -> Answer<Response> {
     let networks = &parts.settings.metrics_networks;
     if !networks.iter().any(|network| network.contains(&from.ip())) {

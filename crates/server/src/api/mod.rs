@@ -13,7 +13,7 @@ use xshield_store::Store;
 
 use crate::bodies;
 use crate::console;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::readiness::Readiness;
 use crate::state::App;
 
@@ -32,12 +32,16 @@ pub fn router(app: App) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_page::show))
-        .fallback(
-            |request: Request| async move { Problem::not_found("resource", request.uri().path()) },
-        )
+        .fallback(|request: Request| async move {
+            ErrorResponse::not_found("resource", request.uri().path())
+        })
         .method_not_allowed_fallback(|request: Request| async move {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
-                .detail(format!("{} {}", request.method(), request.uri().path()))
+            ErrorResponse::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "Method not allowed",
+            )
+            .detail(format!("{} {}", request.method(), request.uri().path()))
         })
         .layer(from_fn_with_state(app.clone(), console::browser::guard))
         .layer(from_fn(measured))
@@ -52,7 +56,7 @@ async fn ready(
 ) -> Answer<&'static str> {
     readiness.check(&store).await.map_err(|reason| {
         let title = "Platform not ready";
-        let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", title)
+        let mut problem = ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", title)
             .detail(format!("{reason}; check its log and the disk of its data directory"));
         problem.retry_after = Some(5);
         problem
@@ -70,7 +74,7 @@ async fn carried_through(request: Request, next: Next) -> Response {
     }
     match tokio::spawn(next.run(request)).await {
         Ok(answer) => answer,
-        Err(error) => Problem::from(error).into_response(),
+        Err(error) => ErrorResponse::from(error).into_response(),
     }
 }
 

@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use crate::client::Client;
-use crate::problem::Problem;
+use crate::problem::ErrorResponse;
 use crate::settings::Settings;
 use registry::{Capacity, Connection, Registry};
 use timed_stream::TimedStream;
@@ -178,6 +178,6 @@ async fn answered(
 }
 
 fn too_slow() -> Response {
-    Problem::new(StatusCode::REQUEST_TIMEOUT, "too-slow", "The request took too long")
+    ErrorResponse::new(StatusCode::REQUEST_TIMEOUT, "too-slow", "The request took too long")
         .into_response()
 }

@@ -151,7 +151,7 @@ impl Registry {
         Some(Connection(Arc::new(Inner {
             registry: self.clone(),
             since: Instant::now(),
-            standing: Mutex::new(Standing::Unauthenticated(ticket)),
+            standing: Mutex::new(AuthenticationState::Unauthenticated(ticket)),
             signals,
         })))
     }
@@ -229,12 +229,12 @@ pub(crate) struct Connection(Arc<Inner>);
 struct Inner {
     registry: Arc<Registry>,
     since: Instant,
-    standing: Mutex<Standing>,
+    standing: Mutex<AuthenticationState>,
     signals: Arc<Signals>,
 }
 
 #[derive(Debug)]
-enum Standing {
+enum AuthenticationState {
     Unauthenticated(Ticket),
     Authenticated(Party),
 }
@@ -247,7 +247,7 @@ impl Connection {
 
     /// Whether nobody knows whose it is.
     pub(super) fn is_unauthenticated(&self) -> bool {
-        matches!(*self.0.lock(), Standing::Unauthenticated(_))
+        matches!(*self.0.lock(), AuthenticationState::Unauthenticated(_))
     }
 
     /// Something was received.
@@ -292,7 +292,7 @@ impl Connection {
     /// When the party has as many connections as it may have.
     pub(crate) fn identify(&self, party: &Party) -> Result<(), TooManyConnections> {
         let mut standing = self.0.lock();
-        if matches!(&*standing, Standing::Authenticated(known) if known == party) {
+        if matches!(&*standing, AuthenticationState::Authenticated(known) if known == party) {
             return Ok(());
         }
         let mut state = self.0.registry.lock();
@@ -304,16 +304,16 @@ impl Connection {
             return Err(refused(TooManyConnections::InAll));
         }
         match &*standing {
-            Standing::Unauthenticated(ticket) => {
+            AuthenticationState::Unauthenticated(ticket) => {
                 if !state.leave_queue(*ticket) {
                     return Err(refused(TooManyConnections::Evicted));
                 }
             }
-            Standing::Authenticated(before) => state.forget(before),
+            AuthenticationState::Authenticated(before) => state.forget(before),
         }
         *state.authenticated.entry(party.clone()).or_insert(0) += 1;
         state.authenticated_total += 1;
-        *standing = Standing::Authenticated(party.clone());
+        *standing = AuthenticationState::Authenticated(party.clone());
         Ok(())
     }
 }
@@ -324,7 +324,7 @@ fn refused(error: TooManyConnections) -> TooManyConnections {
 }
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, Standing> {
+    fn lock(&self) -> MutexGuard<'_, AuthenticationState> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -334,10 +334,10 @@ impl Drop for Inner {
         let standing = self.standing.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.registry.lock();
         match standing {
-            Standing::Unauthenticated(ticket) => {
+            AuthenticationState::Unauthenticated(ticket) => {
                 state.leave_queue(*ticket);
             }
-            Standing::Authenticated(party) => state.forget(party),
+            AuthenticationState::Authenticated(party) => state.forget(party),
         }
     }
 }
@@ -373,8 +373,9 @@ mod tests {
             kept.push(connection);
         }
         // Beyond the source's limit they wait, and beyond that they are refused; others are not.
-        let strangers: Vec<_> = (0..2000).map_while(|_| open(&registry, "10.0.0.1")).collect();
-        assert_eq!(strangers.len(), PER_SOURCE.active + PER_SOURCE.waiting);
+        let unauthenticated: Vec<_> =
+            (0..2000).map_while(|_| open(&registry, "10.0.0.1")).collect();
+        assert_eq!(unauthenticated.len(), PER_SOURCE.active + PER_SOURCE.waiting);
         open(&registry, "10.0.0.2").unwrap().admitted().await;
         let behind_a_proxy: Vec<_> = (0..9000).map_while(|_| open(&registry, "10.9.0.1")).collect();
         assert!(behind_a_proxy.len() > PER_SOURCE.active + PER_SOURCE.waiting);
@@ -407,11 +408,11 @@ mod tests {
     #[tokio::test]
     async fn unauthenticated_connections_are_evicted_and_authenticated_ones_are_not() {
         let registry = registry(32_768);
-        let stranger = open(&registry, "10.0.0.1").unwrap();
+        let anonymous = open(&registry, "10.0.0.1").unwrap();
         let known = open(&registry, "10.0.0.1").unwrap();
         known.identify(&host("as-1")).unwrap();
         let within = Duration::from_millis(20);
-        stranger.evicted(within).await;
+        anonymous.evicted(within).await;
         tokio::select! {
             () = known.evicted(within) => panic!("evicted"),
             () = sleep(within * 10) => {}

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 
 use super::page::{ErrorPage, answer};
 use super::sign_in;
-use crate::problem::Problem;
+use crate::problem::ErrorResponse;
 use crate::settings::{PublicUrl, Settings};
 
 /// For a year (RFC 6797).
@@ -41,7 +41,7 @@ pub(crate) async fn guard(
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let response = if changes && !is_same_origin(request.headers()) {
         metrics::counter!("xshield_refused_total", "reason" => "cross-site").increment(1);
-        Problem::new(StatusCode::FORBIDDEN, "cross-site", "Cross-site request")
+        ErrorResponse::new(StatusCode::FORBIDDEN, "cross-site", "Cross-site request")
             .detail("the request does not come from a page of this console; open the page again")
             .into_response()
     } else {
@@ -109,7 +109,9 @@ fn shown(mut response: Response, asks: ClientKind, to: &str) -> Response {
     if asks == ClientKind::Program {
         return response;
     }
-    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let Some(problem) = response.extensions_mut().remove::<ErrorResponse>() else {
+        return response;
+    };
     if problem.kind == "/problems/unauthenticated" {
         let sign_in = sign_in::href(to);
         if asks == ClientKind::Htmx {

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
-use xshield_api::commands::{Outcome as TargetOutcome, Selection};
+use xshield_api::commands::{Selection, TargetOutcome};
 use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_model::command::{Progress, TargetState};
@@ -58,7 +58,7 @@ struct CommandPage {
     state: State,
     /// The address of this page, for reloading while it changes.
     here: String,
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<OutcomeRow>,
     next: Option<String>,
 }
 
@@ -72,7 +72,7 @@ impl CommandPage {
         self.progress.assets - self.progress.under_way()
     }
 }
-struct Outcome {
+struct OutcomeRow {
     asset: String,
     state: State,
     told: Option<When>,
@@ -141,8 +141,8 @@ fn counts(progress: &Progress) -> Answer<Vec<(u64, String)>> {
     counts.map(|(count, state)| Ok((count, word(&state)?))).collect()
 }
 
-fn shown(of: TargetOutcome, archive: Option<Archive>, now: Timestamp) -> Answer<Outcome> {
-    Ok(Outcome {
+fn shown(of: TargetOutcome, archive: Option<Archive>, now: Timestamp) -> Answer<OutcomeRow> {
+    Ok(OutcomeRow {
         state: outcome(&of.state)?,
         told: of.told_at.map(|at| When::of(at, now)),
         ended: of.ended_at.map(|at| When::of(at, now)),

@@ -29,7 +29,7 @@ use super::session::Visitor;
 use crate::auth::{Operator, Viewer};
 use crate::download;
 use crate::keys::DataDir;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::query::QueryOf;
 use crate::signals::HostEffects;
 use crate::state::App;
@@ -97,11 +97,11 @@ impl CommandForm {
         let kind = KINDS
             .iter()
             .find(|kind| kind.word == chosen)
-            .ok_or_else(|| Problem::invalid("kind", "choose a command"))?;
+            .ok_or_else(|| ErrorResponse::invalid("kind", "choose a command"))?;
         let commanded = from_word(kind.word)?;
         let duration = match (commanded, form.one("duration")) {
             (CommandKind::DebugOn, Some(seconds)) => {
-                let refused = |_| Problem::invalid("duration", "not a number of seconds");
+                let refused = |_| ErrorResponse::invalid("duration", "not a number of seconds");
                 Some(seconds.parse::<u32>().map_err(refused)?)
             }
             _ => None,
@@ -114,13 +114,13 @@ impl CommandForm {
             "selected" => {
                 let names: Vec<String> = form.all("asset").map(str::to_owned).collect();
                 if names.is_empty() {
-                    return Err(Problem::invalid("asset", "select at least one host"));
+                    return Err(ErrorResponse::invalid("asset", "select at least one host"));
                 }
                 fields.extend(names.iter().map(|name| ("asset", name.clone())));
                 Selection { assets: Some(names), ..Selection::default() }
             }
             "matching" => filter(form, &mut fields)?,
-            _ => return Err(Problem::invalid("whom", "choose hosts")),
+            _ => return Err(ErrorResponse::invalid("whom", "choose hosts")),
         };
         let command = NewCommand {
             kind: commanded,
@@ -139,7 +139,7 @@ fn filter(form: &Form, fields: &mut Vec<(&'static str, String)>) -> Answer<Selec
         fields.push((name, value.clone()));
         Some(value)
     };
-    let refused = |name: &'static str| move |_| Problem::invalid(name, "unknown value");
+    let refused = |name: &'static str| move |_| ErrorResponse::invalid(name, "unknown value");
     let source = field("source").map(|text| from_word(&text)).transpose();
     let status = field("status").map(|text| from_word(&text)).transpose();
     let criteria = field("where").map(|text| text.parse()).transpose();
@@ -147,7 +147,7 @@ fn filter(form: &Form, fields: &mut Vec<(&'static str, String)>) -> Answer<Selec
         source: source.map_err(refused("source"))?,
         status: status.map_err(refused("status"))?,
         criteria: criteria.map_err(|error: xshield_policy::criteria::CriteriaError| {
-            Problem::invalid("where", error.to_string())
+            ErrorResponse::invalid("where", error.to_string())
         })?,
         name: field("name"),
         ..Selection::default()

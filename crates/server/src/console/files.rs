@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use ring::digest::{SHA256, digest};
 
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::state::App;
 
 /// A static file.
@@ -60,7 +60,7 @@ pub(super) fn router() -> Router<App> {
 
 async fn file(Path((digest, name)): Path<(String, String)>) -> Answer<Response> {
     let found = FILES.iter().find(|file| digest == *DIGEST && file.name == name);
-    let file = found.ok_or_else(|| Problem::not_found("file", &name))?;
+    let file = found.ok_or_else(|| ErrorResponse::not_found("file", &name))?;
     let mut response = file.bytes.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.kind));

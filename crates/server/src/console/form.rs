@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{FromRef, FromRequest, Request};
 
 use crate::limits::Limits;
-use crate::problem::Problem;
+use crate::problem::ErrorResponse;
 use crate::request_body;
 
 /// The fields of a form in order; a name may occur several times. No `Debug`: one may be a password.
@@ -16,13 +16,13 @@ where
     S: Send + Sync,
     Arc<Limits>: FromRef<S>,
 {
-    type Rejection = Problem;
+    type Rejection = ErrorResponse;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ErrorResponse> {
         let body = request_body::take(&Arc::from_ref(state), request).await?;
         serde_urlencoded::from_bytes(&body)
             .map(Self)
-            .map_err(|error| Problem::invalid("form", error.to_string()))
+            .map_err(|error| ErrorResponse::invalid("form", error.to_string()))
     }
 }
 

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use xshield_model::Timestamp;
-use xshield_model::asset_filter::Standing;
+use xshield_model::asset_filter::AssetStanding;
 use xshield_operations::assets::{Counts, counts};
 use xshield_operations::compiler::RulesetCompiler;
 use xshield_policy::inventory::Source;
@@ -28,19 +28,19 @@ pub(super) fn router() -> Router<App> {
 }
 
 /// What is counted, most important first, with its label.
-const COUNTED: [(Standing, &str); 12] = [
-    (Standing::Unprotected, "not protected"),
-    (Standing::Refused, "check-in refused"),
-    (Standing::IdentityChanged, "claimed by another machine"),
-    (Standing::Failed, "failed"),
-    (Standing::Blocked, "blocked by another firewall"),
-    (Standing::Offline, "offline"),
-    (Standing::Inactive, "inactive"),
-    (Standing::Late, "late"),
-    (Standing::Never, "never checked in"),
-    (Standing::Outdated, "without the desired ruleset"),
-    (Standing::Waiting, "with a pending name or address"),
-    (Standing::Problems, "with problems"),
+const COUNTED: [(AssetStanding, &str); 12] = [
+    (AssetStanding::Unprotected, "not protected"),
+    (AssetStanding::Refused, "check-in refused"),
+    (AssetStanding::IdentityChanged, "claimed by another machine"),
+    (AssetStanding::Failed, "failed"),
+    (AssetStanding::Blocked, "blocked by another firewall"),
+    (AssetStanding::Offline, "offline"),
+    (AssetStanding::Inactive, "inactive"),
+    (AssetStanding::Late, "late"),
+    (AssetStanding::Never, "never checked in"),
+    (AssetStanding::Outdated, "without the desired ruleset"),
+    (AssetStanding::Waiting, "with a pending name or address"),
+    (AssetStanding::Problems, "with problems"),
 ];
 
 #[derive(Template)]
@@ -109,10 +109,10 @@ async fn kind(
 }
 
 /// A resident agent is late or offline; a program that something else starts is inactive.
-fn concerns(standing: Standing, source: Source) -> bool {
+fn concerns(standing: AssetStanding, source: Source) -> bool {
     match standing {
-        Standing::Late | Standing::Offline => source == Source::Agent,
-        Standing::Inactive => source != Source::Agent,
+        AssetStanding::Late | AssetStanding::Offline => source == Source::Agent,
+        AssetStanding::Inactive => source != Source::Agent,
         _ => true,
     }
 }

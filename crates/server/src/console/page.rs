@@ -10,7 +10,7 @@ use xshield_operations::enforcement_keys::{expiring, warning};
 use xshield_store::Store;
 
 use crate::auth::Caller;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::settings::Settings;
 
 /// Only content of the platform itself is loaded and run, no inline scripts or styles; no other site may
@@ -22,7 +22,7 @@ const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'self'; \
 pub(super) fn answer<T: Template>(status: StatusCode, page: &T) -> Response {
     let text = match page.render() {
         Ok(text) => text,
-        Err(error) => return Problem::internal(&error).into_response(),
+        Err(error) => return ErrorResponse::internal(&error).into_response(),
     };
     let mut response = (status, text).into_response();
     let headers = response.headers_mut();
@@ -133,7 +133,7 @@ pub(super) struct ErrorPage {
 }
 
 impl ErrorPage {
-    pub(super) fn of(problem: &Problem) -> Self {
+    pub(super) fn of(problem: &ErrorResponse) -> Self {
         Self {
             status: problem.status.as_u16(),
             title: problem.title.clone(),

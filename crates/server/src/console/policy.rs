@@ -19,7 +19,7 @@ use super::form::Form;
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
 use crate::auth::{Operator, Viewer};
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::signals::HostEffects;
 use crate::state::{App, CandidateParts};
 
@@ -64,7 +64,7 @@ async fn show(
 async fn page<R: AtLeast>(
     candidate: &CandidateParts,
     by: &By<R>,
-    refusal: Option<&Problem>,
+    refusal: Option<&ErrorResponse>,
     note: String,
 ) -> Answer<Response> {
     let CandidateParts { store, compiler, simulations } = candidate;
@@ -84,14 +84,14 @@ async fn commit(
     form: Form,
 ) -> Answer<Response> {
     let field = |name: &'static str| {
-        form.one(name).ok_or_else(|| Problem::invalid(name, "missing from the form"))
+        form.one(name).ok_or_else(|| ErrorResponse::invalid(name, "missing from the form"))
     };
     let version = field("version")?;
     let expected_version =
-        version.parse().map_err(|_| Problem::invalid("version", "not a number"))?;
+        version.parse().map_err(|_| ErrorResponse::invalid("version", "not a number"))?;
     let expected_impact: ExpectedImpact = field("impact")?
         .parse()
-        .map_err(|error: NoExpectedImpact| Problem::invalid("impact", error.to_string()))?;
+        .map_err(|error: NoExpectedImpact| ErrorResponse::invalid("impact", error.to_string()))?;
     let note = form.one("note").unwrap_or_default().to_owned();
     let request = Synchronize { expected_version, expected_impact, note: note.clone() };
     let CandidateParts { store, compiler, .. } = &candidate;

@@ -12,7 +12,7 @@ use xshield_api::assets::Asset;
 use xshield_api::page::PageQuery;
 use xshield_api::query::number;
 use xshield_model::Timestamp;
-use xshield_model::asset_filter::Standing;
+use xshield_model::asset_filter::AssetStanding;
 use xshield_operations::By;
 use xshield_operations::assets::{Sorting, Table, TableQuery, table};
 use xshield_operations::paging::Pages as _;
@@ -43,7 +43,7 @@ struct Wanted {
     #[serde(default)]
     name: Option<String>,
     #[serde(default)]
-    status: Option<Standing>,
+    status: Option<AssetStanding>,
     /// A criteria expression as entered.
     #[serde(default, rename = "where")]
     criteria: Option<String>,
@@ -142,28 +142,31 @@ struct Row {
 }
 
 /// States of a resident agent.
-const OF_AGENTS: [(Standing, &str); 3] =
-    [(Standing::Online, "online"), (Standing::Late, "late"), (Standing::Offline, "offline")];
+const OF_AGENTS: [(AssetStanding, &str); 3] = [
+    (AssetStanding::Online, "online"),
+    (AssetStanding::Late, "late"),
+    (AssetStanding::Offline, "offline"),
+];
 /// States of a program that something else starts.
-const OF_SPARK: [(Standing, &str); 2] =
-    [(Standing::Active, "active"), (Standing::Inactive, "inactive")];
+const OF_SPARK: [(AssetStanding, &str); 2] =
+    [(AssetStanding::Active, "active"), (AssetStanding::Inactive, "inactive")];
 /// States of any host.
-const OF_ALL: [(Standing, &str); 11] = [
-    (Standing::Unprotected, "not protected"),
-    (Standing::Problems, "with problems"),
-    (Standing::Never, "never checked in"),
-    (Standing::Enforcing, "ruleset in the kernel"),
-    (Standing::Blocked, "blocked"),
-    (Standing::Failed, "failed"),
-    (Standing::Refused, "check-in refused"),
-    (Standing::NoPolicy, "no policy"),
-    (Standing::Outdated, "older revision"),
-    (Standing::IdentityChanged, "identity changed"),
-    (Standing::Decommissioned, "decommissioned"),
+const OF_ALL: [(AssetStanding, &str); 11] = [
+    (AssetStanding::Unprotected, "not protected"),
+    (AssetStanding::Problems, "with problems"),
+    (AssetStanding::Never, "never checked in"),
+    (AssetStanding::Enforcing, "ruleset in the kernel"),
+    (AssetStanding::Blocked, "blocked"),
+    (AssetStanding::Failed, "failed"),
+    (AssetStanding::Refused, "check-in refused"),
+    (AssetStanding::NoPolicy, "no policy"),
+    (AssetStanding::Outdated, "older revision"),
+    (AssetStanding::IdentityChanged, "identity changed"),
+    (AssetStanding::Decommissioned, "decommissioned"),
 ];
 
 /// Every state that can be selected for these hosts.
-fn standings(source: Source) -> impl Iterator<Item = (Standing, &'static str)> {
+fn standings(source: Source) -> impl Iterator<Item = (AssetStanding, &'static str)> {
     let own = match source {
         Source::Agent => &OF_AGENTS[..],
         Source::Spark | Source::Edr => &OF_SPARK[..],

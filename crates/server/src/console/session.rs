@@ -10,7 +10,7 @@ use xshield_store::Store;
 use crate::auth::authenticate;
 use crate::connections::party::Party;
 use crate::connections::registry::identify;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 
 /// The prefix binds it to this host, HTTPS and all paths (RFC 6265bis, 4.1.3).
 const COOKIE: &str = "__Host-xshield";
@@ -24,10 +24,10 @@ where
     S: Send + Sync,
     Store: FromRef<S>,
 {
-    type Rejection = Problem;
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let token = token(&parts.headers).ok_or_else(Problem::unauthenticated_here)?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ErrorResponse> {
+        let token = token(&parts.headers).ok_or_else(ErrorResponse::unauthenticated_here)?;
         let caller = authenticate(&Store::from_ref(state), token).await?;
         identify(&mut parts.extensions, Party::Account(caller.account.clone()))?;
         Ok(Self(By::new(caller)?))
@@ -48,7 +48,8 @@ fn token(headers: &HeaderMap) -> Option<&str> {
 pub(super) fn kept(token: &str, seconds: i64) -> Answer<HeaderValue> {
     let text =
         format!("{COOKIE}={token}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax");
-    let mut value = HeaderValue::from_str(&text).map_err(|error| Problem::internal(&error))?;
+    let mut value =
+        HeaderValue::from_str(&text).map_err(|error| ErrorResponse::internal(&error))?;
     value.set_sensitive(true);
     Ok(value)
 }

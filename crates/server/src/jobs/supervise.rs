@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::{JoinError, JoinSet};
-use xshield_api::health::Standing;
+use xshield_api::health::JobStanding;
 use xshield_model::Timestamp;
 
 /// The restart delays of a job.
@@ -44,7 +44,7 @@ pub struct Jobs(Mutex<BTreeMap<&'static str, JobState>>);
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JobState {
     /// Whether it runs.
-    pub standing: Standing,
+    pub standing: JobStanding,
     /// How often it was restarted.
     pub restarts: u64,
     /// The reason and time of its last end.
@@ -63,7 +63,7 @@ impl Jobs {
         let mut jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let state = jobs.entry(name).or_default();
         change(state);
-        let runs = if state.standing == Standing::Running { 1.0 } else { 0.0 };
+        let runs = if state.standing == JobStanding::Running { 1.0 } else { 0.0 };
         metrics::gauge!("xshield_job_running", "job" => name).set(runs);
     }
 
@@ -74,7 +74,7 @@ impl Jobs {
     {
         let mut failures = 0_u32;
         loop {
-            self.change(name, |state| state.standing = Standing::Running);
+            self.change(name, |state| state.standing = JobStanding::Running);
             let began = Instant::now();
             // A set aborts its tasks when it is dropped.
             let mut job = JoinSet::new();
@@ -93,7 +93,7 @@ impl Jobs {
             );
             metrics::counter!("xshield_job_restarts_total", "job" => name).increment(1);
             self.change(name, |state| {
-                state.standing = Standing::Waiting;
+                state.standing = JobStanding::Waiting;
                 state.restarts = state.restarts.saturating_add(1);
                 state.last_failure = Some((Timestamp::now(), reason));
             });
@@ -164,7 +164,7 @@ mod tests {
         let states = jobs.states();
         assert_eq!(states.len(), 1);
         let (name, state) = &states[0];
-        assert_eq!((*name, state.standing, state.restarts), ("judge", Standing::Running, 2));
+        assert_eq!((*name, state.standing, state.restarts), ("judge", JobStanding::Running, 2));
         assert_eq!(state.last_failure.as_ref().unwrap().1, "it ended unexpectedly");
         kept.abort();
         assert!(kept.await.unwrap_err().is_cancelled());
@@ -179,7 +179,8 @@ mod tests {
             let long = Pauses { first: Duration::from_secs(300), ..Pauses::USUAL };
             async move { jobs.keep("judge", long, || async { panic!("row {} is bad", 7) }).await }
         });
-        while jobs.states().first().is_none_or(|(_, state)| state.standing == Standing::Running) {
+        while jobs.states().first().is_none_or(|(_, state)| state.standing == JobStanding::Running)
+        {
             tokio::task::yield_now().await;
         }
         let state = &jobs.states()[0].1;

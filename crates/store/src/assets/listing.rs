@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use sqlx::QueryBuilder;
 use xshield_model::Timestamp;
-use xshield_model::asset_filter::Standing;
+use xshield_model::asset_filter::AssetStanding;
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Source;
 use xshield_policy::names::{TagKey, TagValue};
@@ -27,12 +27,12 @@ pub struct AssetFilter {
     /// Tags that it must have.
     pub tags: Vec<(TagKey, Option<TagValue>)>,
     /// Its state.
-    pub standing: Option<Standing>,
+    pub standing: Option<AssetStanding>,
     /// The program that reports it.
     pub source: Option<Source>,
     /// Only these.
     pub ids: Option<Vec<AssetId>>,
-    /// Those for which the committed policy enforces nothing: for [`Standing::Unprotected`].
+    /// Those for which the committed policy enforces nothing: for [`AssetStanding::Unprotected`].
     pub open: Vec<AssetId>,
 }
 
@@ -161,22 +161,22 @@ fn narrow(query: &mut QueryBuilder<Db>, filter: &AssetFilter, now: Timestamp) ->
 
 fn push_standing(
     query: &mut QueryBuilder<Db>,
-    standing: Standing,
+    standing: AssetStanding,
     open: &[AssetId],
     now: Timestamp,
 ) {
     let oldest_active = now.plus(-ACTIVE_FOR).0;
     match standing {
-        Standing::Active => {
+        AssetStanding::Active => {
             query.push(" AND a.last_check_in >= ").push_bind(oldest_active);
         }
-        Standing::Inactive => {
+        AssetStanding::Inactive => {
             query.push(" AND a.last_check_in < ").push_bind(oldest_active);
         }
-        Standing::Never => {
+        AssetStanding::Never => {
             query.push(" AND a.last_check_in IS NULL");
         }
-        Standing::Unprotected => {
+        AssetStanding::Unprotected => {
             query.push(
                 " AND a.decommissioned_at IS NULL AND (a.in_force_digest IS NULL OR \
                  a.state IN ('blocked', 'no-policy') OR a.id",
@@ -184,43 +184,43 @@ fn push_standing(
             push_in(query, open.iter());
             query.push(")");
         }
-        Standing::Problems => {
+        AssetStanding::Problems => {
             query.push(" AND a.decommissioned_at IS NULL AND a.problems <> '[]'");
         }
-        Standing::Enforcing => {
+        AssetStanding::Enforcing => {
             query.push(" AND a.state = 'enforcing'");
         }
-        Standing::Blocked => {
+        AssetStanding::Blocked => {
             query.push(" AND a.state = 'blocked'");
         }
-        Standing::Failed => {
+        AssetStanding::Failed => {
             query.push(" AND a.state = 'failed'");
         }
-        Standing::NoPolicy => {
+        AssetStanding::NoPolicy => {
             query.push(" AND a.state = 'no-policy'");
         }
-        Standing::Outdated => {
+        AssetStanding::Outdated => {
             query.push(
                 " AND r.digest IS NOT NULL AND (a.in_force_digest IS NULL OR \
                  a.in_force_digest <> r.digest)",
             );
         }
-        Standing::IdentityChanged => {
+        AssetStanding::IdentityChanged => {
             query.push(" AND w.identity IS NOT NULL");
         }
-        Standing::Waiting => {
+        AssetStanding::Waiting => {
             query.push(
                 " AND EXISTS (SELECT 1 FROM asset_claim c WHERE c.asset_id = a.id AND \
                  c.standing = 'waiting' AND c.reason <> 'shared')",
             );
         }
-        Standing::Online => push_missed(query, now, -FAR..=0),
-        Standing::Late => push_missed(query, now, 1..=MISSED_LATE),
-        Standing::Offline => push_missed(query, now, MISSED_LATE + 1..=FAR),
-        Standing::Refused => {
+        AssetStanding::Online => push_missed(query, now, -FAR..=0),
+        AssetStanding::Late => push_missed(query, now, 1..=MISSED_LATE),
+        AssetStanding::Offline => push_missed(query, now, MISSED_LATE + 1..=FAR),
+        AssetStanding::Refused => {
             query.push(" AND a.decommissioned_at IS NULL AND f.last_at IS NOT NULL");
         }
-        Standing::Decommissioned => {
+        AssetStanding::Decommissioned => {
             query.push(" AND a.decommissioned_at IS NOT NULL");
         }
     }

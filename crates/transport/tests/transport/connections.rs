@@ -205,12 +205,12 @@ fn a_waiting_request_is_cancelled_at_once_and_the_next_one_works() {
         (vec![proxy.plain()], Duration::from_secs(600)),
         (vec![hanging.plain()], Duration::from_secs(600)),
     ];
-    for (proxies, patience) in cases {
+    for (proxies, timeout) in cases {
         let hangs = proxies.first().is_some_and(|it| it.address == hanging.address.into());
         let mut config = config(server.address, &server.ca_pem, proxies);
-        config.timeouts.stall = patience;
-        config.timeouts.exchange = patience;
-        config.timeouts.through_proxy = patience;
+        config.timeouts.stall = timeout;
+        config.timeouts.exchange = timeout;
+        config.timeouts.through_proxy = timeout;
         let mut transport = transport(config);
         let line = CancelHandle::default();
         let before = server.connections();

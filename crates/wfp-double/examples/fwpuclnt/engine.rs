@@ -11,7 +11,7 @@ use std::time::Duration;
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, TerminateProcess};
 use xshield_wfp_double::contract::{By, code};
-use xshield_wfp_double::faults::{Faults, Moment, Outcome};
+use xshield_wfp_double::faults::{FaultEffect, Faults, Moment};
 use xshield_wfp_double::store::{RawFilter, RawProvider, RawSubLayer, Store};
 use xshield_wfp_double::{CallLog, DIRECTORY, Directory, DirectoryError, EngineLock, LiveSession};
 
@@ -136,14 +136,14 @@ pub(crate) fn counted(
     let fault = faults.of(number, name);
     let answer = match fault {
         Some((Moment::Before, outcome)) => match outcome {
-            Outcome::Answer(code) => code,
-            Outcome::Kill => kill(log, name),
+            FaultEffect::Answer(code) => code,
+            FaultEffect::Kill => kill(log, name),
         },
         Some((Moment::After, outcome)) => {
             let done = act();
             match outcome {
-                Outcome::Answer(code) => done.err().unwrap_or(code),
-                Outcome::Kill => kill(log, name),
+                FaultEffect::Answer(code) => done.err().unwrap_or(code),
+                FaultEffect::Kill => kill(log, name),
             }
         }
         None => act().err().unwrap_or(code::SUCCESS),

@@ -6,7 +6,7 @@ use super::fake::{
     Behaviour, Call, Fault, FetchedRuleset, Files, Model, Nft, Reports, Scope, Wfp, World,
     all_open, verdicts_of,
 };
-use crate::core::result::{Change, RunStatus};
+use crate::core::result::{RulesetChange, RunStatus};
 use crate::step::Step;
 
 /// The initial state, with what is in force: revision 2, or nothing.
@@ -132,7 +132,7 @@ fn recovers<M: Model>(world: &World<M>, context: &str) {
     let first = world.run().expect("nobody kills it");
     let ended = world.run().expect("nobody kills it");
     assert_eq!(ended.status, RunStatus::Enforcing, "{context}: {first:?}, {ended:?}");
-    assert_eq!(ended.change, Change::None, "{context}");
+    assert_eq!(ended.change, RulesetChange::None, "{context}");
     assert_eq!(world.kernel(), verdicts_of(4), "{context}");
     assert_eq!(world.on_disk(), Some(4), "{context}");
     assert_eq!(world.list(), Some(4), "{context}");
@@ -248,7 +248,7 @@ fn a_ruleset_that_blocks_the_platform_is_reverted_whatever_fails<M: Model>() {
     };
     let twin = cutting();
     let ended = twin.run().expect("nobody kills it");
-    assert_eq!((ended.status, ended.change), (RunStatus::Reverted, Change::Reverted));
+    assert_eq!((ended.status, ended.change), (RunStatus::Reverted, RulesetChange::Reverted));
     assert_eq!(twin.kernel(), verdicts_of(2));
     let calls = twin.set(|sim| sim.calls.clone());
     assert!(calls.contains(&Call::Step(Step::Reverted)), "{calls:?}");
@@ -278,7 +278,7 @@ fn untrusted_rulesets_change_nothing<M: Model>() {
         let world = World::<M>::with(2);
         world.set(|sim| sim.behaviour = Behaviour::bringing(3, brings));
         let ended = world.run().expect("nobody kills it");
-        assert_eq!((ended.status, ended.change), (status, Change::None), "{brings:?}");
+        assert_eq!((ended.status, ended.change), (status, RulesetChange::None), "{brings:?}");
         assert_eq!((world.kernel(), world.on_disk()), (verdicts_of(2), Some(2)), "{brings:?}");
     }
 }
@@ -304,7 +304,7 @@ fn a_table_too_busy_to_be_read_is_repaired_by_the_next_run<M: Model>() {
         assert_eq!(codes, ["not-read", "read-back-differs"]);
         world.set(|sim| sim.fault = None);
         let ended = world.run().expect("nobody kills it");
-        assert_eq!((ended.status, ended.change), (RunStatus::Enforcing, Change::Repaired));
+        assert_eq!((ended.status, ended.change), (RunStatus::Enforcing, RulesetChange::Repaired));
     }
 }
 
@@ -315,7 +315,7 @@ fn a_write_that_failed_but_took_effect_is_found_by_the_next_run<M: Model>() {
     let write = calls.iter().position(|call| *call == Call::WriteDown).unwrap();
     world.set(|sim| sim.fault = Some((write, Fault::Unanswered)));
     let ended = world.run().expect("nobody kills it");
-    assert_eq!((ended.status, ended.change), (RunStatus::Reverted, Change::Reverted));
+    assert_eq!((ended.status, ended.change), (RunStatus::Reverted, RulesetChange::Reverted));
     assert_eq!((world.kernel(), world.on_disk()), (verdicts_of(2), Some(3)));
     // No rule was changed since, yet what is on disk differs from the kernel.
     world.set(|sim| {
@@ -341,7 +341,7 @@ fn a_first_ruleset_lost_by_a_kill_is_restored_before_the_check_in<M: Model>() {
 
     world.set(|sim| sim.fault = None);
     let ended = world.run().expect("nobody kills it");
-    assert_eq!((ended.status, ended.change), (RunStatus::Enforcing, Change::Repaired));
+    assert_eq!((ended.status, ended.change), (RunStatus::Enforcing, RulesetChange::Repaired));
     let calls = world.set(|sim| sim.calls.clone());
     let at = |wanted: Call| calls.iter().position(|call| *call == wanted);
     let (put_back, asked) = (at(Call::ApplyNow), at(Call::CheckIn));

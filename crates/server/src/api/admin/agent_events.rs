@@ -21,7 +21,7 @@ use xshield_store::Store;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::download;
 use crate::keys::DataDir;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::query::{BothOf, QueryOf};
 use crate::settings::Settings;
 use crate::state::App;
@@ -128,6 +128,6 @@ async fn remove(
     diagnostics::forget(&store, &allowed, &id, Timestamp::now()).await?;
     let files = Files::of(&dir);
     let removed = tokio::task::spawn_blocking(move || files.remove(&id)).await?;
-    removed.map_err(|error| Problem::internal(&error))?;
+    removed.map_err(|error| ErrorResponse::internal(&error))?;
     Ok(StatusCode::NO_CONTENT)
 }

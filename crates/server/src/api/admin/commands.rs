@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_api::commands::{Command, NewAssetCommand, NewCommand, Outcome, OutcomeQuery};
+use xshield_api::commands::{Command, NewAssetCommand, NewCommand, OutcomeQuery, TargetOutcome};
 use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_operations::commands::{self, Prepared};
@@ -113,13 +113,13 @@ async fn get(
 /// The outcome of a command at each asset
 #[utoipa::path(get, path = "/api/v1/commands/{id}/outcomes", tag = "commands",
     params(("id" = String, Path), OutcomeQuery, PageQuery),
-    responses((status = 200, body = Page<Outcome>)))]
+    responses((status = 200, body = Page<TargetOutcome>)))]
 async fn targets(
     State(store): State<Store>,
     _: Allowed<Viewer>,
     Path(id): Path<String>,
     BothOf(query, page): BothOf<OutcomeQuery, PageQuery>,
-) -> Answer<Json<Page<Outcome>>> {
+) -> Answer<Json<Page<TargetOutcome>>> {
     let (paging, now) = (page.paging()?, Timestamp::now());
     let mut conn = store.read().await?;
     Ok(Json(commands::outcomes(&mut conn, &id, query.state, paging, now).await?))

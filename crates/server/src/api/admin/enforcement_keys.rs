@@ -17,7 +17,7 @@ use xshield_store::Store;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::host_access::HostAccess;
 use crate::keys::Keys;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::query::QueryOf;
 use crate::request_body::JsonBody;
 use crate::sealed::Seal;
@@ -85,7 +85,7 @@ fn issuer<'a>(
         domain: access.public_domain(),
         policy_key: access.policy_key(),
         ca_pem: access.ca_pem().to_owned(),
-        trust: access.trust().map_err(|error| Problem::internal(&error))?.digest(),
+        trust: access.trust().map_err(|error| ErrorResponse::internal(&error))?.digest(),
     };
     Ok(Issuer { seal: &keys.seal, platform, expiry_warning: settings.key_expiry_warning })
 }

@@ -47,7 +47,7 @@ mod users;
     ),
     security(("token" = [])),
     modifiers(&Token),
-    components(schemas(xshield_api::problem::Problem))
+    components(schemas(xshield_api::problem::ProblemDocument))
 )]
 struct Described;
 

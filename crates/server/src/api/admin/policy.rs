@@ -31,7 +31,7 @@ use crate::auth::{Allowed, Operator, Viewer};
 use crate::bodies::Held;
 use crate::json;
 use crate::limits::Limits;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::query::QueryOf;
 use crate::request_body;
 use crate::request_body::JsonBody;
@@ -85,9 +85,9 @@ where
     S: Send + Sync,
     Arc<Limits>: FromRef<S>,
 {
-    type Rejection = Problem;
+    type Rejection = ErrorResponse;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ErrorResponse> {
         let body = Body::of(request, &Arc::from_ref(state)).await?;
         tokio::task::spawn_blocking(move || body.read()).await?.map(Self)
     }
@@ -95,7 +95,7 @@ where
 
 fn yaml(body: &[u8]) -> Answer<PolicyInput> {
     let text = std::str::from_utf8(body)
-        .map_err(|error| Problem::invalid("", format!("the YAML is not UTF-8: {error}")))?;
+        .map_err(|error| ErrorResponse::invalid("", format!("the YAML is not UTF-8: {error}")))?;
     let file = PolicyFile { name: "policy.yaml".to_owned(), text: text.to_owned() };
     Ok(PolicyInput { documents: None, files: Some(vec![file]) })
 }
@@ -142,7 +142,7 @@ async fn validate(
             return Ok(());
         }
         let title = "Policy too large";
-        Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", title).detail(format!(
+        Err(ErrorResponse::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", title).detail(format!(
             "viewers can check policies of up to {LARGEST_OF_A_VIEWER} bytes; ask an operator"
         )))
     };

@@ -32,7 +32,7 @@ use crate::host_message::{read_message, strip_userinfo};
 use crate::intake;
 use crate::jobs::recover::{self, Recovery};
 use crate::limits::Limits;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::rotation::Told;
 use crate::settings::Settings;
 
@@ -83,7 +83,7 @@ async fn take(
     let mut tx = parts.store.write().await?;
     // Read again: an operator may have decided something since the request arrived.
     let Some(asset) = assets::by_id(&mut tx, asset.id.as_str()).await? else {
-        return Err(Problem::not_found("asset", asset.name.as_str()));
+        return Err(ErrorResponse::not_found("asset", asset.name.as_str()));
     };
     match assets::check_in(&mut tx, &asset.id, &message, now).await? {
         CheckedIn::Stored => {}
@@ -138,7 +138,7 @@ async fn take(
     let told = parts.threat.added_to(told);
     let configuration = host_configuration::of(&mut tx, &asset.id).await?;
     let Some(asset) = assets::by_id(&mut tx, asset.id.as_str()).await? else {
-        return Err(Problem::not_found("asset", asset.name.as_str()));
+        return Err(ErrorResponse::not_found("asset", asset.name.as_str()));
     };
     let findings = findings(&mut tx, &asset, now).await?;
     commit(tx).await?;
@@ -194,9 +194,9 @@ async fn wanted(
     }
 }
 
-fn replayed(message: &CheckIn, last: u64) -> Problem {
+fn replayed(message: &CheckIn, last: u64) -> ErrorResponse {
     metrics::counter!("xshield_refused_total", "reason" => "replayed").increment(1);
-    Problem::new(StatusCode::CONFLICT, "replayed", "Check-in out of order")
+    ErrorResponse::new(StatusCode::CONFLICT, "replayed", "Check-in out of order")
         .field("/sequence")
         .detail(format!(
             "the last check-in of this asset had number {last}; {} is not higher",
@@ -260,13 +260,17 @@ fn said(message: &mut CheckIn, asset: &StoredAsset) -> Said {
 }
 
 /// Another machine uses the asset's identity: it is refused, and only the attempt is recorded.
-async fn copy(parts: &CheckInParts, asset: &StoredAsset, lineage: &Lineage) -> Answer<Problem> {
+async fn copy(
+    parts: &CheckInParts,
+    asset: &StoredAsset,
+    lineage: &Lineage,
+) -> Answer<ErrorResponse> {
     let mut tx = parts.store.write().await?;
     claims::put_lineage(&mut tx, &asset.id, lineage).await?;
     commit(tx).await?;
     metrics::counter!("xshield_refused_total", "reason" => "identity-copied").increment(1);
     let told = copied_notice(&asset.name);
-    Ok(Problem::new(
+    Ok(ErrorResponse::new(
         StatusCode::FORBIDDEN,
         "identity-copied",
         "Another machine has the same identity key",

@@ -20,7 +20,7 @@ use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::SessionRequest;
 
 use super::signed::decommissioned;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 
 /// A host with an enforcement key and an identity key that belongs to no asset.
 #[derive(Clone, Copy)]
@@ -114,8 +114,8 @@ impl Newcomer<'_> {
         if !enforcement_keys::count_registration(conn, &key.id, self.now).await? {
             return Err(used_up(key));
         }
-        let id = new_id("as-").map_err(|error| Problem::internal(&error))?;
-        let id: AssetId = id.parse().map_err(|error| Problem::internal(&error))?;
+        let id = new_id("as-").map_err(|error| ErrorResponse::internal(&error))?;
+        let id: AssetId = id.parse().map_err(|error| ErrorResponse::internal(&error))?;
         let identity = self.request.identity;
         let asset = NewAsset { id: &id, name, source: Source::Spark, identity, tags: &key.tags };
         assets::insert(conn, &asset, self.now).await?;
@@ -143,7 +143,7 @@ impl Newcomer<'_> {
         conn: &mut Conn,
         namesake: &StoredAsset,
         key: &StoredKey,
-    ) -> Answer<Problem> {
+    ) -> Answer<ErrorResponse> {
         let attempt = Attempt { identity: self.request.identity, key: &key.id, from: self.from };
         let noted = identities::note(conn, &namesake.id, attempt, self.now).await?;
         if noted == PendingIdentityOutcome::New {
@@ -170,7 +170,7 @@ impl Newcomer<'_> {
 
     /// The refusal for a host whose name belongs to another machine. It names no command that would hand over
     /// the asset: the operator has to compare fingerprints first.
-    fn name_taken(self, noted: PendingIdentityOutcome) -> Problem {
+    fn name_taken(self, noted: PendingIdentityOutcome) -> ErrorResponse {
         let (name, fingerprint) = (self.name, self.fingerprint());
         let another = format!(
             "another machine is registered as {name}. If this is a different machine, set a name \
@@ -215,7 +215,7 @@ fn word(kind: KeyKind) -> &'static str {
     }
 }
 
-fn used_up(key: &StoredKey) -> Problem {
+fn used_up(key: &StoredKey) -> ErrorResponse {
     let detail = match key.kind {
         KeyKind::Token => format!(
             "registration token {:?} has already been used for its host; create one for this \
@@ -231,7 +231,7 @@ fn used_up(key: &StoredKey) -> Problem {
     refuse(StatusCode::FORBIDDEN, "enforcement-key-used-up", title, detail)
 }
 
-fn replayed() -> Problem {
+fn replayed() -> ErrorResponse {
     refuse(
         StatusCode::CONFLICT,
         "registration-replayed",
@@ -242,7 +242,7 @@ fn replayed() -> Problem {
     )
 }
 
-fn refuse(status: StatusCode, slug: &'static str, title: &str, detail: String) -> Problem {
+fn refuse(status: StatusCode, slug: &'static str, title: &str, detail: String) -> ErrorResponse {
     metrics::counter!("xshield_refused_total", "reason" => slug).increment(1);
-    Problem::new(status, slug, title).detail(detail)
+    ErrorResponse::new(status, slug, title).detail(detail)
 }

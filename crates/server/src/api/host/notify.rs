@@ -16,7 +16,7 @@ use xshield_wire::message::VERSION;
 
 use super::signed::SignedRequest;
 use crate::held_polls::{self, HeldPolls, LOOK_AGAIN, WakeReason};
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 
 #[derive(Debug, Default, Deserialize)]
 struct Query {
@@ -31,7 +31,7 @@ pub(super) async fn wait(
     request: SignedRequest,
 ) -> Answer<Response> {
     let Query { seen } = serde_urlencoded::from_str(&request.query)
-        .map_err(|error| Problem::invalid("?seen", error.to_string()))?;
+        .map_err(|error| ErrorResponse::invalid("?seen", error.to_string()))?;
     let id = request.asset.id.clone();
     // Thousands of polls are open: each keeps as little memory as possible.
     drop(request);
@@ -57,7 +57,7 @@ pub(super) async fn wait(
 }
 
 /// Deleted or decommissioned while the poll was open; the next request tells which.
-fn gone() -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, "asset-unknown", "Unknown asset")
+fn gone() -> ErrorResponse {
+    ErrorResponse::new(StatusCode::UNAUTHORIZED, "asset-unknown", "Unknown asset")
         .detail("the asset was deleted or decommissioned; check in for details")
 }

@@ -6,7 +6,7 @@ use xshield_policy::AssetId;
 use xshield_store::{Store, assets, commit, problems, refusals};
 use xshield_wire::message;
 
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 
 /// Expected refusals: the host recovers by itself, or an operator caused it and is informed otherwise.
 const ORDINARY: [&str; 6] = [
@@ -20,7 +20,7 @@ const ORDINARY: [&str; 6] = [
 
 /// Records a refused check-in of an asset. Failing to record it does not change the response; the error is
 /// logged.
-pub(super) async fn note(store: &Store, asset: &AssetId, refusal: &Problem) {
+pub(super) async fn note(store: &Store, asset: &AssetId, refusal: &ErrorResponse) {
     let reason = refusal.slug();
     if refusal.status == StatusCode::TOO_MANY_REQUESTS || ORDINARY.contains(&reason) {
         return;
@@ -31,7 +31,12 @@ pub(super) async fn note(store: &Store, asset: &AssetId, refusal: &Problem) {
     drop(write_down(store, asset, reason, refusal).await);
 }
 
-async fn write_down(store: &Store, asset: &AssetId, reason: &str, refusal: &Problem) -> Answer<()> {
+async fn write_down(
+    store: &Store,
+    asset: &AssetId,
+    reason: &str,
+    refusal: &ErrorResponse,
+) -> Answer<()> {
     let now = Timestamp::now();
     let detail = match &refusal.detail {
         Some(detail) => format!("{}: {detail}", refusal.title),

@@ -13,7 +13,7 @@ use xshield_wire::message::{ReportAnswer, VERSION};
 use super::signed::{SignedRequest, session_of};
 use crate::intake::{Intake, Place, Taken};
 use crate::keys::Keys;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 
 /// Proof that the host of this session may report now; obtained before any of the body is read.
 pub(super) struct Admitted(Place);
@@ -24,9 +24,9 @@ where
     Arc<Keys>: FromRef<S>,
     Arc<Intake>: FromRef<S>,
 {
-    type Rejection = Problem;
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ErrorResponse> {
         let keys = Arc::<Keys>::from_ref(state);
         let session = session_of(&keys, &parts.headers, Timestamp::now())?;
         Ok(Self(Arc::<Intake>::from_ref(state).admit(&session.asset)?))

@@ -15,7 +15,7 @@ use xshield_wire::message::Digest;
 
 use super::signed::SignedRequest;
 use crate::keys::Keys;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 
 /// Below this size, in bytes, compression saves no packet.
 const WORTH_COMPRESSING: usize = 1200;
@@ -27,7 +27,7 @@ pub(super) async fn get(
     request: SignedRequest,
 ) -> Answer<Response> {
     let no_policy = || {
-        Problem::new(StatusCode::NOT_FOUND, "no-policy", "No ruleset yet")
+        ErrorResponse::new(StatusCode::NOT_FOUND, "no-policy", "No ruleset yet")
             .detail("no policy is committed; 'xshield policy synchronize' commits one")
     };
     let stored = rulesets::get(&mut *store.read().await?, &request.asset.id).await?;
@@ -47,7 +47,7 @@ pub(super) async fn get(
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("zstd"));
         let packed: io::Result<Vec<u8>> =
             tokio::task::spawn_blocking(move || zstd::bulk::compress(&body, 3)).await?;
-        body = packed.map_err(|error| Problem::internal(&error))?;
+        body = packed.map_err(|error| ErrorResponse::internal(&error))?;
     }
     *response.body_mut() = body.into();
     Ok(response)
@@ -55,7 +55,7 @@ pub(super) async fn get(
 
 fn etag(digest: Digest) -> Answer<HeaderValue> {
     HeaderValue::from_str(&format!("\"{}\"", digest.to_base64()))
-        .map_err(|error| Problem::internal(&error))
+        .map_err(|error| ErrorResponse::internal(&error))
 }
 
 /// Whether the client already has the content with this tag.

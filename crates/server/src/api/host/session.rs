@@ -29,7 +29,7 @@ use crate::connections::registry::identify;
 use crate::host_message::read_message;
 use crate::keys::Keys;
 use crate::limits::Limits;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::refusal_batch::Refusal;
 use crate::sealed::HostSession;
 use crate::settings::Settings;
@@ -52,13 +52,13 @@ pub(super) async fn set_up(
 ) -> Answer<Json<SessionResponse>> {
     parts.limits.session(from.ip())?;
     let mut connection = std::mem::take(request.extensions_mut());
-    let stranger = Party::Unauthenticated(from.ip().into());
+    let anonymous = Party::Unauthenticated(from.ip().into());
     let body =
-        parts.limits.bodies.read(&stranger, request.into_body(), MAX_UNAUTHENTICATED).await?;
+        parts.limits.bodies.read(&anonymous, request.into_body(), MAX_UNAUTHENTICATED).await?;
     let request: SessionRequest = read_message(&body)?;
     let now = Timestamp::now();
     let stored = enforcement_keys::get(&mut *parts.store.read().await?, &request.key_id).await?;
-    let tell = |key: Option<&StoredKey>, refusal: &Problem| {
+    let tell = |key: Option<&StoredKey>, refusal: &ErrorResponse| {
         parts.limits.note_refused(Refusal {
             action: "host.session-refused",
             reason: refusal.slug().to_owned(),
@@ -68,7 +68,7 @@ pub(super) async fn set_up(
     };
     let Some(stored) = stored else {
         usable(None, &request.key_id).inspect_err(|refusal| tell(None, refusal))?;
-        return Err(Problem::not_found("enforcement key", &request.key_id));
+        return Err(ErrorResponse::not_found("enforcement key", &request.key_id));
     };
     let key = opened(&parts.keys, &stored)?;
     let proven = match prove(&request, &key, now.unix()) {
@@ -90,7 +90,7 @@ pub(super) async fn set_up(
     }
 
     if has_a_taken_name(&parts.store, &request).await? {
-        let room = parts.limits.namesake(&stored.id).map_err(Problem::from);
+        let room = parts.limits.namesake(&stored.id).map_err(ErrorResponse::from);
         room.inspect_err(|refusal| tell(Some(&stored), refusal))?;
     }
 
@@ -130,7 +130,11 @@ async fn note_skew(store: &Store, request: &SessionRequest, host: UnixSeconds) -
 
 /// Records that a registered host can't set up a session. Only for requests that are signed with its identity
 /// key.
-async fn note_refused(store: &Store, request: &SessionRequest, refusal: &Problem) -> Answer<()> {
+async fn note_refused(
+    store: &Store,
+    request: &SessionRequest,
+    refusal: &ErrorResponse,
+) -> Answer<()> {
     let asset = assets::by_identity(&mut *store.read().await?, request.identity).await?;
     if let Some(asset) = asset.filter(|asset| asset.decommissioned_at.is_none()) {
         refused::note(store, &asset.id, refusal).await;
@@ -140,16 +144,16 @@ async fn note_refused(store: &Store, request: &SessionRequest, refusal: &Problem
 
 fn opened(keys: &Keys, stored: &StoredKey) -> Answer<EnforcementKey> {
     let secret = keys.seal.open_secret(&stored.id, &stored.sealed_secret);
-    let secret = secret.map_err(|error| Problem::internal(&error))?;
+    let secret = secret.map_err(|error| ErrorResponse::internal(&error))?;
     let secret = <[u8; 32]>::try_from(secret)
-        .map_err(|_| Problem::internal(&std::io::Error::other("a stored key is damaged")))?;
+        .map_err(|_| ErrorResponse::internal(&std::io::Error::other("a stored key is damaged")))?;
     let id = stored.id.parse().map_err(|error| {
-        Problem::internal(&std::io::Error::other(format!("a stored key is damaged: {error}")))
+        ErrorResponse::internal(&std::io::Error::other(format!("a stored key is damaged: {error}")))
     })?;
     Ok(EnforcementKey::new(id, secret))
 }
 
-fn refuse(error: &SessionError) -> Problem {
+fn refuse(error: &SessionError) -> ErrorResponse {
     let (status, slug, title) = match error {
         SessionError::Version { .. } => {
             (StatusCode::BAD_REQUEST, "version-unsupported", "Unsupported protocol version")
@@ -166,7 +170,7 @@ fn refuse(error: &SessionError) -> Problem {
         _ => (StatusCode::UNAUTHORIZED, "enforcement-key-wrong", "Wrong enforcement key"),
     };
     metrics::counter!("xshield_refused_total", "reason" => slug).increment(1);
-    Problem::new(status, slug, title).detail(error.to_string())
+    ErrorResponse::new(status, slug, title).detail(error.to_string())
 }
 
 /// The name under which a host registers.
@@ -174,7 +178,7 @@ fn refuse(error: &SessionError) -> Problem {
 /// # Errors
 /// When policy can't refer to such a name.
 pub(super) fn host_name(text: &str) -> Answer<Name> {
-    text.parse::<Name>().map_err(|error| Problem::invalid("/host_name", error.to_string()))
+    text.parse::<Name>().map_err(|error| ErrorResponse::invalid("/host_name", error.to_string()))
 }
 
 /// The asset of this host, and whether it is new. A registered host is recognized by its identity key,
@@ -206,7 +210,7 @@ fn answer(
     asset: AssetId,
     now: Timestamp,
 ) -> Answer<SessionResponse> {
-    let ephemeral = random::<32>().map_err(|error| Problem::internal(&error))?;
+    let ephemeral = random::<32>().map_err(|error| ErrorResponse::internal(&error))?;
     let expires = now.plus(parts.settings.session_for);
     let request = proven.request();
     let terms = Terms { asset: asset.clone(), ephemeral, expires: expires.unix() };
@@ -223,7 +227,7 @@ fn answer(
     });
     match sealed {
         Ok((response, _)) => Ok(response),
-        Err(error @ SessionError::Token) => Err(Problem::internal(&error)),
+        Err(error @ SessionError::Token) => Err(ErrorResponse::internal(&error)),
         Err(error) => Err(refuse(&error)),
     }
 }

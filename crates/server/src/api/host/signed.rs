@@ -20,7 +20,7 @@ use crate::connections::party::Party;
 use crate::connections::registry::identify;
 use crate::keys::Keys;
 use crate::limits::Limits;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::sealed::{HostSession, SealError};
 
 /// The path of reports.
@@ -59,7 +59,7 @@ pub(super) struct RefusedRequest {
     /// The asset of the session.
     pub(super) asset: Option<AssetId>,
     /// The reason.
-    pub(super) problem: Problem,
+    pub(super) problem: ErrorResponse,
 }
 
 impl IntoResponse for RefusedRequest {
@@ -137,12 +137,12 @@ pub(super) fn session_of(keys: &Keys, headers: &HeaderMap, now: Timestamp) -> An
             SealError::Expired => "session-expired",
             SealError::Foreign | SealError::Sealing => "session-unknown",
         };
-        Problem::new(StatusCode::UNAUTHORIZED, slug, "Invalid session")
+        ErrorResponse::new(StatusCode::UNAUTHORIZED, slug, "Invalid session")
             .detail(format!("{error}; set up a new session"))
     })
 }
 
-fn refuse_signature(error: &SignatureError) -> Problem {
+fn refuse_signature(error: &SignatureError) -> ErrorResponse {
     let (status, slug, title) = match error {
         SignatureError::Clock { .. } => {
             (StatusCode::UNAUTHORIZED, "clock-skew", "Clock difference too large")
@@ -153,18 +153,22 @@ fn refuse_signature(error: &SignatureError) -> Problem {
         _ => (StatusCode::UNAUTHORIZED, "signature-wrong", "Wrong request signature"),
     };
     metrics::counter!("xshield_refused_total", "reason" => slug).increment(1);
-    Problem::new(status, slug, title).detail(error.to_string())
+    ErrorResponse::new(status, slug, title).detail(error.to_string())
 }
 
 async fn known_asset(store: &Store, session: &HostSession) -> Answer<StoredAsset> {
     let mut conn = store.read().await?;
     let asset = assets::by_id(&mut conn, session.asset.as_str()).await?.ok_or_else(|| {
-        Problem::new(StatusCode::UNAUTHORIZED, "asset-unknown", "Unknown asset")
+        ErrorResponse::new(StatusCode::UNAUTHORIZED, "asset-unknown", "Unknown asset")
             .detail("the asset was deleted; set up a new session to register again")
     })?;
     if asset.identity != session.identity {
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, "session-unknown", "Invalid session")
-            .detail("another identity key has been pinned for this asset; set up a new session"));
+        return Err(ErrorResponse::new(
+            StatusCode::UNAUTHORIZED,
+            "session-unknown",
+            "Invalid session",
+        )
+        .detail("another identity key has been pinned for this asset; set up a new session"));
     }
     if asset.decommissioned_at.is_some() {
         return Err(decommissioned(asset.name.as_str()));
@@ -175,14 +179,13 @@ async fn known_asset(store: &Store, session: &HostSession) -> Answer<StoredAsset
 }
 
 /// The refusal for a host whose asset was decommissioned.
-pub(super) fn decommissioned(name: &str) -> Problem {
+pub(super) fn decommissioned(name: &str) -> ErrorResponse {
     metrics::counter!("xshield_refused_total", "reason" => "asset-decommissioned").increment(1);
-    Problem::new(StatusCode::FORBIDDEN, "asset-decommissioned", "Asset decommissioned").detail(
-        format!(
+    ErrorResponse::new(StatusCode::FORBIDDEN, "asset-decommissioned", "Asset decommissioned")
+        .detail(format!(
             "an operator has decommissioned {name}; remove the program from the host, or reinstate \
          the asset: xshield asset reinstate {name}"
-        ),
-    )
+        ))
 }
 
 /// Whether registered hosts may use an enforcement key, i.e. whether it exists and is not revoked. Its term
@@ -193,7 +196,7 @@ pub(super) fn decommissioned(name: &str) -> Problem {
 pub(super) fn usable(key: Option<&StoredKey>, id: &str) -> Answer<()> {
     let refuse = |slug: &str, title: &str, detail: String| {
         metrics::counter!("xshield_refused_total", "reason" => slug.to_owned()).increment(1);
-        Err(Problem::new(StatusCode::UNAUTHORIZED, slug, title)
+        Err(ErrorResponse::new(StatusCode::UNAUTHORIZED, slug, title)
             .detail(format!("{detail}; configure the host with a valid key"))
             .field("/key_id"))
     };

@@ -26,14 +26,14 @@ use crate::client::Client;
 use crate::connections::party::Party;
 use crate::connections::registry::identify;
 use crate::limits::Limits;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::streamed::Streamed;
 
 pub(super) async fn order(State(store): State<Store>, request: SignedRequest) -> Answer<Response> {
     let signed = ordered(&store, &request).await?;
     let digest = signed.digest.to_base64();
     let etag = HeaderValue::from_str(&format!("\"{digest}\""))
-        .map_err(|error| Problem::internal(&error))?;
+        .map_err(|error| ErrorResponse::internal(&error))?;
     if has(&request.headers, &digest) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
@@ -44,7 +44,7 @@ pub(super) async fn order(State(store): State<Store>, request: SignedRequest) ->
 async fn ordered(store: &Store, request: &SignedRequest) -> Answer<SignedOrder> {
     let stored = threat_assets::get(&mut *store.read().await?, &request.asset.id).await?;
     stored.order.ok_or_else(|| {
-        Problem::new(StatusCode::NOT_FOUND, "no-threat-order", "No threat order yet")
+        ErrorResponse::new(StatusCode::NOT_FOUND, "no-threat-order", "No threat order yet")
             .detail("no threat feed has given a list; 'xshield threat feed add' adds one")
     })
 }
@@ -62,7 +62,8 @@ pub(super) async fn path(
     request: SignedRequest,
 ) -> Answer<Json<ThreatPath>> {
     let from = query.from.filter(|from| !from.is_empty()).map(|from| from.parse::<Digest>());
-    let from = from.transpose().map_err(|error| Problem::invalid("?from", error.to_string()))?;
+    let from =
+        from.transpose().map_err(|error| ErrorResponse::invalid("?from", error.to_string()))?;
     let order = ordered(&store, &request).await?.order;
     let files = match order.list {
         Some(list) => threat.paths.lead(from, Digest(list.digest.0)).await?,
@@ -88,13 +89,13 @@ pub(super) async fn file(
     mut request: Request,
 ) -> Answer<Response> {
     let missing = || {
-        Problem::not_found("threat file", &name).detail(
+        ErrorResponse::not_found("threat file", &name).detail(
             "the file does not exist or is no longer kept; request the path to the list again",
         )
     };
     let parsed: FileName = name.parse().map_err(|_| missing())?;
     let etag = HeaderValue::from_str(&format!("\"{parsed}\""))
-        .map_err(|error| Problem::internal(&error))?;
+        .map_err(|error| ErrorResponse::internal(&error))?;
     let _permit = limits.files.acquire().await;
     let worker = threat.clone();
     let found = tokio::task::spawn_blocking(move || worker.files.open_whole(parsed)).await?;
@@ -108,10 +109,10 @@ pub(super) async fn file(
         Err(error @ FileError::Damaged { .. }) => {
             tracing::error!(%error, "a threat file is damaged; it is not used any more");
             threat.paths.forget(&[parsed].into());
-            threat.files.remove(parsed).map_err(|error| Problem::internal(&error))?;
+            threat.files.remove(parsed).map_err(|error| ErrorResponse::internal(&error))?;
             return Err(missing());
         }
-        Err(error) => return Err(Problem::internal(&error)),
+        Err(error) => return Err(ErrorResponse::internal(&error)),
     };
     // Only hosts know the digests, and they download large files on separate connections.
     identify(request.extensions_mut(), Party::Reader(client.ip().into()))?;

@@ -16,7 +16,7 @@ use super::ruleset::has;
 use crate::client::Client;
 use crate::host_access::HostAccess;
 use crate::limits::Limits;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::state::App;
 
 /// It only changes with the platform's keys.
@@ -37,15 +37,15 @@ async fn get(
     headers: HeaderMap,
 ) -> Answer<Response> {
     limits.trust(from.ip())?;
-    let trust = access.trust().map_err(|error| Problem::internal(&error))?;
+    let trust = access.trust().map_err(|error| ErrorResponse::internal(&error))?;
     let digest = trust.digest().to_string();
     let etag = HeaderValue::from_str(&format!("\"{digest}\""))
-        .map_err(|error| Problem::internal(&error))?;
+        .map_err(|error| ErrorResponse::internal(&error))?;
     let about = [(header::ETAG, etag), (header::CACHE_CONTROL, KEPT)];
     if has(&headers, &digest) {
         return Ok((StatusCode::NOT_MODIFIED, about).into_response());
     }
-    let body = trust.to_json().map_err(|error| Problem::internal(&error))?;
+    let body = trust.to_json().map_err(|error| ErrorResponse::internal(&error))?;
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     Ok((about, kind, body).into_response())
 }

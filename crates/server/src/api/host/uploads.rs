@@ -20,7 +20,7 @@ use xshield_wire::message::{CommandKind, VERSION};
 use super::signed::SignedRequest;
 use crate::keys::DataDir;
 use crate::limits::Limits;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, ErrorResponse};
 use crate::settings::Settings;
 use crate::uploads::{Appended, Checked, Files, UploadError};
 
@@ -75,7 +75,7 @@ pub(super) async fn take(
 ) -> Answer<Json<UploadStanding>> {
     let SignedRequest { asset, query, body, now, .. } = request;
     let query: Query = serde_urlencoded::from_str(&query)
-        .map_err(|error| Problem::invalid("?offset", error.to_string()))?;
+        .map_err(|error| ErrorResponse::invalid("?offset", error.to_string()))?;
     let announced = announced(command, &query)?;
     // One chunk at a time: two of one upload would overwrite each other.
     let _turn = parts.limits.uploads.lock(&asset.id).await;
@@ -87,7 +87,7 @@ pub(super) async fn take(
     }
     let end = query.offset.saturating_add(body.len() as u64);
     if body.len() > UPLOAD_PIECE || end > upload.total {
-        return Err(Problem::new(
+        return Err(ErrorResponse::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too-large",
             "Upload chunk too large",
@@ -117,12 +117,16 @@ pub(super) async fn take(
 
 fn announced(command: String, query: &Query) -> Answer<Announced> {
     if query.total == 0 || query.total > UPLOAD_MAX {
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "File too large")
-            .field("?total")
-            .detail(format!("{} is not between 1 and {UPLOAD_MAX}", query.total)));
+        return Err(ErrorResponse::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "File too large",
+        )
+        .field("?total")
+        .detail(format!("{} is not between 1 and {UPLOAD_MAX}", query.total)));
     }
     let digest = from_hex(&query.sha256)
-        .ok_or_else(|| Problem::invalid("?sha256", "expected 64 hexadecimal digits"))?;
+        .ok_or_else(|| ErrorResponse::invalid("?sha256", "expected 64 hexadecimal digits"))?;
     Ok(Announced { command, total: query.total, digest })
 }
 
@@ -149,10 +153,12 @@ async fn open(
     let Announced { command, total, digest } = announced;
     let mut tx = parts.store.write().await?;
     if commands::told(&mut tx, asset, &command).await? != Some(CommandKind::Diagnostics) {
-        return Err(Problem::new(StatusCode::NOT_FOUND, "upload-not-asked", "File not requested")
-            .detail(format!(
-                "this host has received no command {command:?} that requests a file"
-            )));
+        return Err(ErrorResponse::new(
+            StatusCode::NOT_FOUND,
+            "upload-not-asked",
+            "File not requested",
+        )
+        .detail(format!("this host has received no command {command:?} that requests a file")));
     }
     let known = uploads::of_command(&mut tx, asset, &command).await?;
     let replaced = match known {
@@ -164,14 +170,17 @@ async fn open(
     let others = others.saturating_sub(replaced.as_ref().map_or(0, |replaced| replaced.total));
     if others.saturating_add(total) > parts.settings.uploads_total {
         metrics::counter!("xshield_refused_total", "reason" => "uploads-full").increment(1);
-        let mut problem =
-            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "uploads-full", "No space for the file")
-                .detail("the platform's space for uploads is used up; try again later");
+        let mut problem = ErrorResponse::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "uploads-full",
+            "No space for the file",
+        )
+        .detail("the platform's space for uploads is used up; try again later");
         problem.retry_after = Some(600);
         return Err(problem);
     }
     let upload = Upload {
-        id: new_id("up-").map_err(|error| Problem::internal(&error))?,
+        id: new_id("up-").map_err(|error| ErrorResponse::internal(&error))?,
         command,
         asset: asset.clone(),
         asset_name: String::new(),
@@ -215,7 +224,7 @@ async fn finish(parts: &UploadParts, upload: Upload) -> Answer<Json<UploadStandi
         }
         Checked::Wrong => {
             forget(&parts.store, &upload).await?;
-            Err(Problem::new(
+            Err(ErrorResponse::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "digest-wrong",
                 "Upload does not match its announcement",
@@ -228,7 +237,7 @@ async fn finish(parts: &UploadParts, upload: Upload) -> Answer<Json<UploadStandi
 
 fn kept<T>(done: Result<T, UploadError>) -> Answer<T> {
     done.map_err(|error| {
-        let mut problem = Problem::internal(&error);
+        let mut problem = ErrorResponse::internal(&error);
         problem.status = StatusCode::INSUFFICIENT_STORAGE;
         problem.retry_after = Some(600);
         problem

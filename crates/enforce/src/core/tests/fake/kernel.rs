@@ -131,7 +131,7 @@ impl<M: Model> Kernel for FakeKernel<M> {
         self.read(Call::Generation, M::generation)
     }
 
-    fn state(&mut self) -> Result<Standing, FirewallError> {
+    fn state(&mut self) -> Result<KernelRuleset, FirewallError> {
         self.read(Call::State, M::state)
     }
 

@@ -42,13 +42,15 @@ use xshield_wire::{Bytes, Envelope, RulesetVersion, Verified, envelope};
 use crate::core::cycle::{Conclusion, Cycle, conclude, enforce};
 use crate::core::delivery::{Delivery, DeliveryIo, Undelivered};
 use crate::core::hits;
-use crate::core::kernel::{Kernel, ReadBack, Standing};
+use crate::core::kernel::{Kernel, KernelRuleset, ReadBack};
 use crate::core::known_good::LastKnownGood;
 use crate::core::policy::{Failed, LastReadBack, PolicyPart, Terms};
 use crate::core::ports::{
     FailsafeAddresses, Fetched, Host, Log, Platform, PolicyStatus, Records, SaveError,
 };
-use crate::core::result::{Change, Contact, ContactFailure, Ownership, PartResults, RunStatus};
+use crate::core::result::{
+    Contact, ContactFailure, Ownership, PartResults, RulesetChange, RunStatus,
+};
 use crate::core::threat::lists::{ElementChange, Elements, ExpectedList, KeptList, Lists, Made};
 use crate::core::threat::ports::{ThreatHost, ThreatRecords, ThreatSource};
 use crate::core::threat::{ThreatFailure, ThreatPart, ThreatWork};
@@ -278,7 +280,7 @@ impl<M> Clone for World<M> {
 pub(super) struct Ended {
     pub(super) status: RunStatus,
     pub(super) in_force: Option<InForce>,
-    pub(super) change: Change,
+    pub(super) change: RulesetChange,
 }
 
 impl<M: Model> World<M> {

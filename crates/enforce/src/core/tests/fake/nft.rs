@@ -167,7 +167,7 @@ impl Kernel for Nft {
         Ok(Some(Generation(self.generation)))
     }
 
-    fn state(&mut self) -> Result<Standing, FirewallError> {
+    fn state(&mut self) -> Result<KernelRuleset, FirewallError> {
         let Table { settled, trial, over, .. } = &self.table;
         let state = match (trial, settled) {
             (Some(new), old) => KernelState::Trial {

@@ -98,7 +98,7 @@ fn outbound_owners_are_exact_or_refused() {
         ("a slice is no unit", vec![mine(1, 0, slice)], "cgroup of its own service", &[]),
         ("the root is no unit", vec![mine(1, 0, "")], "cgroup of its own service", &[]),
         ("root in a login session", vec![mine(1, 0, login)], "it runs as root", &[]),
-        ("its cgroup is out of sight", vec![mine(1, 0, removed_from_view)], "not visible", &[]),
+        ("its cgroup is not visible", vec![mine(1, 0, removed_from_view)], "not visible", &[]),
         ("a user of its own", vec![mine(1, 33, slice), mine(2, 33, "x"), other(0, slice)], "33", &[]),
         ("two users of its own", vec![mine(1, 33, "x"), mine(2, 34, "x")], "33 34", &[]),
         ("a login user beside a user of its own", vec![mine(1, 33, "x"), mine(2, 1001, login)], "33", &[2]),

@@ -140,10 +140,15 @@ def send(end, conversations, path):
     return f"sent {sent} refused {refused}"
 
 
-def collect(end, path):
-    numbers = sorted(set(end.arrived()))
-    write(path, numbers)
-    return f"collected {len(numbers)}"
+def clear(end, seen):
+    seen.clear()
+    return f"cleared {sum(1 for _ in end.arrived())}"
+
+
+def collect(end, seen, path):
+    seen.update(end.arrived())
+    write(path, sorted(seen))
+    return f"collected {len(seen)}"
 
 
 def heard(conversations, path):
@@ -151,15 +156,15 @@ def heard(conversations, path):
     return "written"
 
 
-def answer(command, path, end, conversations):
-    """Carries out a command and returns the answer."""
+def answer(command, path, end, conversations, seen):
+    """Carries out a command and returns the answer. `seen`: the flows that arrived since the last `clear`."""
     match command:
         case "send":
             return send(end, conversations, path)
         case "clear":
-            return f"cleared {sum(1 for _ in end.arrived())}"
+            return clear(end, seen)
         case "collect":
-            return collect(end, path)
+            return collect(end, seen, path)
         case "listen":
             conversations.listen(read(path))
             return "listening"
@@ -201,10 +206,11 @@ def main():
     given = arguments.parse_args()
     end = Host(given.interface) if given.host else World(given.interface, json.loads(given.macs))
     conversations = Conversations(given.host)
+    seen = set()
     print("ready", flush=True)
     for line in sys.stdin:
         command, _, path = line.strip().partition(" ")
-        print(answer(command, path, end, conversations), flush=True)
+        print(answer(command, path, end, conversations, seen), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ mod station;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -20,6 +20,9 @@ use crate::host::Host;
 use crate::{spark, wait};
 use site::Site;
 use station::Station;
+
+/// How long packets may take to arrive.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// The amount of probing.
 #[derive(Debug, Clone, Copy)]
@@ -238,15 +241,28 @@ impl Prober {
             self.list_kernels(&directory, "before")?;
         }
         self.at_once(|station| station.ask_about("send", &flows, "sent"))?;
+        // An answer that waits until its neighbour's address is resolved arrives after the others: what
+        // differs is compared again for a while.
+        let deadline = Instant::now() + SETTLING;
+        loop {
+            let comparison = self.compare(&directory, rules)?;
+            if comparison.differences.is_empty() || Instant::now() >= deadline {
+                return Ok(comparison);
+            }
+        }
+    }
+
+    /// Compares what has arrived by now with what is expected.
+    fn compare(&self, directory: &Path, rules: Rules) -> Result<Comparison> {
         self.at_once(|station| {
             let file = directory.join(format!("seen-{}.json", station.name()));
             station.ask_about("collect", &file, "collected")
         })?;
         let mut comparing = script("prober.py")?;
-        comparing.arg("compare").arg(&directory);
+        comparing.arg("compare").arg(directory);
         match rules {
             Rules::None => drop(comparing.arg("--open")),
-            Rules::InForce => self.list_kernels(&directory, "after")?,
+            Rules::InForce => self.list_kernels(directory, "after")?,
         }
         compared(&mut comparing)
     }

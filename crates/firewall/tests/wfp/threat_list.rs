@@ -277,7 +277,7 @@ fn other_modes_need_the_entries_and_another_failsafe_does_not() {
     };
     table.set_posture(&moved).unwrap();
     assert_eq!((entries_in(table.engine_mut()).len(), in_force(&mut table)), (2, Some(1)));
-    // The same once more changes nothing; a guard that another program deleted comes back.
+    // The same once more changes nothing; a guard that another program deleted or changed is put right.
     let before = table.engine_mut().clone();
     table.set_posture(&moved).unwrap();
     assert_eq!(*table.engine_mut(), before);
@@ -289,6 +289,12 @@ fn other_modes_need_the_entries_and_another_failsafe_does_not() {
     let at = table.engine_mut().filters.iter().position(guard).unwrap();
     table.engine_mut().filters.remove(at);
     table.set_posture(&moved).unwrap();
+    assert_eq!(table.engine_mut().filters.len(), before.filters.len());
+    let at = table.engine_mut().filters.iter().position(guard).unwrap();
+    table.engine_mut().filters[at].action = FilterAction::Block;
+    table.set_posture(&moved).unwrap();
+    let is_held = |wanted: &Filter| table.engine_mut().filters.contains(wanted);
+    assert!(before.filters.iter().all(is_held));
     assert_eq!(table.engine_mut().filters.len(), before.filters.len());
 }
 

@@ -149,20 +149,15 @@ impl<E: FilterEngine> WfpThreatTable<E> {
     }
 
     /// The changes that make this the list in force, with this posture. `present`: the filters around the
-    /// entries.
+    /// entries. All of them are replaced, since another program may have changed one.
     fn named(
         list: &ListName,
         posture: &Posture,
         present: &BTreeSet<ObjectKey>,
     ) -> Vec<ObjectChange> {
-        let (guards, marks) = (guards(posture), marks(list, posture));
-        let kept: BTreeSet<&ObjectKey> = guards.iter().map(|guard| &guard.key).collect();
-        let gone = present.iter().filter(|key| !kept.contains(key)).cloned();
-        let mut changes: Vec<_> = gone.map(ObjectChange::DeleteFilter).collect();
-        let missing = guards.into_iter().filter(|guard| !present.contains(&guard.key));
-        changes
-            .extend(missing.chain(marks).map(|filter| ObjectChange::AddFilter(Box::new(filter))));
-        changes
+        let gone = present.iter().cloned().map(ObjectChange::DeleteFilter);
+        let new = guards(posture).into_iter().chain(marks(list, posture));
+        gone.chain(new.map(|filter| ObjectChange::AddFilter(Box::new(filter)))).collect()
     }
 
     /// The list in force.
@@ -277,10 +272,11 @@ impl<E: FilterEngine> ListTable for WfpThreatTable<E> {
         if !has_modes(&standing, posture) {
             return Err(modes_need_entries(action));
         }
-        let keys: Vec<ObjectKey> = guards(posture).into_iter().map(|guard| guard.key).collect();
+        let guards = guards(posture);
+        let keys: Vec<ObjectKey> = guards.iter().map(|guard| guard.key.clone()).collect();
         let there = self.present(&keys)?;
         let is_right = |guard: &Filter| there.iter().any(|known| known.is_same_as(guard));
-        if guards(posture).iter().all(is_right) {
+        if guards.iter().all(is_right) {
             return Ok(());
         }
         let around = self.found()?.others;

@@ -77,6 +77,7 @@ impl Cycle<'_> {
         problems.extend(self.config.trust.problem.clone());
         let stored_keys = self.config.keys_of_stored();
         let mut progress = state.progress(&mut problems)?;
+        let problems_before = progress.problems.clone();
         let known_good = state.last_known_good(&stored_keys, &mut problems)?;
         let threat =
             threat::shell::read(&state, &stored_keys, &mut problems, Box::new(open_threat_table))?;
@@ -136,6 +137,6 @@ impl Cycle<'_> {
         let before = parts.enforce(preflight.other_manager());
         let outcome = Ending::conclude(parts, before)?;
         let fingerprint = IdentityFingerprint::of(&identity_key.public());
-        Ok(RunOutcome { fingerprint: Some(fingerprint), ..outcome })
+        Ok(RunOutcome { fingerprint: Some(fingerprint), problems_before, ..outcome })
     }
 }

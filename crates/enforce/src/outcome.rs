@@ -50,6 +50,9 @@ pub struct RunOutcome {
     pub left: Vec<String>,
     /// The problems of the run.
     pub problems: Vec<Problem>,
+    /// The problems of the run before.
+    #[serde(skip)]
+    pub problems_before: Vec<Problem>,
     /// The kernel's ruleset generation when the policy was last read back.
     #[serde(skip)]
     pub generation: Option<u32>,
@@ -93,8 +96,72 @@ impl RunOutcome {
             fingerprint: None,
             left: Vec::new(),
             problems: Vec::new(),
+            problems_before: Vec::new(),
             generation: None,
             answer_rest: AnswerRest::default(),
+        }
+    }
+
+    /// What is worth a line in a log that is kept: not what the run before already said.
+    #[must_use]
+    pub fn news(&self) -> News {
+        let is_new = |problem: &&Problem| !self.problems_before.contains(problem);
+        let is_solved = |problem: &&Problem| !self.problems.contains(problem);
+        let changed =
+            self.change != RulesetChange::None || self.threat.change != ThreatChange::None;
+        let news = if self.problems.iter().any(|problem| is_new(&problem)) {
+            News::Problem
+        } else if changed || self.problems_before.iter().any(|problem| is_solved(&problem)) {
+            News::Change
+        } else {
+            News::None
+        };
+        match (self.status.exit_code(), news) {
+            (0, news) | (_, news @ News::None) => news,
+            (_, News::Change | News::Problem | News::Failure) => News::Failure,
+        }
+    }
+}
+
+/// What a run says that the one before did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum News {
+    /// Nothing.
+    None,
+    /// Something was changed, or a problem is solved.
+    Change,
+    /// There is a new problem, and the wanted ruleset is in force.
+    Problem,
+    /// The run failed.
+    Failure,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_run_before_did_not_say_is_news() {
+        let problem = |text: &str| Problem { code: "drift".to_owned(), text: text.to_owned() };
+        let (one, two) = ([problem("one")], [problem("one"), problem("two")]);
+        for (status, change, before, now, news) in [
+            (RunStatus::Enforcing, RulesetChange::None, &[][..], &[][..], News::None),
+            (RunStatus::Enforcing, RulesetChange::Applied, &[], &[], News::Change),
+            (RunStatus::Enforcing, RulesetChange::None, &one, &one, News::None),
+            (RunStatus::Enforcing, RulesetChange::None, &one, &two, News::Problem),
+            (RunStatus::Enforcing, RulesetChange::Repaired, &[], &one, News::Problem),
+            (RunStatus::Enforcing, RulesetChange::None, &two, &one, News::Change),
+            (RunStatus::Failed, RulesetChange::None, &[], &one, News::Failure),
+            (RunStatus::Failed, RulesetChange::None, &one, &one, News::None),
+            (RunStatus::PlatformUnreachable, RulesetChange::Applied, &one, &one, News::Failure),
+        ] {
+            let outcome = RunOutcome {
+                change,
+                problems: now.to_vec(),
+                problems_before: before.to_vec(),
+                ..RunOutcome::new(status)
+            };
+            assert_eq!(outcome.news(), news, "{status:?} {change:?} {before:?} {now:?}");
         }
     }
 }

@@ -215,6 +215,7 @@ impl<'a> Parts<'a> {
             fingerprint: None,
             left: self.run.left,
             problems: self.run.problems,
+            problems_before: Vec::new(),
         }
     }
 }

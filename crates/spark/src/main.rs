@@ -5,6 +5,8 @@
 
 mod interruption;
 mod show;
+#[cfg(windows)]
+mod system_log;
 
 use std::io::IsTerminal as _;
 use std::net::IpAddr;
@@ -132,6 +134,8 @@ fn run(config: &Config, environment: &RunEnvironment, json: bool) -> ExitCode {
     let program = Program { kind: ProgramKind::Spark, version };
     match (Cycle { config, program, environment, options: RunOptions::default() }).run() {
         Ok(outcome) => {
+            #[cfg(windows)]
+            system_log::write_outcome(&outcome);
             if json {
                 show::json(&outcome)
             } else {
@@ -139,8 +143,11 @@ fn run(config: &Config, environment: &RunEnvironment, json: bool) -> ExitCode {
             }
             ExitCode::from(outcome.status.exit_code())
         }
-        Err(error @ CycleError::Preflight(_)) => fail(&error, json, 3),
-        Err(error) => fail(&error, json, 1),
+        Err(error) => {
+            #[cfg(windows)]
+            system_log::write_error(&error);
+            fail(&error, json, if matches!(error, CycleError::Preflight(_)) { 3 } else { 1 })
+        }
     }
 }
 

@@ -33,6 +33,12 @@ fn complain(line: &str) {
     eprintln!("ctspark: {}", foreign::one_line(line));
 }
 
+/// Something that does not change the result of the run.
+#[cfg(windows)]
+pub(crate) fn warning(error: &dyn Error) {
+    complain(&chain(error));
+}
+
 /// Ctrl-C has ended a run.
 pub(crate) fn interrupted() {
     complain(
@@ -94,6 +100,13 @@ pub(crate) fn error(error: &dyn Error, as_json: bool) {
 }
 
 pub(crate) fn outcome(outcome: &RunOutcome) {
+    outcome_lines(outcome).iter().for_each(|line| put(line));
+}
+
+/// The result of a run, line by line.
+pub(crate) fn outcome_lines(outcome: &RunOutcome) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut add = |line: String| lines.push(line);
     let status = match outcome.status {
         RunStatus::Enforcing => {
             outcome.policy.as_ref().map_or("enforcing", PolicySummary::in_words)
@@ -107,7 +120,7 @@ pub(crate) fn outcome(outcome: &RunOutcome) {
         RunStatus::Reverted => "the new ruleset blocked the platform and was reverted",
         RunStatus::Failed => "failed",
     };
-    say!("{status}");
+    add(status.to_owned());
     if let Some(in_force) = outcome.in_force {
         let change = match outcome.change {
             RulesetChange::None => "unchanged",
@@ -115,10 +128,10 @@ pub(crate) fn outcome(outcome: &RunOutcome) {
             RulesetChange::Repaired => "repaired in this run",
             RulesetChange::Reverted => "reverted in this run",
         };
-        say!("  in force   revision {}, {change}", in_force.revision);
+        add(format!("  in force   revision {}, {change}", in_force.revision));
         if let Some(PolicySummary { inbound, outbound, .. }) = &outcome.policy {
-            say!("  inbound    {inbound}");
-            say!("  outbound   {outbound}");
+            add(format!("  inbound    {inbound}"));
+            add(format!("  outbound   {outbound}"));
         }
     }
     if let Some(list) = &outcome.threat.list {
@@ -130,29 +143,30 @@ pub(crate) fn outcome(outcome: &RunOutcome) {
             ThreatChange::Repaired => "repaired in this run",
             ThreatChange::Removed => "removed in this run",
         };
-        say!("  threats    revision {}, {} entries, {change}", list.revision, list.entries);
+        add(format!("  threats    revision {}, {} entries, {change}", list.revision, list.entries));
     }
     if outcome.platform == Contact::Reached {
-        say!("  reported   {} delivered, {} waiting", outcome.delivered, outcome.waiting);
+        add(format!("  reported   {} delivered, {} waiting", outcome.delivered, outcome.waiting));
     }
     // Without proxies there is only one route.
     if outcome.routes.len() > 1
         && let Some(used) = outcome.routes.iter().find(|route| route.in_use)
     {
-        say!("  route      {}", used.route);
+        add(format!("  route      {}", used.route));
     }
     // Operators compare it when they approve this host.
     if let (RunStatus::Refused, Some(fingerprint)) = (outcome.status, outcome.fingerprint) {
-        say!("  fingerprint {fingerprint}");
+        add(format!("  fingerprint {fingerprint}"));
     }
     for text in outcome.left.iter().take(LEFT_SHOWN) {
-        say!("  left       {text}");
+        add(format!("  left       {text}"));
     }
     let more = outcome.left.len().saturating_sub(LEFT_SHOWN);
     if more > 0 {
-        say!("  left       {more} more");
+        add(format!("  left       {more} more"));
     }
-    problems(&outcome.problems);
+    lines.extend(problem_lines(&outcome.problems));
+    lines
 }
 
 pub(crate) fn status(status: &StatusReport) {
@@ -259,9 +273,11 @@ pub(crate) fn explanation(explanation: &Explanation) {
 }
 
 fn problems(problems: &[Problem]) {
-    for problem in problems {
-        say!("  {}: {}", problem.code, problem.text);
-    }
+    problem_lines(problems).iter().for_each(|line| put(line));
+}
+
+fn problem_lines(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(|problem| format!("  {}: {}", problem.code, problem.text)).collect()
 }
 
 #[cfg(test)]

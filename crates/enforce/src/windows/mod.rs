@@ -37,6 +37,7 @@ pub(crate) use local_programs::{Identity, identities, recognise};
 pub(crate) use observed::{Recorded, RecordedMatches, read_flows, tell_flows};
 pub(crate) use threat_table::ThreatTable;
 pub use xshield_host::windows::Windows;
+pub use xshield_host::windows::application_log;
 pub use xshield_host::windows::console::on_interruption;
 pub(crate) use xshield_host::windows::sockets::{ListeningSocket, SocketsError, ports};
 pub(crate) use xshield_host::windows::system::{SystemError, addresses as all_addresses};

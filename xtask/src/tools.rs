@@ -91,11 +91,14 @@ pub(crate) const TESTS: &[Tool] = &[
 ];
 /// Debian's cargo, whatever else is in PATH.
 pub(crate) const DEBIAN_CARGO: &str = "/usr/bin/cargo";
+/// Debian's clippy, of the same version as its compiler.
+pub(crate) const DEBIAN_CLIPPY: &str = "/usr/bin/clippy-driver";
 /// Required for compiling for Windows, which tests with Windows hosts need, too; Fedora has no compiler that builds a standard library from source.
 pub(crate) const WINDOWS: &[Tool] = &[
     windows("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64-win32"),
     windows(DEBIAN_CARGO, "cargo-web"),
     windows("/usr/bin/rustc", "rustc-web"),
+    windows(DEBIAN_CLIPPY, "rust-web-clippy"),
     windows("/usr/lib/rustlib/src/rust/library/std/Cargo.toml", "rust-web-src"),
 ];
 /// Required for running Windows tests.

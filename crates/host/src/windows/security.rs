@@ -179,6 +179,10 @@ const FIRST_WAIT: Duration = Duration::from_millis(5);
 
 /// Puts a file in the place of another; on disk when this returns. Programs that look at every new file,
 /// such as virus scanners, are in the way for moments: tried again for some seconds.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "Windows does not tell when a file is no longer in use"
+)]
 pub(crate) fn replace(new: &Path, old: &Path) -> io::Result<()> {
     let mut wait = FIRST_WAIT;
     for _ in 1..ATTEMPTS {

@@ -118,7 +118,7 @@ pub fn restore(config: &Config, environment: &RunEnvironment) -> Result<Restored
 /// Restores the last-known-good ruleset without contacting the platform: at boot, before the network is up.
 fn restore_ruleset(known: &LastKnownGood) -> Result<(), FirewallError> {
     let mut firewall = os::open_firewall()?;
-    let plan = known.plan(&firewall);
+    let plan = known.plan(&firewall)?;
     firewall.apply_now(&plan)
 }
 

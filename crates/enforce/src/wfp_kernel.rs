@@ -29,8 +29,8 @@ impl<E: FilterEngine> Kernel for WfpFirewall<E> {
     }
 
     /// Windows has no log groups: denied packets are in the Security log.
-    fn plan(&self, bound: &Bound, _: Option<LiveGroup>) -> Plan {
-        plan(bound, &programs_of(bound))
+    fn plan(&self, bound: &Bound, _: Option<LiveGroup>) -> Result<Plan, FirewallError> {
+        Ok(plan(bound, &programs_of(bound))?)
     }
 
     fn digest(plan: &Plan) -> Digest {

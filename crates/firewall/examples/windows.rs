@@ -62,12 +62,13 @@ fn holding(plan: &Plan) -> EngineState {
 /// The median duration in milliseconds; the rulesets alternate.
 fn planned(turns: [&Bound; 2], rounds: usize) -> Result<f64, Box<dyn Error>> {
     let programs = Programs::new();
-    let states = turns.map(|bound| holding(&plan(bound, &programs)));
+    let [one, other] = turns;
+    let states = [holding(&plan(one, &programs)?), holding(&plan(other, &programs)?)];
     let mut times = Vec::new();
     for round in 0..rounds {
         let (next, before) = (turns[(round + 1) % 2], &states[round % 2]);
         let begin = Instant::now();
-        let planned = plan(next, &programs);
+        let planned = plan(next, &programs)?;
         let found = difference(Some(&planned), before);
         times.push(begin.elapsed().as_secs_f64() * 1000.0);
         let added =
@@ -106,7 +107,7 @@ fn agreement(cases: usize) -> Result<(usize, usize), Box<dyn Error>> {
     for _ in 0..cases {
         let (bound, packets) =
             strategy.new_tree(&mut runner).map_err(|why| why.to_string())?.current();
-        let state = holding(&plan(&bound, &programs));
+        let state = holding(&plan(&bound, &programs)?);
         for packet in &packets {
             compared += 1;
             wrong += usize::from(!agrees(&bound, &state, packet, &programs));

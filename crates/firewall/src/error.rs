@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::wfp::{EngineAction, EngineError, EngineFault};
+use crate::wfp::{EngineAction, EngineError, EngineFault, TooManyFilters};
 
 /// Each names the action that failed and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +75,9 @@ pub enum FirewallError {
     /// The filter engine of Windows did not do what was asked.
     #[error(transparent)]
     FilterEngine(#[from] EngineError),
+    /// The ruleset is too large for the filter engine. Nothing was changed.
+    #[error(transparent)]
+    TooManyFilters(#[from] TooManyFilters),
     /// There is nothing to read.
     #[error("reading the rules back: {what}; apply a ruleset to repair it")]
     NothingInForce {
@@ -98,7 +101,7 @@ impl FirewallError {
     #[must_use]
     pub fn changed_nothing(&self) -> bool {
         match self {
-            Self::Refused { .. } => true,
+            Self::Refused { .. } | Self::TooManyFilters(_) => true,
             // Of all that is asked in a transaction, only the answer to the last can be lost.
             Self::FilterEngine(EngineError { action, .. }) => *action != EngineAction::Commit,
             _ => false,

@@ -20,7 +20,7 @@ fn a_plan() -> Plan {
             "outbound": {"enforced": {"subject": "nothing", "blocks": [], "allows": []}, "tested": null}}"#,
     )
     .unwrap();
-    plan(&bound, &Programs::new())
+    plan(&bound, &Programs::new()).unwrap()
 }
 
 fn holding(plan: &Plan) -> EngineState {

@@ -38,7 +38,7 @@ pub(super) fn inspect<K: Kernel>(
 ) -> Result<Found, FirewallError> {
     let differences = match kernel.state()? {
         KernelRuleset::InForce(digest) => {
-            let expected = known.plan(kernel);
+            let expected = known.plan(kernel)?;
             if digest == K::digest(&expected) {
                 texts(&kernel.read_back(Some(&expected))?.differences)
             } else {

@@ -72,7 +72,10 @@ pub trait Kernel {
     fn capabilities(&self) -> &Self::Capabilities;
 
     /// The plan of a ruleset for this kernel. `live`: the log group to which denied packets are sent.
-    fn plan(&self, bound: &Bound, live: Option<LiveGroup>) -> Self::Plan;
+    ///
+    /// # Errors
+    /// When the ruleset is too large for this kernel.
+    fn plan(&self, bound: &Bound, live: Option<LiveGroup>) -> Result<Self::Plan, FirewallError>;
 
     /// Identifies what a plan makes the kernel do.
     fn digest(plan: &Self::Plan) -> PlanDigest;

@@ -1,6 +1,6 @@
 //! A verified ruleset as a host stores it.
 
-use xshield_firewall::LiveGroup;
+use xshield_firewall::{FirewallError, LiveGroup};
 use xshield_policy::{Facts, Ruleset};
 use xshield_wire::Verified;
 
@@ -20,8 +20,10 @@ pub struct LastKnownGood {
 
 impl LastKnownGood {
     /// Its plan for this kernel.
-    #[must_use]
-    pub fn plan<K: Kernel>(&self, kernel: &K) -> K::Plan {
+    ///
+    /// # Errors
+    /// When it is too large for this kernel.
+    pub fn plan<K: Kernel>(&self, kernel: &K) -> Result<K::Plan, FirewallError> {
         kernel.plan(&self.ruleset.bind(&self.facts).0, self.live)
     }
 }

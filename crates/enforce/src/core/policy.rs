@@ -172,7 +172,7 @@ impl PolicyPart {
         world.step(Step::Fetched);
         let proven = || self.proven().map(|known| known.ruleset.clone());
         let Some(ruleset) = fetched.or_else(proven) else { return Ok(()) };
-        let candidate = self.prepare(kernel, world, ruleset);
+        let candidate = self.prepare(kernel, world, ruleset)?;
         self.put_in_force(kernel, world, candidate, contact)?;
         self.read_back(kernel, world)
     }
@@ -235,13 +235,13 @@ impl PolicyPart {
         kernel: &K,
         world: &mut impl World<K::Capabilities>,
         ruleset: Verified<Ruleset>,
-    ) -> Candidate<K::Plan> {
+    ) -> Result<Candidate<K::Plan>, FirewallError> {
         let capabilities = kernel.capabilities();
         let known = self.proven().map_or(&[][..], |known| &known.facts.endpoints);
         let facts = world.facts(&ruleset, capabilities, known);
         let (bound, mut unenforceable) = ruleset.bind(&facts);
         let live = self.live;
-        let plan = kernel.plan(&bound, live);
+        let plan = kernel.plan(&bound, live)?;
         unenforceable.extend(K::unenforceable(&plan).iter().cloned());
         world.step(Step::Resolved);
         for rule in &unenforceable {
@@ -250,7 +250,7 @@ impl PolicyPart {
         }
         K::omissions(&plan).into_iter().for_each(|omission| world.note(omission));
         world.inspect_forwarding(&ruleset, capabilities);
-        Candidate { content: LastKnownGood { ruleset, facts, live }, plan, unenforceable }
+        Ok(Candidate { content: LastKnownGood { ruleset, facts, live }, plan, unenforceable })
     }
 
     /// Puts a candidate in force if it is not: on trial, unless it is already confirmed.
@@ -384,8 +384,8 @@ impl PolicyPart {
         let read = match self.kept.take() {
             Some(kept) => Ok(kept),
             None => {
-                let expected = self.proven().map(|known| known.plan(kernel));
-                kernel.read_back(expected.as_ref())
+                let expected = self.proven().map(|known| known.plan(kernel)).transpose();
+                expected.and_then(|expected| kernel.read_back(expected.as_ref()))
             }
         };
         let ReadBack { programmed, differences } = match read {

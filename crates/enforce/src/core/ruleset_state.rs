@@ -90,7 +90,7 @@ impl RulesetState {
     pub(crate) fn put_back(&mut self, kernel: &mut impl Kernel) -> Result<(), FirewallError> {
         let Some(known) = &self.proven else { return Ok(()) };
         self.in_kernel = None;
-        kernel.apply_now(&known.plan(kernel))?;
+        kernel.apply_now(&known.plan(kernel)?)?;
         self.seen();
         Ok(())
     }
@@ -105,7 +105,7 @@ impl RulesetState {
         let Some(known) = &mut self.proven else { return Ok(()) };
         let before = std::mem::replace(&mut known.facts, facts);
         self.in_kernel = None;
-        let applied = kernel.apply_now(&known.plan(kernel));
+        let applied = known.plan(kernel).and_then(|plan| kernel.apply_now(&plan));
         if let Err(error) = applied {
             known.facts = before;
             return Err(error.into());

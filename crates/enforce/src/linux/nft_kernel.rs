@@ -21,8 +21,8 @@ impl Kernel for Firewall {
         self.capabilities()
     }
 
-    fn plan(&self, bound: &Bound, live: Option<LiveGroup>) -> Plan {
-        plan_with(bound, self.capabilities(), live)
+    fn plan(&self, bound: &Bound, live: Option<LiveGroup>) -> Result<Plan, FirewallError> {
+        Ok(plan_with(bound, self.capabilities(), live))
     }
 
     fn digest(plan: &Plan) -> Digest {

@@ -33,7 +33,7 @@ fn numbers() -> (FilterNumbers, Numbers) {
         forwarded: xshield_policy::BoundForwarded::default(),
     };
     let mut firewall = WfpFirewall::new(EngineState::default());
-    firewall.apply_now(&plan(&bound, &Default::default())).unwrap();
+    firewall.apply_now(&plan(&bound, &Default::default()).unwrap()).unwrap();
     for (at, filter) in (70_000..).zip(&mut firewall.engine_mut().filters) {
         filter.id = Some(at);
     }

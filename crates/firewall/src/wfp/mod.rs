@@ -60,5 +60,5 @@ pub use filter_engine::{
 };
 pub use firewall::{InstalledPlan, PolicyState, ReadPlan, TrialSession, WfpFirewall, WfpTrial};
 pub use guid::{Guid, GuidError};
-pub use plan::{Omission, Plan, PlannedFilter, plan};
+pub use plan::{Omission, Plan, PlannedFilter, TooManyFilters, plan};
 pub use threat_list::{LIST_PROVIDER, LIST_SUBLAYER, LIST_WEIGHT, WfpThreatTable};

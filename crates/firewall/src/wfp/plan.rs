@@ -4,7 +4,7 @@
 //! would depend on a reading of what a lower one may override. Two stances are therefore combined here: a
 //! filter of the tested stance matches only what the enforced one permits.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 use ring::digest::{Context, SHA256};
@@ -21,8 +21,15 @@ use super::names::{FilterField, Layer};
 use super::ours::{CLOSED, Class, NAME, PROVIDER, Reach, SUBLAYER, Tier, in_tier, weight};
 use super::program::Programs;
 use super::region::{Common, Region};
-use super::rules::{Piece, failsafe, pieces, report_unenforceable, set_ranges};
+use super::rules::{Piece, failsafe, pieces, report_unenforceable, set_ranges, size};
 use crate::plan::{Digest, Family, Label};
+
+/// The most filters of rules in a plan, each of which is added twice: for good, and for the start of the
+/// system.
+///
+/// Microsoft documents no limit. A rule is multiplied by its networks and services, so without one a policy
+/// that is small on paper could take the filter engine's memory.
+const MOST_OF_RULES: usize = 50_000;
 
 /// The most filters of a tested stance above an enforced one, by direction and family. Beyond that the tested
 /// stance is omitted and reported.
@@ -90,9 +97,30 @@ pub struct PlannedFilter {
     description: String,
 }
 
+/// A ruleset that needs more filters than are put into the filter engine of a host.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "planning revision {revision}: its rules need {needed} filters, and a Windows host takes at most \
+     {MOST_OF_RULES}. Rule {largest} alone needs {its}, one for each pair of a network and a service: \
+     combine its networks or its ports into ranges, or apply it to fewer hosts"
+)]
+pub struct TooManyFilters {
+    /// The ruleset.
+    revision: Revision,
+    /// What all its rules need.
+    needed: usize,
+    /// The rule that needs most.
+    largest: RuleId,
+    /// What that rule needs.
+    its: usize,
+}
+
 /// Translates a bound ruleset.
-#[must_use]
-pub fn plan(bound: &Bound, programs: &Programs) -> Plan {
+///
+/// # Errors
+/// If it has too many rules, networks and services. A ruleset is never enforced in part because of its size.
+pub fn plan(bound: &Bound, programs: &Programs) -> Result<Plan, TooManyFilters> {
+    fits(bound)?;
     let mut builder =
         Builder { bound, programs, unenforceable: Vec::new(), omissions: BTreeSet::new() };
     if bound.forwarded.rules.judges() {
@@ -118,11 +146,32 @@ pub fn plan(bound: &Bound, programs: &Programs) -> Plan {
         // Not of the revision: the same plan has the same filters.
         filter.identity.push_str(&digest.to_string());
     }
-    Plan {
+    Ok(Plan {
         revision,
         filters,
         unenforceable: builder.unenforceable,
         omissions: builder.omissions.into_iter().collect(),
+    })
+}
+
+/// Counts before anything is built. Tested stances have a limit of their own.
+fn fits(bound: &Bound) -> Result<(), TooManyFilters> {
+    let enforced = Direction::BOTH.map(|direction| &bound.direction(direction).enforced);
+    let rules = enforced.into_iter().flat_map(|stance| stance.blocks.iter().chain(&stance.allows));
+    let mut by_rule: BTreeMap<&RuleId, usize> = BTreeMap::new();
+    for rule in rules {
+        let its = by_rule.entry(&rule.id).or_default();
+        *its = Family::BOTH
+            .into_iter()
+            .fold(*its, |sum, family| sum.saturating_add(size(rule, family)));
+    }
+    let needed = by_rule.values().fold(0_usize, |sum, its| sum.saturating_add(*its));
+    match by_rule.into_iter().max_by_key(|(_, its)| *its) {
+        Some((largest, its)) if needed > MOST_OF_RULES => {
+            let largest = largest.clone();
+            Err(TooManyFilters { revision: bound.revision, needed, largest, its })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -278,6 +327,11 @@ impl Builder<'_> {
         passes: &Permits,
         at: (Direction, Family),
     ) -> Option<Tested> {
+        let rules = tested.blocks.iter().chain(&tested.allows);
+        let needed = rules.fold(0_usize, |sum, rule| sum.saturating_add(size(rule, at.1)));
+        if needed > MOST_TESTED {
+            return None;
+        }
         let mut tested_blocks = pieces(&tested.blocks, at, self.programs, &mut self.unenforceable);
         let known: HashSet<&Region> = blocks.iter().map(|piece| &piece.region).collect();
         tested_blocks.retain(|piece| !known.contains(&piece.region));

@@ -64,18 +64,30 @@ fn lane(service: Service, family: Family) -> (Option<u8>, Option<Span<u16>>) {
     }
 }
 
-fn product(
-    remotes: &[Option<Span<u128>>],
-    services: &[Service],
-    family: Family,
-    base: &Region,
-) -> Vec<Region> {
+/// The distinct ones of several services.
+fn lanes(services: &[Service], family: Family) -> Vec<(Option<u8>, Option<Span<u16>>)> {
     let mut lanes: Vec<_> = services.iter().map(|&service| lane(service, family)).collect();
     if lanes.contains(&(None, None)) {
         lanes = vec![(None, None)];
     }
     lanes.sort_unstable();
     lanes.dedup();
+    lanes
+}
+
+/// How many regions of one family a rule has.
+pub(super) fn size(rule: &BoundRule, family: Family) -> usize {
+    let ranges = ranges(&rule.peers, family).len();
+    ranges.saturating_mul(lanes(&rule.services, family).len())
+}
+
+fn product(
+    remotes: &[Option<Span<u128>>],
+    services: &[Service],
+    family: Family,
+    base: &Region,
+) -> Vec<Region> {
+    let lanes = lanes(services, family);
     let all = remotes.iter().flat_map(|&remote| {
         lanes.iter().map(move |&(protocol, service)| (remote, protocol, service))
     });

@@ -260,7 +260,7 @@ proptest! {
         packets in proptest::collection::vec(packet(), 10),
         others in others(true),
     ) {
-        let plan = plan(&bound, &programs());
+        let plan = plan(&bound, &programs()).unwrap();
         let mut state = holding(&plan);
         for layer in Layer::planned() {
             for (sub, weight, action) in &others {

@@ -31,7 +31,7 @@ fn bound(revision: u64, allows: &str) -> Bound {
 }
 
 fn planned(revision: u64, allows: &str) -> Plan {
-    plan(&bound(revision, allows), &programs())
+    plan(&bound(revision, allows), &programs()).unwrap()
 }
 
 fn is_exactly(state: &EngineState, plan: &Plan) -> bool {

@@ -27,7 +27,7 @@ fn beside(
     conditions: Vec<FilterCondition>,
 ) -> EngineState {
     let bound: Bound = serde_json::from_str(POLICY).unwrap();
-    let mut state = holding(&plan(&bound, &programs()));
+    let mut state = holding(&plan(&bound, &programs()).unwrap());
     let provider = Some(Guid(2).into());
     state.providers.push(Provider {
         key: Guid(2).into(),
@@ -145,7 +145,7 @@ fn influences_of_other_products() {
 #[test]
 fn without_other_products_there_is_no_influence() {
     let bound: Bound = serde_json::from_str(POLICY).unwrap();
-    let report = coexistence(&holding(&plan(&bound, &programs())), &programs());
+    let report = coexistence(&holding(&plan(&bound, &programs()).unwrap()), &programs());
     assert_eq!(report.influences, []);
     assert!(report.packets > 0);
 }

@@ -103,7 +103,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 250, ..ProptestConfig::default() })]
     #[test]
     fn the_plan_agrees_with_decide(bound in bound(), packets in proptest::collection::vec(packet(), 30)) {
-        let all = plan(&bound, &programs());
+        let all = plan(&bound, &programs()).unwrap();
         no_reading_matters(&all)?;
         let held = Held::new(&bound, &all);
         for packet in &packets {
@@ -116,7 +116,7 @@ proptest! {
         bound in bound(),
         packets in proptest::collection::vec(packet(), 10),
     ) {
-        let plan = plan(&bound, &Programs::new());
+        let plan = plan(&bound, &Programs::new()).unwrap();
         let owned = |rule: &BoundRule| rule.owner.is_some();
         let named: HashSet<_> = bound.outbound.stances()
             .flat_map(|stance| stance.blocks.iter().chain(&stance.allows))
@@ -138,7 +138,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
     #[test]
     fn plans_of_many_rules_agree_with_decide((bound, packets) in crowd()) {
-        let plan = plan(&bound, &programs());
+        let plan = plan(&bound, &programs()).unwrap();
         no_reading_matters(&plan)?;
         let held = Held::new(&bound, &plan);
         for packet in packets.iter().take(20) {
@@ -157,7 +157,7 @@ proptest! {
         packets in proptest::collection::vec(packet(), 10),
         present in proptest::collection::vec(any::<bool>(), 64),
     ) {
-        let plan = plan(&bound, &programs());
+        let plan = plan(&bound, &programs()).unwrap();
         let whole = holding(&plan);
         let starting = state(plan.filters_in(Tier::Kept).enumerate().filter(|(at, filter)| {
             filter.flags.contains(Flags::BOOT_TIME) || present[at % 64]
@@ -202,33 +202,33 @@ fn example() -> Bound {
 
 #[test]
 fn plans_render_as_expected() {
-    insta::assert_snapshot!(plan(&example(), &programs()));
+    insta::assert_snapshot!(plan(&example(), &programs()).unwrap());
 }
 
 #[test]
 fn the_same_rules_have_the_same_digest_and_keys() {
     let bound = example();
-    let one = plan(&bound, &programs());
+    let one = plan(&bound, &programs()).unwrap();
     let mut later = bound.clone();
     later.revision.0 += 1;
-    let next = plan(&later, &programs());
+    let next = plan(&later, &programs()).unwrap();
     assert_eq!(one.digest(), next.digest());
     let keys = |plan: &Plan| plan.filters_in(Tier::Kept).map(|f| f.key).collect::<HashSet<_>>();
     assert_eq!(keys(&one), keys(&next));
     later.inbound.enforced.allows.pop();
-    assert_ne!(plan(&later, &programs()).digest(), one.digest());
+    assert_ne!(plan(&later, &programs()).unwrap().digest(), one.digest());
 }
 
 #[test]
 fn one_more_rule_adds_its_filters_only() {
     let mut bound = example();
     bound.inbound.tested = None;
-    let before = plan(&bound, &programs());
+    let before = plan(&bound, &programs()).unwrap();
     let rule =
         BoundRule { id: "web/http".parse().unwrap(), ..bound.inbound.enforced.allows[0].clone() };
     let services = vec!["tcp/80".parse().unwrap()];
     bound.inbound.enforced.allows.insert(0, BoundRule { services, ..rule });
-    let after = plan(&bound, &programs());
+    let after = plan(&bound, &programs()).unwrap();
     let known: HashSet<_> = before.filters.iter().map(|f| (&f.layer, &f.conditions)).collect();
     let added: Vec<_> =
         after.filters.iter().filter(|f| !known.contains(&(&f.layer, &f.conditions))).collect();
@@ -239,9 +239,9 @@ fn one_more_rule_adds_its_filters_only() {
 #[test]
 fn inexpressible_rules_are_named() {
     let mut bound = example();
-    assert_eq!(plan(&bound, &programs()).omissions, []);
+    assert_eq!(plan(&bound, &programs()).unwrap().omissions, []);
     bound.forwarded.rules.inbound.enforced = xshield_policy::Forwarded::Everything;
-    assert_eq!(plan(&bound, &programs()).omissions, [Omission::Forwarded]);
+    assert_eq!(plan(&bound, &programs()).unwrap().omissions, [Omission::Forwarded]);
 
     // 300 networks by 300 others, which only have their ports in common.
     bound = example();
@@ -255,7 +255,7 @@ fn inexpressible_rules_are_named() {
     let allows = (0..300).map(|n| rule(n, &format!("{}-61000", n + 1))).collect();
     bound.inbound.enforced = BoundStance { allows, ..BoundStance::closed() };
     bound.inbound.tested = Some(BoundStance { blocks, subject: Subject::Nothing, allows: vec![] });
-    let plan = plan(&bound, &programs());
+    let plan = plan(&bound, &programs()).unwrap();
     assert_eq!(plan.omissions, [Omission::Tested(Direction::Inbound)]);
     // What is enforced holds nevertheless.
     bound.inbound.tested = None;
@@ -263,6 +263,52 @@ fn inexpressible_rules_are_named() {
         let packet: Packet = text.parse().unwrap();
         difference(&holding(&plan), &packet, EnginePhase::Running, wanted(&bound, &packet))
             .unwrap();
+    }
+}
+
+/// A rule for `networks` of IPv4 that can't be merged, each with `services` of TCP.
+fn wide(networks: u32, services: u32) -> BoundRule {
+    let network = |n: u32| -> ipnet::IpNet {
+        ipnet::Ipv4Net::new(std::net::Ipv4Addr::from(0x0a00_0000 + 2 * n), 32).unwrap().into()
+    };
+    BoundRule {
+        id: format!("wide/r{networks}").parse().unwrap(),
+        peers: xshield_policy::AddressMatch::Only((0..networks).map(network).collect()),
+        services: (1..=services).map(|n| format!("tcp/{}", 2 * n).parse().unwrap()).collect(),
+        owner: None,
+    }
+}
+
+#[test]
+fn a_ruleset_with_too_many_filters_is_refused_and_its_largest_rule_is_named() {
+    let mut bound = example();
+    bound.inbound.tested = None;
+    bound.outbound.enforced = BoundStance::open();
+    let mut planned = |blocks: Vec<BoundRule>, allows: Vec<BoundRule>| {
+        bound.inbound.enforced = BoundStance { blocks, allows, ..BoundStance::closed() };
+        plan(&bound, &programs()).map(|plan| plan.filters.len())
+    };
+    let most = planned(vec![wide(249, 100)], vec![wide(251, 100)]).unwrap();
+    assert!((50_000..51_000).contains(&most), "{most}");
+    for (blocks, allows, named) in [
+        (vec![], vec![wide(501, 100)], "need 50100 filters"),
+        (vec![wide(250, 100)], vec![wide(251, 100)], "Rule wide/r251 alone needs 25100"),
+        (vec![wide(60_000, 30_000)], vec![], "need 1800000000 filters"),
+    ] {
+        let error = planned(blocks, allows).unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+}
+
+#[test]
+fn a_tested_stance_with_too_many_filters_is_omitted() {
+    let mut bound = example();
+    for (services, omissions) in [(100, vec![]), (101, vec![Omission::Tested(Direction::Inbound)])]
+    {
+        bound.inbound.enforced = BoundStance::open();
+        let allows = vec![wide(499, services)];
+        bound.inbound.tested = Some(BoundStance { allows, ..BoundStance::closed() });
+        assert_eq!(plan(&bound, &programs()).unwrap().omissions, omissions);
     }
 }
 
@@ -279,7 +325,7 @@ fn two_services_at_once_are_reported() {
         BoundStance { allows: vec![rule("a/one", 0)], ..BoundStance::closed() };
     bound.outbound.tested =
         Some(BoundStance { blocks: vec![rule("a/two", 1)], ..BoundStance::open() });
-    let told = plan(&bound, &programs()).unenforceable;
+    let told = plan(&bound, &programs()).unwrap().unenforceable;
     let told: Vec<&str> = told.iter().map(|told| told.rule.as_str()).collect();
     assert_eq!(told, ["a/two"]);
 }

@@ -22,7 +22,7 @@ proptest! {
         bound in bound(),
         packets in proptest::collection::vec(packet(), 30),
     ) {
-        let plan = plan(&bound, &programs());
+        let plan = plan(&bound, &programs()).unwrap();
         for (tier, slot) in [(Tier::Kept, 'a'), (Tier::Trial, 'b')] {
             let state = state(plan.filters_in(tier));
             let read = programmed(&state, &programs()).unwrap();
@@ -45,7 +45,7 @@ proptest! {
         new in bound(),
         lost in proptest::collection::vec(any::<bool>(), 32),
     ) {
-        let (before, after) = (plan(&old, &programs()), plan(&new, &programs()));
+        let (before, after) = (plan(&old, &programs()).unwrap(), plan(&new, &programs()).unwrap());
         let mut state = holding(&before);
         let mut at = 0;
         state.filters.retain(|_| { at += 1; lost[at % 32] });
@@ -67,7 +67,7 @@ proptest! {
 /// A filter of another product, in its own sublayer.
 fn foreign_filter() -> Filter {
     let bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
-    let ours = plan(&bound, &programs()).filters_in(Tier::Kept).next().unwrap();
+    let ours = plan(&bound, &programs()).unwrap().filters_in(Tier::Kept).next().unwrap();
     Filter {
         key: Guid(1).into(),
         name: "theirs".into(),
@@ -97,7 +97,7 @@ fn texts(plan: &Plan, state: &EngineState) -> Vec<String> {
 #[test]
 fn drift_is_reported_and_repaired() {
     let bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
-    let plan = plan(&bound, &programs());
+    let plan = plan(&bound, &programs()).unwrap();
     type Spoil = fn(&mut EngineState);
     let cases: [(Spoil, &str); 7] = [
         (
@@ -171,7 +171,7 @@ fn drift_is_reported_and_repaired() {
 #[test]
 fn values_computed_by_windows_are_not_drift() {
     let bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
-    let plan = plan(&bound, &programs());
+    let plan = plan(&bound, &programs()).unwrap();
     let mut state = holding(&plan);
     for (at, filter) in state.filters.iter_mut().enumerate() {
         let Weight::Exact(weight) = filter.weight else { unreachable!("our weights are exact") };
@@ -194,10 +194,10 @@ fn numbered(plan: &Plan, first: u64) -> EngineState {
 #[test]
 fn events_name_rules_even_of_the_previous_ruleset() {
     let mut bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
-    let before = numbered(&plan(&bound, &programs()), 70_000);
+    let before = numbered(&plan(&bound, &programs()).unwrap(), 70_000);
     bound.inbound.tested = Some(bound.inbound.enforced.clone());
     bound.inbound.enforced = xshield_policy::BoundStance::open();
-    let after = numbered(&plan(&bound, &programs()), 80_000);
+    let after = numbered(&plan(&bound, &programs()).unwrap(), 80_000);
     let mut numbers = FilterNumbers::default();
     numbers.learn(&before);
     numbers.learn(&after);
@@ -226,7 +226,7 @@ fn events_name_rules_even_of_the_previous_ruleset() {
 #[test]
 fn remembered_filters_are_limited_and_include_all_present_ones() {
     let bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
-    let plan = plan(&bound, &programs());
+    let plan = plan(&bound, &programs()).unwrap();
     let rule = holding(&plan).filters.swap_remove(0);
     let mut numbers = FilterNumbers::default();
     let many = |first: u64, count: u64| {
@@ -244,7 +244,7 @@ fn remembered_filters_are_limited_and_include_all_present_ones() {
 #[test]
 fn programs_are_read_back_and_ambiguous_filters_make_explanations_uncertain() {
     let bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
-    let plan = plan(&bound, &programs());
+    let plan = plan(&bound, &programs()).unwrap();
     let mut packet: xshield_policy::Packet = "out tcp :1 -> 10.0.0.9:443".parse().unwrap();
     packet.owners = vec![Owner::Uid(0)];
     let known = programmed(&holding(&plan), &programs()).unwrap();

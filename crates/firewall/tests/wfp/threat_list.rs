@@ -45,7 +45,7 @@ fn load<E: xshield_firewall::wfp::FilterEngine>(
 
 /// A table over an engine that holds this policy, with a list in force.
 fn loaded(bound: &Bound, entries: &[IpNet], posture: &Posture) -> WfpThreatTable<EngineState> {
-    let mut table = WfpThreatTable::new(holding(&plan(bound, &programs())));
+    let mut table = WfpThreatTable::new(holding(&plan(bound, &programs()).unwrap()));
     load(&mut table, 1, entries, posture).unwrap();
     table
 }
@@ -151,7 +151,7 @@ fn an_entry_blocks_what_the_policy_permits_in_the_directions_that_block() {
                     loopback: false,
                     owners: Vec::new(),
                 };
-                let unlisted = holding(&plan(&bound, &programs()));
+                let unlisted = holding(&plan(&bound, &programs()).unwrap());
                 difference(&unlisted, &packet, EnginePhase::Running, Ruling::Permit).unwrap();
                 let blocks = is_listed && posture.mode(direction) == Block;
                 let expected = if blocks { Ruling::Block } else { Ruling::Permit };
@@ -354,7 +354,7 @@ fn what_others_change_is_found() {
 fn a_removed_list_leaves_the_policy_and_what_belongs_to_others() {
     let bound = bare();
     let both = posture(&bound, ThreatMode::Block, ThreatMode::Block);
-    let before = holding(&plan(&bound, &programs()));
+    let before = holding(&plan(&bound, &programs()).unwrap());
     let mut table = loaded(&bound, &nets(&["198.51.100.0/24"]), &both);
     table.remove().unwrap();
     assert_eq!(*table.engine_mut(), before);

@@ -48,7 +48,7 @@ proptest! {
         new in bound(),
         packets in proptest::collection::vec(packet(), 6),
     ) {
-        let (before, after) = (plan(&old, &programs()), plan(&new, &programs()));
+        let (before, after) = (plan(&old, &programs()).unwrap(), plan(&new, &programs()).unwrap());
         let standing = world::holding(&before);
         prop_assert_eq!(trial::prepare(&standing), None);
 
@@ -86,7 +86,7 @@ fn plans() -> (Bound, Plan, Bound, Plan) {
         serde_json::from_str(&text).unwrap()
     };
     let (old, new) = (bound("tcp/22"), bound("tcp/443"));
-    let (before, after) = (plan(&old, &programs()), plan(&new, &programs()));
+    let (before, after) = (plan(&old, &programs()).unwrap(), plan(&new, &programs()).unwrap());
     (old, before, new, after)
 }
 

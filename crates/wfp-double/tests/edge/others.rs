@@ -20,7 +20,7 @@ fn another_product() -> EngineState {
         name: format!("of others {number}").into(),
         description: "".into(),
         flags: Flags::default(),
-        provider: (number % 2 == 0).then(|| provider.into()),
+        provider: number.is_multiple_of(2).then(|| provider.into()),
         layer: if number == 1 {
             Layer::Other(Guid(0xdd).to_string().into())
         } else {
@@ -83,6 +83,30 @@ fn filters_of_others_are_read_and_not_changed() {
     engine.commit(&difference(None, &state).transaction()).unwrap();
     let left = host().read().unwrap();
     assert_eq!((by_key(&left), left.providers.len(), left.sublayers.len()), (theirs, 1, 1));
+}
+
+/// More than the engine returns at a time, and more than 16 bits count.
+#[test]
+fn a_policy_comes_and_goes_among_many_filters_of_others() {
+    let mut others = another_product();
+    let blank = others.filters.pop().unwrap();
+    let many = (0x1_0000..0x2_0000_u128).map(|number| Filter {
+        key: Guid(number).into(),
+        weight: Weight::Exact(u64::try_from(number).unwrap()),
+        ..blank.clone()
+    });
+    others.filters = many.collect();
+    let ((_, plan), _) = old_and_new();
+    let double = Double::new();
+    double.directory.edit(|store| store.insert(&others)).unwrap();
+    let theirs = by_key(&others);
+    let mut engine = host();
+    install(&mut engine, &plan);
+    let state = engine.read().unwrap();
+    assert_eq!(state.filters.len(), theirs.len() + plan.filters.len() * 2);
+    assert_eq!(difference(Some(&plan), &state), Default::default());
+    engine.commit(&difference(None, &state).transaction()).unwrap();
+    assert_eq!(by_key(&engine.read().unwrap()), theirs);
 }
 
 #[test]

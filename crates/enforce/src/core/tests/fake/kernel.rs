@@ -115,7 +115,7 @@ impl<M: Model> Kernel for FakeKernel<M> {
         &self.capabilities
     }
 
-    fn plan(&self, bound: &Bound, live: Option<LiveGroup>) -> M::Plan {
+    fn plan(&self, bound: &Bound, live: Option<LiveGroup>) -> Result<M::Plan, FirewallError> {
         self.world.0.borrow().kernel.plan(bound, live)
     }
 

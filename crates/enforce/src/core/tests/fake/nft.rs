@@ -83,7 +83,7 @@ impl Model for Nft {
     /// The kernel loses everything; the boot unit restores what is on disk.
     fn reboot(&mut self, known: Option<&LastKnownGood>) {
         self.is_removed();
-        let plan = known.map(|known| known.plan(self));
+        let plan = known.map(|known| known.plan(self).unwrap());
         self.table.settled = plan.map(|plan| Entry::new(Slot::A, &plan));
     }
 
@@ -151,8 +151,8 @@ impl Kernel for Nft {
         &Capabilities::FULL
     }
 
-    fn plan(&self, bound: &Bound, live: Option<LiveGroup>) -> Plan {
-        plan_with(bound, &Capabilities::FULL, live)
+    fn plan(&self, bound: &Bound, live: Option<LiveGroup>) -> Result<Plan, FirewallError> {
+        Ok(plan_with(bound, &Capabilities::FULL, live))
     }
 
     fn digest(plan: &Plan) -> PlanDigest {

@@ -14,6 +14,8 @@
 
 mod agent_events;
 #[cfg(any(windows, test))]
+mod allowed_but_dropped;
+#[cfg(any(windows, test))]
 mod audit_decision;
 pub mod auditing;
 mod client;

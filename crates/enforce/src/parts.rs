@@ -280,6 +280,7 @@ impl crate::core::cycle::Cycle for Parts<'_> {
             os::tell_flows(&mut self.run, recorded, &self.policy, &firewall, losses.items);
         self.events += events;
         report::tell_matches(&mut self.threat, &mut self.run, matches, logged, bound.as_ref());
+        os::tell_foreign_drops(&mut self.run, &self.threat, bound.as_ref());
         programmed_report::tell_ports(&mut self.run);
     }
 

@@ -2,13 +2,14 @@
 //! items. One file, always written as a whole.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use xshield_firewall::flows::{Differ, Losses};
 use xshield_host::log_line::Cursor;
 use xshield_host::resolver::Cache;
 use xshield_host::socket_holders::Holders;
-use xshield_host::windows_logs::Position;
+use xshield_host::windows_logs::{FilePosition, Position};
 use xshield_policy::{AssetId, Revision, Ruleset};
 use xshield_wire::control::HostConfiguration;
 use xshield_wire::message::{Digest, Problem, Report, UnixSeconds};
@@ -58,7 +59,9 @@ pub struct Progress {
     pub log: Option<Cursor>,
     /// The position in Windows' Security log.
     pub security_log: Option<Position>,
-    /// What the last run let Windows write to it.
+    /// The positions in the logs of Windows Firewall, by file.
+    pub firewall_logs: BTreeMap<PathBuf, FilePosition>,
+    /// What the last run let Windows write to its Security log.
     pub auditing: Auditing,
     /// The last good answers of the resolver, and addresses in their grace period.
     pub answers: Cache,

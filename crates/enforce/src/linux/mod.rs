@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use xshield_host::log_line::LoggedThreat;
+use xshield_policy::Bound;
 use xshield_threat::plan::{Costs, Expansion, Tally};
 use xshield_wire::message::{EventSource, HostFacts};
 
@@ -79,6 +80,9 @@ pub(crate) fn listed(
 ) -> Vec<LoggedThreat> {
     logged
 }
+
+/// No other program's log is read: what other tables drop is not known.
+pub(crate) fn tell_foreign_drops(_: &mut Run<'_>, _: &ThreatPart, _: Option<&Bound>) {}
 
 /// The servers of the time programs that are configured under `root`.
 pub(crate) fn configured_time_servers(root: &Path) -> Vec<TimeServer> {

@@ -7,6 +7,7 @@
 
 mod audit_policy;
 mod diagnostic_facts;
+mod firewall_log;
 mod listed;
 mod local_programs;
 mod observed;
@@ -32,6 +33,7 @@ use xshield_threat::plan::{Expansion, Tally};
 use xshield_wire::message::{EventSource, HostFacts, Problem};
 
 pub(crate) use diagnostic_facts::facts as diagnostic_facts;
+pub(crate) use firewall_log::tell_foreign_drops;
 pub(crate) use listed::listed;
 pub(crate) use local_programs::{Identity, identities, recognise};
 pub(crate) use observed::{Recorded, RecordedMatches, read_flows, tell_flows};

@@ -7,6 +7,7 @@ mod adapters;
 pub mod application_log;
 pub mod audit;
 pub mod console;
+pub mod firewall_log;
 pub mod guarded;
 pub mod machine;
 mod name_servers;

@@ -125,12 +125,16 @@ impl FlowEvent {
     #[must_use]
     pub fn is_late_answer(&self) -> bool {
         let is_denied = self.outcome != FlowOutcome::Permitted;
-        let Detail::Ports { local, remote } = self.detail() else { return false };
-        is_denied
-            && (self.direction, self.protocol) == (Direction::Inbound, UDP)
-            && local >= DYNAMIC_PORTS
-            && ANSWERED_FROM.contains(&remote)
+        is_denied && is_late_answer(self.direction, self.protocol, self.detail())
     }
+}
+
+/// The same of a packet that was dropped.
+pub(super) fn is_late_answer(direction: Direction, protocol: u8, detail: Detail) -> bool {
+    let Detail::Ports { local, remote } = detail else { return false };
+    (direction, protocol) == (Direction::Inbound, UDP)
+        && local >= DYNAMIC_PORTS
+        && ANSWERED_FROM.contains(&remote)
 }
 
 impl Event {

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use xshield_policy::Direction;
-use xshield_policy::protocol::{ICMP, ICMPV6, number};
+use xshield_policy::protocol::{ICMP, ICMPV6, TCP, number};
 
 use super::ends::Detail;
-use super::event::address;
+use super::event::{address, is_late_answer};
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum FirewallLine {
     Flow {
         /// Whether it was permitted.
         is_allowed: bool,
+        /// Whether its packet may be the first of a flow: every one but a TCP packet with other flags than SYN.
+        may_open: bool,
         /// The direction of its packet.
         direction: Direction,
         /// The IP protocol.
@@ -30,6 +32,20 @@ pub enum FirewallLine {
     },
     /// The number of lines that are missing here.
     Lost(u64),
+}
+
+impl FirewallLine {
+    /// Whether this is a dropped answer of a server whose socket was closed meanwhile; see
+    /// [`FlowEvent::is_late_answer`](super::FlowEvent::is_late_answer).
+    #[must_use]
+    pub fn is_late_answer(&self) -> bool {
+        match self {
+            Self::Flow { is_allowed: false, direction, protocol, detail, .. } => {
+                is_late_answer(*direction, *protocol, *detail)
+            }
+            Self::Flow { .. } | Self::Lost(_) => false,
+        }
+    }
 }
 
 /// Why a line was refused.
@@ -57,6 +73,7 @@ enum Column {
     Destination,
     SourcePort,
     DestinationPort,
+    TcpFlags,
     IcmpType,
     IcmpCode,
     Info,
@@ -73,6 +90,7 @@ impl Column {
             "dst-ip" => Self::Destination,
             "src-port" => Self::SourcePort,
             "dst-port" => Self::DestinationPort,
+            "tcpflags" => Self::TcpFlags,
             "icmptype" => Self::IcmpType,
             "icmpcode" => Self::IcmpCode,
             "info" => Self::Info,
@@ -90,6 +108,7 @@ impl Column {
             Self::Destination => "dst-ip",
             Self::SourcePort => "src-port",
             Self::DestinationPort => "dst-port",
+            Self::TcpFlags => "tcpflags",
             Self::IcmpType => "icmptype",
             Self::IcmpCode => "icmpcode",
             Self::Info => "info",
@@ -194,7 +213,18 @@ impl<'r> Row<'r> {
                 }
             }
         };
+        let flags = self.of(Column::TcpFlags).unwrap_or("-");
+        let may_open = protocol != TCP || ["-", "S"].contains(&flags);
         let process = self.of(Column::Process).ok().and_then(|process| process.parse().ok());
-        Ok(FirewallLine::Flow { is_allowed, direction, protocol, local, remote, detail, process })
+        Ok(FirewallLine::Flow {
+            is_allowed,
+            may_open,
+            direction,
+            protocol,
+            local,
+            remote,
+            detail,
+            process,
+        })
     }
 }

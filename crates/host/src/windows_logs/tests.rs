@@ -262,6 +262,7 @@ fn the_firewall_log_is_parsed() {
         let [local, remote] = ends.map(|text| text.parse().unwrap());
         let process = None;
         Ok(Some(FirewallLine::Flow {
+            may_open: true,
             is_allowed,
             direction,
             protocol,

@@ -136,6 +136,22 @@ impl WineHost {
             .with_context(|| format!("could not write {}", path.display()))
     }
 
+    /// Drive C:, as the machine sees it.
+    #[must_use]
+    pub fn drive(&self) -> PathBuf {
+        self.directory.join("prefix/drive_c")
+    }
+
+    /// Sets a number in the registry.
+    ///
+    /// # Errors
+    /// When wine refuses it.
+    pub fn set_registry(&self, lab: &Lab, key: &str, name: &str, number: u32) -> Result<()> {
+        let mut command = self.wine(lab)?;
+        command.args(["reg", "add", key, "/v", name, "/t", "REG_DWORD", "/f", "/d"]);
+        crate::host::succeed(command.arg(number.to_string())).map(drop)
+    }
+
     /// Runs one cycle, as [`spark::run`] does.
     ///
     /// # Errors

@@ -1,5 +1,8 @@
 //! The other commands of `ctspark.exe`, and repairs: with the output and exit codes that Linux hosts have.
 
+use std::fs;
+use std::io::Write as _;
+
 use anyhow::{Context as _, Result, ensure};
 use xshield_firewall::plan::Family;
 use xshield_firewall::wfp::Guid;
@@ -70,6 +73,7 @@ fn windows_hosts_repair_explain_restore_and_remove_as_linux_hosts_do() -> Result
         let others = of_others(&site.app.state()?);
         ensure!(others.0.len() == 1 && others.1.len() == 1 && others.2.len() == 1, "{others:?}");
         unchanged(&site)?;
+        dropped_by_windows_firewall(&site)?;
         drift(&site)?;
         stray(&site)?;
         shown(&site)?;
@@ -94,6 +98,41 @@ fn unchanged(site: &Site) -> Result<()> {
         calls.iter().filter(|call| changes.iter().any(|change| call.contains(change))).collect();
     ensure!(changing.is_empty() && !calls.is_empty(), "{changing:?} of {} calls", calls.len());
     ensure!(engine.load()? == store, "the filter engine holds something else");
+    Ok(())
+}
+
+/// Once Windows Firewall writes what it drops, what the policy allows of it is named, once.
+fn dropped_by_windows_firewall(site: &Site) -> Result<()> {
+    const PROFILE: &str = "HKLM\\SYSTEM\\CurrentControlSet\\Services\\SharedAccess\\Parameters\\\
+                           FirewallPolicy\\PublicProfile\\Logging";
+    let directory = site.app.drive().join("windows/system32/LogFiles/Firewall");
+    fs::create_dir_all(&directory)?;
+    let mut log = fs::File::create(directory.join("pfirewall.log"))?;
+    let dropped = |port: u16| {
+        format!(
+            "2026-11-30 12:00:00 DROP TCP 10.77.0.11 10.77.0.12 50000 {port} 52 S 1 0 65535 - - - RECEIVE\r\n"
+        )
+    };
+    write!(
+        log,
+        "#Fields: date time action protocol src-ip dst-ip src-port dst-port size tcpflags tcpsyn tcpack tcpwin \
+         icmptype icmpcode info path\r\n\r\n{}",
+        dropped(8080)
+    )?;
+    site.app.set_registry(&site.lab, PROFILE, "LogDroppedPackets", 1)?;
+    const CODE: &str = "allowed-but-dropped";
+    let run = site.app.run(&site.lab)?;
+    ensure!(
+        problem(&run, CODE).is_err(),
+        "what was there before the first run is not told: {run:?}"
+    );
+    write!(log, "{}{}", dropped(8080), dropped(8081))?;
+    let run = site.app.run(&site.lab)?;
+    let text = problem(&run, CODE)?;
+    let named = "dropped 1 packets that the policy allows: in tcp 10.77.0.11 -> :8080 (rule app-tier/from-web)";
+    ensure!(text.contains(named), "{text}");
+    let run = site.app.run(&site.lab)?;
+    ensure!(problem(&run, CODE).is_err(), "told again: {run:?}");
     Ok(())
 }
 

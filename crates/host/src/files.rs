@@ -214,6 +214,15 @@ pub fn private_directory(path: &Path) -> io::Result<()> {
     windows::private_directory(path)
 }
 
+/// Gives a file the name of another one, which it replaces, and waits until that is on the disk.
+///
+/// # Errors
+/// The error returned by the OS.
+pub fn replace_file(new: &Path, old: &Path) -> io::Result<()> {
+    replace(new, old)?;
+    sync_directory(old)
+}
+
 /// Opens an empty file for writing with access for the owner only, on Windows for SYSTEM and
 /// Administrators.
 ///

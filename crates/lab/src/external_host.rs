@@ -81,6 +81,8 @@ pub fn reach(lab: &Lab, from: &str, to: &str, port: u16) -> Result<[ProbeResult;
 #[derive(Debug)]
 pub struct Feed {
     file: PathBuf,
+    /// How many entries it has besides those that a test lists.
+    others: u32,
 }
 
 impl Feed {
@@ -89,8 +91,16 @@ impl Feed {
     /// # Errors
     /// When the platform refuses it.
     pub fn add(lab: &Lab, platform: &Platform) -> Result<Self> {
+        Self::add_with(lab, platform, OTHERS)
+    }
+
+    /// The same with a given number of other entries.
+    ///
+    /// # Errors
+    /// As [`Feed::add`].
+    pub fn add_with(lab: &Lab, platform: &Platform, others: u32) -> Result<Self> {
         let file = lab.directory().join("feed.txt");
-        let feed = Self { file };
+        let feed = Self { file, others };
         feed.write(&[])?;
         let path = feed.file.to_str().context("the feed's path is not UTF-8")?;
         let add = ["threat", "feed", "add", FEED, "--file", path, "--format", "plain"];
@@ -115,7 +125,7 @@ impl Feed {
     fn write(&self, entries: &[String]) -> Result<()> {
         let mut text =
             "# what nobody in the lab has\n198.51.100.0/24\n2001:db8:bad::/48\n".to_owned();
-        others(46, OTHERS).for_each(|entry| text.push_str(&format!("{entry}\n")));
+        others(46, self.others).for_each(|entry| text.push_str(&format!("{entry}\n")));
         entries.iter().for_each(|entry| text.push_str(&format!("{entry}\n")));
         let beside = self.file.with_extension("new");
         fs::write(&beside, text)?;

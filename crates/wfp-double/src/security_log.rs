@@ -44,12 +44,14 @@ impl SecurityLog {
         }
     }
 
-    /// Writes the log.
+    /// Writes the log. A reader meanwhile finds the whole log, before or after.
     ///
     /// # Errors
     /// When the file can't be written.
     pub fn save(&self, directory: &Path) -> io::Result<()> {
-        fs::write(path(directory), serde_json::to_vec(self).map_err(io::Error::other)?)
+        let beside = directory.join("security-log.new");
+        fs::write(&beside, serde_json::to_vec(self).map_err(io::Error::other)?)?;
+        fs::rename(beside, path(directory))
     }
 
     /// The numbers of the records that a query finds, the lowest first.

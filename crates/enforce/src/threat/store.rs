@@ -108,9 +108,7 @@ impl Store {
         let written = write(&mut file)?;
         file.sync_all().map_err(failed("writing", &unfinished))?;
         let path = self.list(digest);
-        fs::rename(&unfinished, &path).map_err(failed("naming", &path))?;
-        let directory = File::open(&self.root).and_then(|directory| directory.sync_all());
-        directory.map_err(failed("writing", &self.root))?;
+        files::replace_file(&unfinished, &path).map_err(failed("naming", &path))?;
         Ok(written)
     }
 

@@ -34,12 +34,20 @@ pub(crate) fn listed(
     if flows.is_empty() {
         return flows;
     }
+    let mut damage = None;
     match shell::elements(&Store::new(run.state), list) {
-        Ok(entries) => retain_listed(&mut flows, entries.map_while(Result::ok)),
+        Ok(entries) => {
+            let whole = entries.map_while(|entry| entry.map_err(|error| damage = Some(error)).ok());
+            retain_listed(&mut flows, whole);
+        }
         Err(error) => {
             run.problems.push(problem("threat-matches-unread", &error));
             flows.clear();
         }
+    }
+    // Peers in the rest of the list are not recognised.
+    if let Some(error) = damage {
+        run.problems.push(problem("threat-matches-unread", &error));
     }
     flows
 }

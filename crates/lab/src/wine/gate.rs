@@ -3,10 +3,11 @@
 //!
 //! As at Windows' own layers, the first packet of a flow is judged, and its others follow; who opened a
 //! flow, connection tracking knows. What Windows does to flows that are open when filters change is not
-//! reproduced.
+//! reproduced. Where flows are audited, each verdict becomes events of the double's Security log.
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,9 +19,9 @@ use xshield_firewall::wfp::eval::Ruling;
 use xshield_policy::{Direction, Packet};
 use xshield_wfp_double::Directory;
 
-use super::packet;
 use super::queue::{Fate, Queue, Waiting};
 use super::verdict::{Judged, judge};
+use super::{events, packet};
 use crate::host::{Host, Network, succeed};
 use crate::lab::require_program;
 
@@ -39,6 +40,16 @@ pub enum Outage {
     InTrials(SocketAddr),
 }
 
+/// Whether Windows writes events of flows to the Security log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Auditing {
+    /// It does not.
+    #[default]
+    Off,
+    /// Of permitted and of blocked ones.
+    Flows,
+}
+
 /// The gate of one host, until it is dropped. Then its new flows are dropped.
 #[derive(Debug)]
 pub struct Gate {
@@ -49,22 +60,28 @@ pub struct Gate {
 #[derive(Debug)]
 struct Shared {
     engine: Directory,
+    /// The directory of the Security log.
+    log: PathBuf,
     is_over: AtomicBool,
     outage: Mutex<Outage>,
+    auditing: Mutex<Auditing>,
     judged: Mutex<Vec<Judged>>,
     failures: Mutex<Vec<String>>,
 }
 
 impl Gate {
-    /// Lets every new flow of the host wait for the verdict of this engine.
+    /// Lets every new flow of the host wait for the verdict of this engine. `log`: the directory of the
+    /// double's Security log.
     ///
     /// # Errors
     /// When the kernel has no queue for packets, or iptables is missing.
-    pub fn start(host: &Host, engine: Directory) -> Result<Self> {
+    pub fn start(host: &Host, engine: Directory, log: &Path) -> Result<Self> {
         let shared = Arc::new(Shared {
             engine,
+            log: log.to_owned(),
             is_over: AtomicBool::new(false),
             outage: Mutex::default(),
+            auditing: Mutex::default(),
             judged: Mutex::default(),
             failures: Mutex::default(),
         });
@@ -91,6 +108,11 @@ impl Gate {
     /// What is wrong with the network from now on.
     pub fn set_outage(&self, outage: Outage) {
         *lock(&self.shared.outage) = outage;
+    }
+
+    /// Whether flows are audited from now on.
+    pub fn set_auditing(&self, auditing: Auditing) {
+        *lock(&self.shared.auditing) = auditing;
     }
 
     /// The packets judged since the last call.
@@ -153,6 +175,9 @@ impl Shared {
             Ruling::Permit if !is_lost => Fate::Accept,
             _ => Fate::Drop,
         };
+        if *lock(&self.auditing) == Auditing::Flows {
+            events::write(&judged, fate, &self.log)?;
+        }
         lock(&self.judged).push(judged);
         Ok(fate)
     }

@@ -5,6 +5,7 @@
 //! filter arbitration has judged it by what the double holds. So probes see a Windows host's policy as they
 //! see that of a Linux host.
 
+mod events;
 pub mod gate;
 mod packet;
 mod queue;
@@ -77,7 +78,7 @@ impl WineHost {
         };
         start("wineserver", &["--persistent"])?;
         start("wine", &["wineboot", "--init"])?;
-        let gate = Gate::start(host, engine.clone())?;
+        let gate = Gate::start(host, engine.clone(), &directory.join("engine"))?;
         Ok(Self { name: name.to_owned(), directory, engine, gate })
     }
 

@@ -19,6 +19,8 @@ pub struct Judged {
     pub ruling: Ruling,
     /// The name of the filter that decided; `None` where none does.
     pub filter: Option<String>,
+    /// Its number while it exists, by which events name it.
+    pub id: Option<u64>,
 }
 
 /// The decision of a running filter engine about a flow's first packet. A packet that no filter matches
@@ -48,7 +50,7 @@ pub fn judge(state: &EngineState, packet: &Packet) -> Result<Judged> {
 fn decided(packet: &Packet, decision: LayerDecision<'_>) -> Judged {
     let ruling = decision.by.map_or(Ruling::Permit, |_| decision.ruling);
     let filter = decision.by.map(|filter| filter.name.to_string());
-    Judged { packet: packet.clone(), ruling, filter }
+    Judged { packet: packet.clone(), ruling, filter, id: decision.by.and_then(|filter| filter.id) }
 }
 
 fn disagreement(before: &Judged, now: &Judged, reading: &Reading) -> String {

@@ -23,7 +23,7 @@ enum Situation {
     Reporting,
     /// The platform wants diagnostics.
     Diagnosing,
-    /// Steps of a threat list, and none is ordered here: the run ends by itself.
+    /// Steps of a threat list, see `threat.rs`; none is ordered here, and the run ends by itself.
     NoListOrdered,
 }
 
@@ -63,7 +63,7 @@ fn ended_itself(run: &SparkRun) -> bool {
 }
 
 /// Runs Spark until it is killed at `step`: the platform may need a moment to have something new for it.
-fn kill_at(site: &Site, step: Step) -> Result<()> {
+pub(crate) fn kill_at(site: &Site, step: Step) -> Result<()> {
     wait::until(&format!("a run is killed at {step}"), LIMIT, || {
         Ok((!ended_itself(&run_to(site, step)?)).then_some(()))
     })

@@ -5,5 +5,6 @@ mod faults;
 mod killed;
 mod shop;
 mod site;
+mod threat;
 mod trials;
 mod verbs;

@@ -31,8 +31,10 @@ template:
   action: allow
   inbound:
     - { name: from-web, from: [10.77.0.11, 'fd77::11'], services: [tcp/PORT] }
+    - { name: from-outside, from: [203.0.113.66, '2001:db8::66'], services: [tcp/8090] }
   outbound:
     - { name: to-db, to: [10.77.0.13], services: [tcp/5432] }
+    - { name: to-outside, to: [203.0.113.66, '2001:db8::66'], services: [tcp/4444] }
 ---
 template:
   name: quarantine

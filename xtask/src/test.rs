@@ -26,8 +26,8 @@ impl TestArgs {
 /// Builds the binaries that the lab runs, then runs every test of the workspace except those whose programs
 /// are not available here; these are listed.
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
-    use tools::{KERNEL_TESTS, LAB, PACKAGING, PROBER, TESTS, WINDOWS, WINE};
-    let needed = [LAB, KERNEL_TESTS, TESTS, PROBER, PACKAGING, WINDOWS, WINE].concat();
+    use tools::{KERNEL_TESTS, LAB, PACKAGING, PROBER, SIGNING, TESTS, WINDOWS, WINE};
+    let needed = [LAB, KERNEL_TESTS, TESTS, PROBER, PACKAGING, SIGNING, WINDOWS, WINE].concat();
     let missing = packages::ensure_for_tests(&needed)?;
     let skipped = skipped(&missing, &test_names()?);
     let told = told(&missing, &skipped);
@@ -119,7 +119,9 @@ fn told(missing: &[Missing], skipped: &BTreeSet<String>) -> Vec<String> {
 /// The names of all tests of the workspace.
 fn test_names() -> Result<BTreeSet<String>> {
     let mut files = Vec::new();
-    docs::find(&run::root().join("crates"), "rs", &mut files)?;
+    for directory in ["crates", "xtask"] {
+        docs::find(&run::root().join(directory), "rs", &mut files)?;
+    }
     let mut names = BTreeSet::new();
     for file in files {
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
@@ -146,7 +148,7 @@ fn has_nextest() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tools::{KERNEL_TESTS, PACKAGING, PROBER, TESTS, WINDOWS, WINE};
+    use crate::tools::{KERNEL_TESTS, PACKAGING, PROBER, SIGNING, TESTS, WINDOWS, WINE};
 
     fn names(texts: &[&str]) -> BTreeSet<String> {
         texts.iter().map(|&text| text.to_owned()).collect()
@@ -161,7 +163,7 @@ mod tests {
     #[test]
     fn every_tool_names_existing_tests() {
         let there = test_names().unwrap();
-        for tool in [TESTS, KERNEL_TESTS, PROBER, PACKAGING, WINDOWS, WINE].concat() {
+        for tool in [TESTS, KERNEL_TESTS, PROBER, PACKAGING, SIGNING, WINDOWS, WINE].concat() {
             assert!(!tool.tests.is_empty(), "{}", tool.program);
             for start in tool.tests {
                 let found = there.iter().any(|name| name.starts_with(start));

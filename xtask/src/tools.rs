@@ -64,6 +64,12 @@ const WINDOWS_HOSTS: &[&str] = &[
     "a_windows_trial_that_fails_or_hangs_is_reverted",
     "a_windows_run_killed_at_any_step_leaves_a_whole_policy_and_the_next_run_finishes",
     "windows_hosts_repair_explain_restore_and_remove_as_linux_hosts_do",
+    "a_windows_host_blocks_and_reports_listed_peers",
+];
+const SIGNED: &[&str] = &[
+    "signed_programs_verify_and_changed_ones_do_not",
+    "a_program_that_could_not_be_signed_stays_as_it_was",
+    "windows_hosts_repair_explain_restore_and_remove_as_linux_hosts_do",
 ];
 const KILLED: &[&str] = &["a_policy_that_blocks_the_platform_is_reverted"];
 
@@ -88,6 +94,8 @@ pub(crate) const TESTS: &[Tool] = &[
     tested(tool("iptables", "iptables", "iptables-nft"), TRANSLATION),
     tested(tool("iptables", "iptables", "iptables-nft"), WINDOWS_HOSTS),
     tested(tool("busybox", "busybox-static", "busybox"), CONTAINERS),
+    tested(tool("openssl", "openssl", "openssl"), SIGNED),
+    tested(tool("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64-win32", "mingw64-gcc"), SIGNED),
 ];
 /// Debian's cargo, whatever else is in PATH.
 pub(crate) const DEBIAN_CARGO: &str = "/usr/bin/cargo";
@@ -103,6 +111,9 @@ pub(crate) const WINDOWS: &[Tool] = &[
 ];
 /// Required for running Windows tests.
 pub(crate) const WINE: &[Tool] = &[windows("wine", "wine")];
+/// Required for signing programs for Windows.
+pub(crate) const SIGNING: &[Tool] =
+    &[tested(tool("osslsigncode", "osslsigncode", "osslsigncode"), SIGNED)];
 /// Required for building packages.
 pub(crate) const PACKAGING: &[Tool] = &[
     tested(tool("dpkg-deb", "dpkg", "dpkg"), PACKED),

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::dist::Signer;
 use crate::{packages, run, tools};
 
 const TARGET: &str = "x86_64-win7-windows-gnu";
@@ -48,6 +49,7 @@ const SYSTEM_LIBRARIES: &[&str] = &[
     "user32.dll",
     "userenv.dll",
     "wevtapi.dll",
+    "wintrust.dll",
     "ws2_32.dll",
 ];
 
@@ -110,8 +112,9 @@ pub(crate) fn build_measured() -> Result<Option<PathBuf>> {
     Ok(Some(measured))
 }
 
-/// Builds the host programs that are shipped for Windows, and prints where they are and how large.
-pub(crate) fn dist() -> Result<()> {
+/// Builds the host programs that are shipped for Windows, signs them if a key is given, and prints where they are
+/// and how large.
+pub(crate) fn dist(signer: Option<&Signer>) -> Result<()> {
     if !can_compile()? {
         bail!("nothing was built for Windows");
     }
@@ -130,9 +133,17 @@ pub(crate) fn dist() -> Result<()> {
             let from = target().join(TARGET).join("dist").join(program);
             needs_only_the_system(&from)?;
             let at = to.join(program);
-            let bytes = std::fs::copy(&from, &at)
+            std::fs::copy(&from, &at)
                 .with_context(|| format!("could not copy {}", from.display()))?;
-            println!("{}  {bytes} bytes", at.display());
+            let how = match signer {
+                Some(signer) => {
+                    signer.sign(&at)?;
+                    "signed"
+                }
+                None => "not signed",
+            };
+            let bytes = std::fs::metadata(&at)?.len();
+            println!("{}  {bytes} bytes, {how}", at.display());
         }
     }
     if !failed.is_empty() {

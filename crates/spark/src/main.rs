@@ -6,6 +6,8 @@
 mod interruption;
 mod show;
 #[cfg(windows)]
+mod signature;
+#[cfg(windows)]
 mod system_log;
 
 use std::io::IsTerminal as _;
@@ -67,6 +69,9 @@ enum Command {
     /// Show what the kernel holds of the threat list.
     #[command(subcommand)]
     Threat(Threat),
+    /// Show who signed this program, and fail unless Windows trusts the signature.
+    #[cfg(windows)]
+    Verify,
 }
 
 #[derive(Subcommand)]
@@ -98,6 +103,10 @@ fn main() -> ExitCode {
             Err(error) => fail(&error, line.json, 2),
         };
     }
+    #[cfg(windows)]
+    if let Some(Command::Verify) = &line.command {
+        return signature::verify(line.json);
+    }
     match Config::load(&system::this_system(), &line.config) {
         Ok(config) => configured(&config, &line),
         Err(error) => fail(&error, line.json, 2),
@@ -123,6 +132,8 @@ fn configured(config: &Config, line: &CommandLine) -> ExitCode {
             verb(threat::verbs::lookup(config, *address), line.json, show::lookup)
         }
         Some(Command::Explain(_)) => unreachable!("was carried out without a configuration"),
+        #[cfg(windows)]
+        Some(Command::Verify) => unreachable!("was carried out without a configuration"),
     }
 }
 

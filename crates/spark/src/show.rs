@@ -83,6 +83,12 @@ fn progress(Downloaded { bytes, whole }: Downloaded) -> String {
     }
 }
 
+/// Who signed the program.
+#[cfg(windows)]
+pub(crate) fn signature(text: &str) {
+    say!("{text}");
+}
+
 /// One JSON object on one line.
 pub(crate) fn json(value: &impl Serialize) {
     match foreign::json(value) {

@@ -3,6 +3,7 @@
 mod deb;
 mod package;
 mod rpm;
+mod sign;
 mod stage;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use anyhow::{Context, Result};
 
 use crate::{metadata, packages, run, tools, windows};
 use package::{Effort, Linking, PACKAGES};
+pub(crate) use sign::Signer;
 use stage::Stage;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -24,12 +26,14 @@ pub(crate) struct DistArgs {
     /// Build the host programs for Windows instead.
     #[arg(long, conflicts_with = "debug")]
     windows: bool,
+    #[command(flatten)]
+    sign: sign::SignArgs,
 }
 
 /// Builds everything and prints paths and sizes.
 pub(crate) fn run(args: &DistArgs) -> Result<()> {
     if args.windows {
-        return windows::dist();
+        return windows::dist(Signer::of(&args.sign)?.as_ref());
     }
     packages::ensure(tools::PACKAGING)?;
     if args.debug {

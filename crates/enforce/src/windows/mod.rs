@@ -2,8 +2,8 @@
 //! use of it has the same names and signatures as in `linux`.
 //!
 //! What Windows has no counterpart for says so in its own place: there is no boot unit, since boot-time
-//! filters are part of every plan; no connection tracking, since Windows knows who opened a flow; no log
-//! group; and no threat list yet.
+//! filters are part of every plan; no connection tracking, since Windows knows who opened a flow; and no log
+//! group.
 
 mod audit_policy;
 mod diagnostic_facts;
@@ -41,6 +41,7 @@ pub(crate) use threat_table::ThreatTable;
 pub use xshield_host::windows::Windows;
 pub use xshield_host::windows::application_log;
 pub use xshield_host::windows::console::on_interruption;
+pub use xshield_host::windows::signature;
 pub(crate) use xshield_host::windows::sockets::{ListeningSocket, SocketsError, ports};
 pub(crate) use xshield_host::windows::system::{SystemError, addresses as all_addresses};
 

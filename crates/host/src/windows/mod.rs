@@ -23,6 +23,7 @@ mod security;
 #[cfg(any(feature = "windows-xml", test))]
 pub mod security_log;
 pub mod services;
+pub mod signature;
 pub mod sockets;
 #[cfg(any(feature = "inventory", test))]
 pub mod software;

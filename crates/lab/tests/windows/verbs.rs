@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use regex::Regex;
 use xshield_firewall::plan::Family;
 use xshield_firewall::wfp::Guid;
 use xshield_firewall::wfp::model::{
@@ -77,7 +79,9 @@ fn windows_hosts_repair_explain_restore_and_remove_as_linux_hosts_do() -> Result
         drift(&site)?;
         stray(&site)?;
         shown(&site)?;
+        found_by_the_acceptance_script(&site)?;
         explained(&site)?;
+        signature(&site)?;
         restored(&site)?;
         ensure!(of_others(&site.app.state()?) == others, "another product's objects have changed");
         removed(&site)?;
@@ -195,6 +199,68 @@ fn shown(site: &Site) -> Result<()> {
     ensure!(status["kernel"] == format!("revision {revision} is in force"), "{status}");
     ensure!(status["last_known_good"]["revision"] == revision, "{status}");
     ensure!(status["name"] == site.app.name(), "{status}");
+    Ok(())
+}
+
+/// The program says whether it is signed, by whom, and whether it was changed since. Wine trusts any authority.
+fn signature(site: &Site) -> Result<()> {
+    let program = site.app.spark();
+    let unsigned = fs::read(&program)?;
+    let verify = || site.app.verb(&site.lab, &["verify"]);
+    let (code, found) = verify()?;
+    ensure!(code == Some(1) && found["signature"] == "none", "{found}");
+
+    let directory = tempfile::tempdir()?;
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let (key, certificate, signed) = (at("key"), at("certificate"), at("signed.exe"));
+    let usage = "extendedKeyUsage=codeSigning";
+    let request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-addext", usage];
+    let named = ["-subj", "/CN=Lab builder", "-keyout", &key, "-out", &certificate];
+    done("openssl", &[&request[..], &named].concat())?;
+    let unsigned_path = program.to_str().context("the program's path is not UTF-8")?;
+    let by = ["sign", "-h", "sha256", "-key", &key, "-certs", &certificate];
+    done("osslsigncode", &[&by[..], &["-in", unsigned_path, "-out", &signed]].concat())?;
+    fs::copy(&signed, &program)?;
+    let (code, found) = verify()?;
+    ensure!(code == Some(0) && found["signature"] == "valid", "{found}");
+    ensure!(found["signer"] == "Lab builder", "{found}");
+
+    let mut bytes = fs::read(&signed)?;
+    // In the text for MS-DOS, which Windows does not read.
+    bytes[0x50] ^= 1;
+    fs::write(&program, bytes)?;
+    let (code, found) = verify()?;
+    ensure!(code == Some(1) && found["signature"] == "changed", "{found}");
+    Ok(fs::write(&program, unsigned)?)
+}
+
+fn done(program: &str, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.with_context(|| format!("could not start {program}"))?;
+    ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// The acceptance script finds in Spark's output what it looks for there.
+fn found_by_the_acceptance_script(site: &Site) -> Result<()> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packages/windows/accept.ps1");
+    let script = fs::read_to_string(path).with_context(|| format!("could not read {path}"))?;
+    let listed = Regex::new(r"(?m)^    ([a-z]+) += '(.*)'\r?$")?;
+    let pattern = |name: &str| -> Result<Regex> {
+        let found = listed.captures_iter(&script).find(|found| &found[1] == name);
+        Ok(Regex::new(&found.with_context(|| format!("no pattern {name}"))?[2])?)
+    };
+    for (arguments, name, wanted) in [
+        (&["run", "--json"][..], "change", "none"),
+        (&["run", "--json"], "inbound", "closed (enforce)"),
+        (&["status", "--json"], "name", site.app.name()),
+        (&["explain", "in tcp 10.77.0.11:50000 -> :8080", "--json"], "rule", "app-tier/from-web"),
+    ] {
+        let output = site.app.command(&site.lab, arguments)?.output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let found = pattern(name)?.captures(&text).map(|found| found[1].to_owned());
+        ensure!(found.as_deref() == Some(wanted), "{name}: {found:?} in {text}");
+    }
     Ok(())
 }
 

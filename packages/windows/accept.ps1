@@ -620,8 +620,13 @@ if ($Serve) { Start-Peer }
 $listeners = @(New-Listener $InAllowed; New-Listener $InDenied)
 try {
     if ($Resume) {
-        Test-Restarted
-        Test-Removed
+        # Nobody looks at this window: whatever happens, there is a summary.
+        try {
+            Test-Restarted
+            Test-Removed
+        } catch {
+            Set-Claim 'restart-holds-policy' 'failed' "the script stopped: $_"
+        }
         exit (Write-Summary)
     }
     Assert-Ready
@@ -641,6 +646,12 @@ try {
     Test-TestMode
     Test-List
     Restart-Server
+} catch {
+    Write-Host ''
+    Write-Host "Stopped: $_"
+    if (Test-Path $Installed) { Write-Host "What is enforced here stays; to remove it, run: `"$Installed`" remove" }
+    if (Test-Path $Results) { [void](Write-Summary) }
+    exit 1
 } finally {
     foreach ($listener in $listeners) { $listener.Stop() }
 }

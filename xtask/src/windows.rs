@@ -14,7 +14,7 @@ use crate::{packages, run, tools};
 const TARGET: &str = "x86_64-win7-windows-gnu";
 const MINGW: &str = "x86_64-w64-mingw32-gcc";
 /// What host programs for Windows are made of.
-const PORTABLE: &[&str] = &["xshield-enforce", "ctspark"];
+const PORTABLE: &[&str] = &["xshield-enforce", "ctspark", "ctagent"];
 /// The double of the filter engine and of the event log.
 const DOUBLE: &str = "xshield-wfp-double";
 /// Its libraries.

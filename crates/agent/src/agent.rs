@@ -6,7 +6,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use xshield_enforce::config::Config;
-use xshield_enforce::linux;
 use xshield_enforce::outcome::{RulesetChange, RunOutcome};
 use xshield_enforce::resident::Settings;
 use xshield_enforce::telemetry::{AgentEvent, AgentEventKind};
@@ -18,8 +17,9 @@ use crate::config_file::{self, Loaded};
 use crate::cycles::{Cycles, LastCycle, Task, Wake};
 use crate::health::{ActivePathSource, Budget, Health, WorkerState};
 use crate::held::{PollTerms, Polls};
-use crate::live::shared::Live;
+use crate::live::Live;
 use crate::log::Log;
+use crate::os;
 use crate::queue::ReportQueue;
 use crate::schedule::RandomFraction;
 use crate::started_by::StartedBy;
@@ -108,7 +108,7 @@ impl Agent {
         started_by: StartedBy,
         log: Log,
     ) -> Self {
-        let environment = linux::this_host(path.clone());
+        let environment = os::this_host(path.clone());
         let (started, now) = (environment.now(), Instant::now());
         let state = State {
             loaded: Arc::new(loaded),

@@ -6,14 +6,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use xshield_enforce::config::{Config, ConfigError, KEYS, Layout, Provisioning};
 use xshield_enforce::files::{self, Access, FileError};
-use xshield_enforce::linux;
 use xshield_enforce::lock::{self, LockError};
 
+use crate::os;
 use crate::started_by::StartedBy;
 use crate::yaml::{Document, EditError, Scalar};
 
-/// The path of the configuration unless another one is given.
-pub const DEFAULT_PATH: &str = "/etc/xshield/config.yaml";
 /// The agent's section.
 pub const SECTION: &str = "configuration";
 
@@ -227,7 +225,7 @@ fn unknown(param: &str) -> ChangeError {
 /// # Errors
 /// See [`ConfigError`]; every message names the file and the place.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
-    check(path, &Config::read_text(&linux::this_system(), path)?)
+    check(path, &Config::read_text(&os::this_system(), path)?)
 }
 
 /// Reads and checks the file for an agent that is about to start.
@@ -256,10 +254,7 @@ fn check(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
         Ok(document) => document.without_unknown(|key| KEYS.contains(&key)),
         Err(_) => (text.to_owned(), Vec::new()),
     };
-    Ok(Loaded {
-        config: Config::parse(&linux::this_system(), path, &text, Layout::Nested)?,
-        unknown,
-    })
+    Ok(Loaded { config: Config::parse(&os::this_system(), path, &text, Layout::Nested)?, unknown })
 }
 
 /// Changes all given values, or nothing. The previous file is kept as `….previous`.
@@ -269,7 +264,7 @@ fn check(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
 pub fn change(path: &Path, changes: &[Edit]) -> Result<(), ChangeError> {
     let beside = PathBuf::from(format!("{}.lock", path.display()));
     let _lock = lock::try_lock(&beside)?.ok_or(ChangeError::Busy)?;
-    put(path, Some(Config::read_text(&linux::this_system(), path)?), changes)
+    put(path, Some(Config::read_text(&os::this_system(), path)?), changes)
 }
 
 /// Like [`change`], but creates a missing file and its directory.
@@ -289,7 +284,7 @@ pub(crate) fn change_or_make(path: &Path, changes: &[Edit]) -> Result<(), Change
 /// See [`ChangeError`].
 pub(crate) fn changed(path: &Path, changes: &[Edit]) -> Result<Config, ChangeError> {
     let old =
-        if path.exists() { Config::read_text(&linux::this_system(), path)? } else { String::new() };
+        if path.exists() { Config::read_text(&os::this_system(), path)? } else { String::new() };
     Ok(check(path, &edited(path, &old, changes)?)?.config)
 }
 
@@ -314,12 +309,8 @@ fn put(path: &Path, old: Option<String>, changes: &[Edit]) -> Result<(), ChangeE
 /// # Errors
 /// If it can't be created.
 pub(crate) fn make_directory(path: &Path) -> Result<(), ChangeError> {
-    use std::os::unix::fs::DirBuilderExt as _;
     let Some(parent) = path.parent() else { return Ok(()) };
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(parent)
+    os::private_directory(parent)
         .map_err(|source| ChangeError::Directory { path: parent.to_owned(), source })
 }
 

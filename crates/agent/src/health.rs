@@ -51,6 +51,8 @@ pub enum ActivePathSource {
         /// Why it is not available.
         why: String,
     },
+    /// The Security log of Windows.
+    SecurityLog,
 }
 
 impl std::fmt::Display for ActivePathSource {
@@ -58,6 +60,7 @@ impl std::fmt::Display for ActivePathSource {
         match self {
             Self::None => f.write_str("not told"),
             Self::Conntrack => f.write_str("from connection tracking"),
+            Self::SecurityLog => f.write_str("from the Security log"),
             Self::Recorder { why } => write!(f, "from the flow recorder: {why}"),
         }
     }

@@ -8,15 +8,12 @@ use std::time::{Duration, Instant};
 use xshield_enforce::ReportBody;
 use xshield_enforce::files;
 use xshield_enforce::problems::chain;
-use xshield_enforce::resident::Asking;
-use xshield_enforce::resident::Meter;
-use xshield_enforce::resident::host::machine::{self, cloud};
-use xshield_enforce::resident::host::software;
+use xshield_enforce::resident::{Meter, inventory};
 use xshield_enforce::telemetry::{AgentEventKind, HostTelemetry, SoftwarePackage};
 
 use crate::agent::Agent;
 use crate::health::Budget;
-use crate::metadata;
+use crate::os::{self, Stamp};
 
 /// How often the thread checks whether anything is due.
 const STEP: Duration = Duration::from_secs(10);
@@ -33,7 +30,7 @@ pub fn run(agent: &Agent) {
         agent,
         described: None,
         looked: None,
-        stamp: Vec::new(),
+        stamp: Some(Stamp::default()),
         inventoried: None,
         pending: None,
         resends: agent.resends_before(),
@@ -51,7 +48,8 @@ struct Observer<'a> {
     agent: &'a Agent,
     described: Option<(Instant, HostTelemetry)>,
     looked: Option<Instant>,
-    stamp: Vec<(PathBuf, u64, i64, i64)>,
+    /// `None`: the system has none.
+    stamp: Option<Stamp>,
     inventoried: Option<Instant>,
     /// An inventory whose report no cycle has saved yet.
     pending: Option<([u8; 16], BTreeSet<SoftwarePackage>)>,
@@ -110,12 +108,8 @@ impl Observer<'_> {
             return;
         }
         self.looked = Some(Instant::now());
-        let mut now = machine::telemetry(self.agent.environment.now());
-        if self.agent.settings().cloud_metadata == Asking::Ask
-            && let Some(provider) = cloud::provider(&self.agent.environment.root)
-        {
-            now.cloud = cloud::instance(provider, metadata::send);
-        }
+        let asking = self.agent.settings().cloud_metadata;
+        let now = os::telemetry(&self.agent.environment, asking);
         let known = self
             .described
             .as_ref()
@@ -135,12 +129,11 @@ impl Observer<'_> {
             return;
         }
         self.inventoried = Some(Instant::now());
-        let root = self.agent.environment.root.clone();
-        let stamp = software::stamp(&root);
-        if stamp == self.stamp && !again {
+        let stamp = os::stamp(&self.agent.environment);
+        if stamp.is_some() && stamp == self.stamp && !again {
             return;
         }
-        let now = match software::inventory(&root) {
+        let now = match os::inventory(&self.agent.environment.root) {
             Ok(now) => now,
             Err(error) => return self.agent.log.warn(&chain(&error)),
         };
@@ -148,7 +141,7 @@ impl Observer<'_> {
         self.stamp = stamp;
         let before = if again { None } else { self.told_inventory() };
         let taken = self.agent.environment.now();
-        if let Some(report) = software::report(before.as_ref(), &now, taken) {
+        if let Some(report) = inventory::report(before.as_ref(), &now, taken) {
             let batch = self.agent.report(ReportBody::Software(report));
             self.pending = Some((batch, now));
         }

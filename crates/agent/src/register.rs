@@ -3,19 +3,18 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use xshield_enforce::config::{Config, ConfigError, Layout};
 use xshield_enforce::discover::{DiscoverError, PlatformLocation, discover};
 use xshield_enforce::files::{self, Access, FileError};
-use xshield_enforce::linux;
 use xshield_enforce::prove::{ProveError, prove};
 use xshield_enforce::{
     DeploymentKey, EndpointError, EnforcementKey, KeyError, PlatformUrl, PolicyPublicKey, Problem,
-    ProxyList, ProxyListError, RunEnvironment,
+    ProxyList, ProxyListError,
 };
 
 use crate::config_file::{self, ChangeError, Edit, SECTION};
+use crate::os;
 use crate::this_program::this_program;
 use crate::yaml::{Document, EditError};
 
@@ -78,7 +77,7 @@ impl Registration {
     /// The problem to report if other users can read the onboarding file, which contains the enforcement key.
     #[must_use]
     pub fn exposed(&self) -> Option<Problem> {
-        Config::exposed(&linux::this_system(), self.onboarding.as_deref()?)
+        Config::exposed(&os::this_system(), self.onboarding.as_deref()?)
     }
 }
 
@@ -186,8 +185,7 @@ pub fn register(path: &Path, given: &Registration, root: &Path) -> Result<(), Re
 
 /// Checks whether the platform accepts the key, if the host ran before.
 fn holds(path: &Path, config: &Config, root: &Path) -> Result<(), ProveError> {
-    let os = Arc::new(linux::Linux::new(root.to_owned()));
-    let environment = RunEnvironment::new(os, root.to_owned(), path.to_owned());
+    let environment = os::host_at(root, path.to_owned());
     prove(config, &this_program(), &environment)
 }
 
@@ -215,7 +213,7 @@ fn trust(path: &Path, given: &Registration, root: &Path) -> Result<Vec<Edit>, Re
         let (platform, proxies) = whereabouts(path, given)?;
         let program = this_program();
         let place = PlatformLocation { platform: &platform, proxies: &proxies, program: &program };
-        let trust = discover(&place, key, &linux::Linux::new(root.to_owned()))?;
+        let trust = discover(&place, key, &os::system_at(root))?;
         stays_with_its_platform(path, trust.policy_keys())?;
         changes.extend(Edit::ca(&trust.ca_pem()));
         let keys = trust.policy_keys().iter().map(ToString::to_string);
@@ -269,8 +267,8 @@ fn whereabouts(
 
 /// Copies the onboarding file's keys into the section.
 fn take_over(path: &Path, onboarding: &Path, root: &Path) -> Result<(), RegisterError> {
-    let text = Config::read_text(&linux::this_system(), onboarding)?;
-    let new = Config::parse(&linux::this_system(), onboarding, &text, Layout::Flat)?;
+    let text = Config::read_text(&os::this_system(), onboarding)?;
+    let new = Config::parse(&os::this_system(), onboarding, &text, Layout::Flat)?;
     stays_with_its_platform(path, &new.policy_keys)?;
     holds(path, &new, root)?;
     let mut nested = format!("{SECTION}:\n");
@@ -283,7 +281,7 @@ fn take_over(path: &Path, onboarding: &Path, root: &Path) -> Result<(), Register
         }
     }
     Document::parse(&nested, SECTION)?;
-    Config::parse(&linux::this_system(), path, &nested, Layout::Nested)?;
+    Config::parse(&os::this_system(), path, &nested, Layout::Nested)?;
     config_file::make_directory(path)?;
     if let Ok(old) = fs::read(path) {
         let previous = PathBuf::from(format!("{}.previous", path.display()));

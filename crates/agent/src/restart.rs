@@ -4,14 +4,14 @@ use std::path::Path;
 
 use crate::control::Request;
 use crate::control::client::{self, AskError};
-use crate::systemd;
+use crate::os::manager;
 
 /// Why the agent does not use the new configuration yet.
 #[derive(Debug, thiserror::Error)]
 pub enum RestartError {
     /// The service manager can't restart it.
     #[error("the file is changed, but the service could not be restarted")]
-    Service(#[from] systemd::ServiceError),
+    Service(#[from] manager::ServiceError),
     /// The agent can't be asked to read the file again.
     #[error("the file is changed, but the running agent did not accept it")]
     Agent(#[source] AskError),
@@ -23,8 +23,8 @@ pub enum RestartError {
 /// # Errors
 /// See [`RestartError`].
 pub fn restart(socket: &Path) -> Result<&'static str, RestartError> {
-    if systemd::is_active() {
-        systemd::systemctl("restart", &[])?;
+    if manager::is_active() {
+        manager::restart()?;
         return Ok("the service was restarted");
     }
     match client::ask(socket, &Request::Reload) {

@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use xshield_enforce::config::ConfigError;
 use xshield_enforce::lock::{Guard, LockError};
 use xshield_enforce::problems::chain;
@@ -20,10 +18,11 @@ use crate::agent::Agent;
 use crate::config_file;
 use crate::control::server::Server;
 use crate::log::{Level, Log};
+use crate::os::signals::{Signal, Signals};
+use crate::os::supervisor::{self, Supervisor};
 use crate::started_by::StartedBy;
-use crate::supervisor::{self, Supervisor};
 use crate::this_program::this_program;
-use crate::{addresses, guard, listen, live, observe, paths, worker};
+use crate::{listen, observe, os, worker};
 
 /// Exists while an agent runs; an agent that finds it was not stopped properly the last time.
 const RUNNING: &str = "running";
@@ -64,12 +63,13 @@ pub enum StartError {
     },
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until it is asked to stop: by SIGTERM or SIGINT, on Windows by Ctrl-C.
 ///
 /// # Errors
 /// Why it could not start.
 pub fn run(config: &Path, socket: &Path, level: Level) -> Result<(), StartError> {
     let log = Log::new(level);
+    os::say_what_expires();
     let started_by = StartedBy::of_environment();
     let loaded = config_file::load_to_run(config, started_by)?;
     let directory = loaded.config.state_directory.clone();
@@ -123,7 +123,7 @@ fn restore(agent: &Agent) {
 
 fn serve(agent: &Arc<Agent>, socket: &Path) -> Result<(), StartError> {
     let setup = |what| move |source| StartError::Setup { what, source };
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(setup("signals"))?;
+    let mut signals = Signals::new().map_err(setup("signals"))?;
     match Server::listen(socket) {
         Ok(server) => {
             let agent = Arc::clone(agent);
@@ -134,18 +134,9 @@ fn serve(agent: &Arc<Agent>, socket: &Path) -> Result<(), StartError> {
     }
     let listener = Arc::clone(agent);
     spawn("notify", move || listen::run(&listener)).map_err(setup("a thread"))?;
-    let watching = Arc::clone(agent);
-    spawn("guard", move || guard::run(&watching)).map_err(setup("a thread"))?;
-    let readdressed = Arc::clone(agent);
-    spawn("addresses", move || addresses::run(&readdressed)).map_err(setup("a thread"))?;
     let observing = Arc::clone(agent);
     spawn("observe", move || observe::run(&observing)).map_err(setup("a thread"))?;
-    let following = Arc::clone(agent);
-    spawn("paths", move || paths::run(&following)).map_err(setup("a thread"))?;
-    let receiving = Arc::clone(agent);
-    spawn("receive", move || live::receive(&receiving)).map_err(setup("a thread"))?;
-    let sending = Arc::clone(agent);
-    spawn("send", move || live::send(&sending)).map_err(setup("a thread"))?;
+    os::watch(agent).map_err(setup("a thread"))?;
     let supervisor = Arc::new(Supervisor::of_environment());
     supervisor.ready("started");
     let (watching, watched) = (Arc::clone(agent), Arc::clone(&supervisor));
@@ -158,20 +149,21 @@ fn serve(agent: &Arc<Agent>, socket: &Path) -> Result<(), StartError> {
         drop(done);
     });
     worker.map_err(setup("a thread"))?;
-    for signal in signals.forever() {
-        if signal != SIGHUP {
-            break;
-        }
+    while signals.wait() == Signal::Reload {
         // A refusal is logged.
         let _ = agent.reload();
     }
     agent.log.info("ctagent stops; the policy stays in force");
     agent.stop();
     let _ = ended.recv_timeout(LAST_CYCLE);
-    let _ = fs::remove_file(socket);
+    os::control::remove(socket);
     Ok(())
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+/// Starts a thread with a small stack.
+///
+/// # Errors
+/// If it can't be started.
+pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(run).map(drop)
 }

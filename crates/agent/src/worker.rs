@@ -13,8 +13,8 @@ use xshield_enforce::{Cycle, Problem};
 use crate::agent::{Agent, CycleTerms};
 use crate::cycles::{LastCycle, Task, Wake};
 use crate::health::ActivePathSource;
+use crate::os::supervisor::Supervisor;
 use crate::schedule::{Reach, Schedule};
-use crate::supervisor::Supervisor;
 
 /// The time limit for delivering reports in one cycle.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -65,7 +65,9 @@ impl Worker<'_> {
         let CycleTerms { loaded, configured, reports, usage, archive, paths, connection } = terms;
         let settings = agent.settings();
         let paths = match paths {
-            ActivePathSource::Recorder { .. } => RecordedPaths::Told,
+            ActivePathSource::Recorder { .. } | ActivePathSource::SecurityLog => {
+                RecordedPaths::Told
+            }
             ActivePathSource::Conntrack | ActivePathSource::None => RecordedPaths::Left,
         };
         let sent: Vec<_> = reports.iter().map(|report| report.batch.0).collect();

@@ -53,6 +53,12 @@ pub enum VerbError {
          orders it"
     )]
     NoThreatList,
+    /// The system keeps no record of flows that can be read at any time.
+    #[error(
+        "Windows keeps no record of flows; its Security log has their events, which `xshield events` shows on \
+         the platform"
+    )]
+    NoRecorder,
     /// There is nothing to restore.
     #[error("there is neither a last-known-good ruleset nor a threat list to restore: {}", .reasons.join("; "))]
     NothingToRestore {

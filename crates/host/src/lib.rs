@@ -13,6 +13,8 @@ pub mod files;
 #[cfg(any(target_os = "linux", windows))]
 mod firmware;
 pub mod identity;
+#[cfg(any(feature = "inventory", test))]
+pub mod inventory;
 pub mod lock;
 pub mod log_line;
 pub mod operating_system;

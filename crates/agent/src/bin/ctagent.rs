@@ -1,21 +1,18 @@
 //! `ctagent`: resident enforcement. Only the command line.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-#[cfg(not(target_os = "linux"))]
-compile_error!("ctagent runs on Linux");
-
 use std::error::Error;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use xshield_agent::config_file::{self, DEFAULT_PATH, Edit};
-use xshield_agent::control::{DEFAULT_SOCKET, Request, client};
+use xshield_agent::config_file::{self, Edit};
+use xshield_agent::control::{Request, client};
 use xshield_agent::log::Level;
+use xshield_agent::os::{self, DEFAULT_SOCKET, manager};
 use xshield_agent::register::{self, GivenKey, GivenProxies, Registration};
-use xshield_agent::{restart, service, show, systemd};
-use xshield_enforce::linux;
+use xshield_agent::{restart, service, show};
 use xshield_enforce::problems::chain;
 use xshield_enforce::state::StateDirectory;
 use xshield_enforce::verbs;
@@ -28,7 +25,7 @@ const MOST_KEY: u64 = 4096;
 #[command(name = "ctagent", version)]
 struct CommandLine {
     /// The configuration file.
-    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
+    #[arg(long, global = true, value_name = "FILE", default_value_os_t = os::configuration_file())]
     config: PathBuf,
     /// The socket of the running agent.
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
@@ -39,7 +36,7 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run in the foreground until SIGTERM (the default); the service does this.
+    /// Run in the foreground until SIGTERM or Ctrl-C (the default); the service does this.
     Run(Run),
     /// Register this host with a platform: write the configuration and start the service.
     Register(Register),
@@ -151,8 +148,8 @@ fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
         }
         Some(Command::Register(given)) => register(line, given),
         Some(Command::UpdateProxy(given)) => update_proxy(line, given),
-        Some(Command::Start) => Ok(systemd::systemctl("enable", &["--now"])?),
-        Some(Command::Stop) => Ok(systemd::systemctl("stop", &[])?),
+        Some(Command::Start) => Ok(manager::start()?),
+        Some(Command::Stop) => Ok(manager::stop()?),
         Some(Command::Status) => {
             let status = client::ask(&line.socket, &Request::Status)?;
             show::page(&show::status(&status));
@@ -161,7 +158,7 @@ fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
         Some(Command::Remove(Remove { clean })) => remove(line, *clean),
         Some(Command::Restore) => {
             let config = config_file::load(&line.config)?.config;
-            let environment = linux::this_host(absolute(&line.config));
+            let environment = os::this_host(absolute(&line.config));
             let restored = verbs::restore(&config, &environment)?;
             if let Some(policy) = restored.policy {
                 show::line(&format!("restored revision {}", policy.revision));
@@ -199,13 +196,14 @@ fn register(line: &CommandLine, given: &Register) -> Result<(), Box<dyn Error>> 
     if given.skip_start {
         return Ok(());
     }
-    if systemd::runs_here() {
-        systemd::systemctl("enable", &[])?;
-        systemd::systemctl("restart", &[])?;
+    if manager::runs_here() {
+        manager::enable_and_restart()?;
         show::line("the service runs; see `ctagent status`");
     } else {
         show::line(restart::restart(&line.socket)?);
-        show::line("this host does not run systemd: start `ctagent run` by other means");
+        show::line(
+            "this host has no service manager that runs the agent: start `ctagent run` by other means",
+        );
     }
     Ok(())
 }
@@ -234,9 +232,9 @@ fn update_proxy(line: &CommandLine, given: &UpdateProxy) -> Result<(), Box<dyn E
 }
 
 fn remove(line: &CommandLine, clean: bool) -> Result<(), Box<dyn Error>> {
-    if systemd::runs_here() {
+    if manager::runs_here() {
         // A unit that is not installed can't be disabled, and need not be.
-        if let Err(error) = systemd::systemctl("disable", &["--now"]) {
+        if let Err(error) = manager::disable() {
             complain(&chain(&error));
         }
     }
@@ -246,7 +244,7 @@ fn remove(line: &CommandLine, clean: bool) -> Result<(), Box<dyn Error>> {
             if state.is_kept_by_a_resident()? {
                 return Err("the agent is still running: stop it first, then remove it".into());
             }
-            let environment = linux::this_host(absolute(&line.config));
+            let environment = os::this_host(absolute(&line.config));
             verbs::remove(&loaded.config, &environment)?;
             show::line("removed our tables, the boot unit and the state directory");
         }

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use serde_json::Value;
-use xshield_agent::config_file::{self, DEFAULT_PATH, Edit};
-use xshield_agent::control::{DEFAULT_SOCKET, Request, client};
+use xshield_agent::config_file::{self, Edit};
+use xshield_agent::control::{Request, client};
 use xshield_agent::log::Level;
+use xshield_agent::os::{self, DEFAULT_SOCKET};
 use xshield_agent::{restart, show};
 use xshield_enforce::foreign;
 use xshield_enforce::problems::chain;
@@ -19,7 +20,7 @@ use xshield_enforce::problems::chain;
 #[command(name = "ctagentcmd", version)]
 struct CommandLine {
     /// The configuration file.
-    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
+    #[arg(long, global = true, value_name = "FILE", default_value_os_t = os::configuration_file())]
     config: PathBuf,
     /// The socket of the running agent.
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]

@@ -63,11 +63,11 @@ fn proxies_are_replaced_and_the_old_file_is_kept_as_backup() {
 #[test]
 fn the_host_name_is_set_and_removed() {
     let (_directory, path, _) = file();
-    let own = load(&path).unwrap().config.host_name(&xshield_enforce::linux::this_system());
+    let own = load(&path).unwrap().config.host_name(&crate::os::this_system());
     for (value, name) in [("web-9", "web-9"), ("0815", "0815"), ("", own.as_str())] {
         change(&path, &Edit::list("configuration.name", value).unwrap()).unwrap();
         assert_eq!(
-            load(&path).unwrap().config.host_name(&xshield_enforce::linux::this_system()),
+            load(&path).unwrap().config.host_name(&crate::os::this_system()),
             name,
             "{value:?}"
         );

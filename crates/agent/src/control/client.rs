@@ -1,13 +1,13 @@
 //! Queries to the running agent.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{Answer, LONGEST_ANSWER, Request};
+use crate::os::control::{Connection, NOT_ALLOWED};
 
 /// The time limit of a query; collecting diagnostics takes longest.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -18,9 +18,9 @@ pub enum AskError {
     /// No agent is listening.
     #[error("the agent is not running ({path}): start it with `ctagent start`", path = .0.display())]
     NotRunning(PathBuf),
-    /// Only root may query the agent.
-    #[error("only root may ask the agent: run this as root")]
-    NotRoot,
+    /// Only root, or administrators of Windows, may query the agent.
+    #[error("{NOT_ALLOWED}")]
+    NotAllowed,
     /// The connection failed.
     #[error("asking the agent at {path} failed", path = .path.display())]
     Broken {
@@ -47,11 +47,10 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Value, AskError> {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
             AskError::NotRunning(socket.to_owned())
         }
-        std::io::ErrorKind::PermissionDenied => AskError::NotRoot,
+        std::io::ErrorKind::PermissionDenied => AskError::NotAllowed,
         _ => AskError::Broken { path: socket.to_owned(), source },
     };
-    let mut stream = UnixStream::connect(socket).map_err(broken)?;
-    stream.set_read_timeout(Some(TIMEOUT)).map_err(broken)?;
+    let mut stream = Connection::connect(socket, TIMEOUT).map_err(broken)?;
     let mut line = serde_json::to_vec(request).map_err(|_| AskError::Garbled)?;
     line.push(b'\n');
     stream.write_all(&line).map_err(broken)?;

@@ -1,5 +1,6 @@
 //! The protocol between `ctagentcmd` and the running agent: a request and an answer, each a JSON object on
-//! one line, over a Unix socket that only root may use.
+//! one line, over a Unix socket that only root may use, or a named pipe that only administrators of Windows may
+//! use.
 
 pub mod client;
 pub mod server;
@@ -9,8 +10,6 @@ use serde_json::Value;
 
 use crate::log::Level;
 
-/// The default path of the socket.
-pub const DEFAULT_SOCKET: &str = "/run/xshield/agent.sock";
 /// The longest request, in bytes.
 pub const LONGEST_REQUEST: u64 = 64 * 1024;
 /// The longest answer, in bytes.

@@ -1,15 +1,12 @@
 //! The server for `ctagentcmd`.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::net::sockopt::socket_peercred;
 use serde::Serialize;
 use serde_json::{Value, json};
 use xshield_enforce::explain::Question;
@@ -20,6 +17,7 @@ use xshield_enforce::{explain, verbs};
 use super::{Answer, LONGEST_REQUEST, Request};
 use crate::agent::Agent;
 use crate::cycles::Wake;
+use crate::os::control::{Connection, Listener, NOT_ALLOWED};
 
 /// The path of diagnostics requested on this host, in the state directory.
 const ARCHIVE: &str = "diagnostics/local.tar.gz";
@@ -39,30 +37,17 @@ pub struct ListenError {
     source: io::Error,
 }
 
-/// The listening socket, which is removed when dropped.
-#[derive(Debug)]
-pub struct Server {
-    listener: UnixListener,
-    path: PathBuf,
-}
+/// The server.
+pub struct Server(Listener);
 
 impl Server {
-    /// Listens at `path`. A socket left by a killed agent is replaced: the caller must hold the agents' lock.
+    /// Listens at `path`. The caller must hold the agents' lock.
     ///
     /// # Errors
-    /// When the directory or the socket can't be created.
+    /// When the socket or pipe can't be created.
     pub fn listen(path: &Path) -> Result<Self, ListenError> {
         let failed = |source| ListenError { path: path.to_owned(), source };
-        if let Some(parent) = path.parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
-        }
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path).map_err(failed)?;
-        fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(Self { listener, path: path.to_owned() })
+        Listener::new(path).map(Self).map_err(failed)
     }
 
     /// Serves clients as long as the process runs, a few at the same time, so that waiting for diagnostics
@@ -70,7 +55,8 @@ impl Server {
     pub fn run(&self, agent: &Agent) {
         let busy = AtomicUsize::new(0);
         thread::scope(|scope| {
-            for stream in self.listener.incoming() {
+            loop {
+                let stream = self.0.accept(TIMEOUT);
                 let serve = || {
                     if let Err(error) = stream.and_then(|stream| answer(agent, stream)) {
                         agent.log.debug(&format!("answering over the control socket: {error}"));
@@ -96,30 +82,23 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-fn answer(agent: &Agent, stream: UnixStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    let caller = socket_peercred(&stream)?.uid;
-    let answer = if caller.is_root() || caller == rustix::process::geteuid() {
-        match read(&stream)? {
+fn answer(agent: &Agent, mut stream: Connection) -> io::Result<()> {
+    let answer = if stream.is_allowed()? {
+        match read(&mut stream)? {
             Ok(request) => carry_out(agent, &request),
             Err(reason) => Answer::Error(reason),
         }
     } else {
-        Answer::Error("only root may ask the agent".to_owned())
+        Answer::Error(NOT_ALLOWED.to_owned())
     };
     let mut line = serde_json::to_vec(&answer)?;
     line.push(b'\n');
-    (&stream).write_all(&line)
+    stream.write_all(&line)?;
+    stream.finish();
+    Ok(())
 }
 
-fn read(stream: &UnixStream) -> io::Result<Result<Request, String>> {
+fn read(stream: &mut Connection) -> io::Result<Result<Request, String>> {
     let mut line = String::new();
     BufReader::new(stream.take(LONGEST_REQUEST)).read_line(&mut line)?;
     Ok(serde_json::from_str(&line).map_err(|error| format!("the request is malformed: {error}")))

@@ -70,7 +70,7 @@ fn domain_key_and_trust_suffice_and_nothing_is_guessed() {
     register(&path, &full, Path::new("/")).unwrap();
     let config = config_file::load(&path).unwrap().config;
     assert_eq!(config.platform.to_string(), "https://platform.example.com:443");
-    assert_eq!(config.host_name(&xshield_enforce::linux::this_system()), "db-1");
+    assert_eq!(config.host_name(&crate::os::this_system()), "db-1");
     let wrong = Registration { name: Some("no name".into()), ..Registration::default() };
     let refused = register(&path, &wrong, Path::new("/")).unwrap_err().to_string();
     assert!(refused.contains("name: \"no name\" is not a valid name"), "{refused}");

@@ -12,10 +12,9 @@ pub mod preflight;
 mod provision;
 pub mod resident_live;
 mod resident_usage;
-pub mod resident_verbs;
 mod translated;
 
-pub use resident_usage::Meter;
+pub(crate) use resident_usage::{processor_time, resident_kib};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,11 +38,11 @@ pub(crate) use xshield_host::linux::connections::connected_peers;
 pub(crate) use xshield_host::linux::forwarding::interfaces;
 pub(crate) use xshield_host::linux::local::{Identity, identities};
 pub(crate) use xshield_host::linux::sockets::{ListeningSocket, SocketsError, ports};
-pub(crate) use xshield_host::linux::system::{SystemError, all_addresses};
+pub(crate) use xshield_host::linux::system::{SystemError, all_addresses, boot_id};
 
 use boot_unit::{BootUnit, Installed};
-use xshield_firewall::FirewallError;
 use xshield_firewall::threat::ListTable;
+use xshield_firewall::{FirewallError, FlowCount, Programmed};
 pub use xshield_host::linux::Linux;
 use xshield_host::linux::{sockets, system};
 use xshield_host::time_server::TimeServer;
@@ -53,6 +52,17 @@ use crate::core::threat::ThreatPart;
 use crate::environment::RunEnvironment;
 use crate::problems::problem;
 use crate::run::Run;
+use crate::verb_error::VerbError;
+
+/// What is programmed in the kernel.
+pub(crate) fn read_back() -> Result<Programmed, FirewallError> {
+    Firewall::open()?.read_back()
+}
+
+/// The flows in the kernel's recorder.
+pub(crate) fn recorded_flows() -> Result<Vec<FlowCount>, VerbError> {
+    Ok(Firewall::open()?.flows()?.flows)
+}
 
 /// The surroundings of a run on this host.
 #[must_use]

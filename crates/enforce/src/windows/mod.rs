@@ -25,7 +25,7 @@ use xshield_firewall::threat::ListTable;
 use xshield_firewall::wfp::WfpFirewall;
 pub use xshield_firewall::wfp::windows::on_expired_trial;
 use xshield_firewall::wfp::windows::{HostEngine, LockLimits};
-use xshield_firewall::{Explanation, FirewallError, Programmed, explain};
+use xshield_firewall::{Explanation, FirewallError, FlowCount, Programmed, explain};
 use xshield_host::time_server::TimeServer;
 use xshield_host::windows::{sockets, system};
 use xshield_policy::{Interfaces, Packet, Ruleset};
@@ -43,7 +43,8 @@ pub use xshield_host::windows::application_log;
 pub use xshield_host::windows::console::on_interruption;
 pub use xshield_host::windows::signature;
 pub(crate) use xshield_host::windows::sockets::{ListeningSocket, SocketsError, ports};
-pub(crate) use xshield_host::windows::system::{SystemError, addresses as all_addresses};
+pub(crate) use xshield_host::windows::system::{SystemError, addresses as all_addresses, boot_id};
+pub(crate) use xshield_host::windows::usage::{processor_time, resident_kib};
 
 use crate::config::Config;
 use crate::environment::RunEnvironment;
@@ -51,6 +52,7 @@ use crate::problems::problem;
 use crate::reached;
 use crate::run::Run;
 use crate::step::Step;
+use crate::verb_error::VerbError;
 pub(crate) use crate::wfp_kernel::FilterEngineHost as Capabilities;
 
 /// The policy's filters in this host's filter engine.
@@ -76,6 +78,16 @@ pub(crate) fn host_facts(_: &preflight::Preflight) -> Result<HostFacts, SystemEr
 /// The kernel's firewall.
 pub(crate) fn open_firewall() -> Result<Firewall, FirewallError> {
     Ok(WfpFirewall::new(HostEngine::new(LockLimits::USUAL)))
+}
+
+/// What is programmed in the filter engine.
+pub(crate) fn read_back() -> Result<Programmed, FirewallError> {
+    Ok(open_firewall()?.read_back(None)?.programmed)
+}
+
+/// There is no recorder.
+pub(crate) fn recorded_flows() -> Result<Vec<FlowCount>, VerbError> {
+    Err(VerbError::NoRecorder)
 }
 
 /// There are no log groups.

@@ -13,6 +13,7 @@ pub mod machine;
 mod name_servers;
 mod owned;
 pub mod paths;
+pub mod pipe;
 mod processes;
 #[cfg_attr(
     not(any(feature = "inventory", test)),
@@ -32,6 +33,7 @@ pub mod system;
 mod tables;
 mod this_host;
 pub mod time_servers;
+pub mod usage;
 mod wide;
 
 pub use processes::Process;

@@ -38,11 +38,11 @@ const PRIVATE_DIRECTORY: &str = "D:PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
 const PRIVATE_FILE: &str = "D:PAI(A;;FA;;;SY)(A;;FA;;;BA)";
 
 /// A security descriptor.
-struct Descriptor(Local);
+pub(super) struct Descriptor(Local);
 
 impl Descriptor {
     #[allow(unsafe_code, reason = "security descriptors have no safe form in windows-sys")]
-    fn parse(sddl: &str) -> io::Result<Self> {
+    pub(super) fn parse(sddl: &str) -> io::Result<Self> {
         let sddl = wide(sddl);
         let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
         // SAFETY: the text ends with a zero, and `descriptor` takes the result, which `Local` frees.
@@ -98,7 +98,7 @@ impl Descriptor {
         Ok(unsafe { pointed(text) })
     }
 
-    fn attributes(&self) -> SECURITY_ATTRIBUTES {
+    pub(super) fn attributes(&self) -> SECURITY_ATTRIBUTES {
         let length = size_of::<SECURITY_ATTRIBUTES>() as u32;
         SECURITY_ATTRIBUTES { nLength: length, lpSecurityDescriptor: self.0.0, bInheritHandle: 0 }
     }

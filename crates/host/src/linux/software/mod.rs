@@ -16,9 +16,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use xshield_wire::message::UnixSeconds;
-use xshield_wire::telemetry::{SoftwareContents, SoftwarePackage, SoftwareReport, software_digest};
+use xshield_wire::telemetry::SoftwarePackage;
 
+pub use crate::inventory::report;
 pub use dpkg::packages as dpkg_packages;
 pub use header::package as rpm_package;
 pub use source::{Fault, Source};
@@ -112,25 +112,6 @@ pub fn stamp(root: &Path) -> Vec<(PathBuf, u64, i64, i64)> {
         Some((path, meta.size(), meta.mtime(), meta.mtime_nsec()))
     };
     files.filter_map(stamp).collect()
-}
-
-/// The report of an inventory: all of it the first time, then what has changed. `None`: nothing has.
-#[must_use]
-pub fn report(
-    before: Option<&BTreeSet<SoftwarePackage>>,
-    now: &BTreeSet<SoftwarePackage>,
-    taken: UnixSeconds,
-) -> Option<SoftwareReport> {
-    let contents = match before {
-        Some(before) if before == now => return None,
-        Some(before) => SoftwareContents::Changes {
-            base: software_digest(before),
-            added: now.difference(before).cloned().collect(),
-            removed: before.difference(now).cloned().collect(),
-        },
-        None => SoftwareContents::Full { packages: now.iter().cloned().collect() },
-    };
-    Some(SoftwareReport { taken, digest: software_digest(now), contents })
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use xshield_enforce::resident::host::nflog::{Aggregate, Drained, Listener};
 use xshield_enforce::{LiveCounters, LiveGroup};
 
 use super::counts::GroupCounts;
-use super::shared::{Batch, ListenerStatus, MOST_FLOWS};
+use super::outbox::{Batch, MOST_FLOWS, Outbox};
 use crate::agent::Agent;
 use crate::cycles::Wake;
+use crate::live::ListenerStatus;
 
 /// The delay after a first packet before it is passed on.
 const FIRST: Duration = Duration::from_millis(100);
@@ -31,14 +32,14 @@ const NOTICE: Duration = Duration::from_secs(2);
 const MOST_READINGS: usize = 64;
 
 /// Receives packets until the agent stops.
-pub fn run(agent: &Agent) {
+pub(crate) fn run(agent: &Agent, outbox: &Outbox) {
     while !agent.is_stopping() {
         let Some(group) = agent.settings().live else {
             stand(agent, ListenerStatus::Off);
             agent.rest(NOTICE);
             continue;
         };
-        if let Err(reason) = hold(agent, group) {
+        if let Err(reason) = hold(agent, outbox, group) {
             agent.log.warn(&format!("live events are not reported: {reason}"));
             stand(agent, ListenerStatus::Failed { reason });
             rest_unless_configured(agent);
@@ -63,7 +64,7 @@ fn stand(agent: &Agent, standing: ListenerStatus) {
 }
 
 /// Holds the log group until another one or none is configured.
-fn hold(agent: &Agent, group: LiveGroup) -> Result<(), String> {
+fn hold(agent: &Agent, outbox: &Outbox, group: LiveGroup) -> Result<(), String> {
     // In this order: a packet in between is counted as lost rather than not at all.
     let mut counters = LiveCounters::open().map_err(|error| chain(&error))?;
     let mut counts = GroupCounts::default();
@@ -75,7 +76,8 @@ fn hold(agent: &Agent, group: LiveGroup) -> Result<(), String> {
             None => ListenerStatus::Resting { group },
         };
         stand(agent, standing);
-        let receiver = LiveReceiver { agent, group, counters: &mut counters, counts: &mut counts };
+        let (counters, counts) = (&mut counters, &mut counts);
+        let receiver = LiveReceiver { agent, outbox, group, counters, counts };
         match &mut listener {
             Some(listener) => receiver.listen(listener)?,
             None => receiver.rest(),
@@ -92,6 +94,7 @@ fn hold(agent: &Agent, group: LiveGroup) -> Result<(), String> {
 
 struct LiveReceiver<'a> {
     agent: &'a Agent,
+    outbox: &'a Outbox,
     group: LiveGroup,
     counters: &'a mut LiveCounters,
     counts: &'a mut GroupCounts,
@@ -143,7 +146,7 @@ impl LiveReceiver<'_> {
                 break;
             }
         }
-        let room = self.agent.live.has_room();
+        let room = self.outbox.has_room();
         let Drained { flows, overflow, .. } = match room {
             true => aggregate.drain(),
             false => Drained::default(),
@@ -157,7 +160,7 @@ impl LiveReceiver<'_> {
         let told = flows.len();
         let batch = Batch { flows, lost: overflow + missed };
         if told > 0 || batch.lost > 0 {
-            self.agent.live.put(batch);
+            self.outbox.put(batch);
         }
         Ok(told)
     }
@@ -169,7 +172,7 @@ impl LiveReceiver<'_> {
             self.agent.rest(QUIET);
             let lost = self.missed();
             if lost > 0 {
-                self.agent.live.put(Batch { flows: Vec::new(), lost });
+                self.outbox.put(Batch { flows: Vec::new(), lost });
             }
         }
     }

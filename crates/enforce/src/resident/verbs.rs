@@ -4,13 +4,14 @@ use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use serde::Serialize;
-use xshield_firewall::{Firewall, FlowKind, KernelState};
-use xshield_host::linux::system;
+use xshield_firewall::FlowKind;
 use xshield_policy::{Direction, Protocol};
 use xshield_wire::message::InForce;
 
 use crate::config::Config;
+use crate::core::kernel::{Kernel, KernelRuleset};
 use crate::environment::RunEnvironment;
+use crate::os;
 use crate::verbs::{Restored, VerbError, open, restore};
 
 /// After a boot, puts the last-known-good ruleset and the threat list into the kernel unless a ruleset is
@@ -23,9 +24,9 @@ pub fn restore_after_boot(
     environment: &RunEnvironment,
 ) -> Result<Option<Restored>, VerbError> {
     let progress = open(config)?.progress(&mut Vec::new())?;
-    let boot = system::boot_id()?;
+    let boot = os::boot_id()?;
     let of_this_boot = progress.generation.is_some_and(|(known, _)| known == boot);
-    if of_this_boot || Firewall::open()?.state()? != KernelState::Absent {
+    if of_this_boot || Kernel::state(&mut os::open_firewall()?)? != KernelRuleset::Nothing {
         return Ok(None);
     }
     match restore(config, environment) {
@@ -40,7 +41,7 @@ pub fn restore_after_boot(
 pub struct PolicyReport {
     /// The last-known-good ruleset.
     pub last_known_good: Option<InForce>,
-    /// The table as read from the kernel, in nft's syntax.
+    /// The table as read from the kernel, in the syntax of its system.
     pub text: String,
 }
 
@@ -50,7 +51,7 @@ pub struct PolicyReport {
 /// When nothing is in force, or the kernel or the state directory can't be read.
 pub fn policy(config: &Config) -> Result<PolicyReport, VerbError> {
     let known = open(config)?.last_known_good(&config.keys_of_stored(), &mut Vec::new())?;
-    let text = Firewall::open()?.read_back()?.to_string();
+    let text = os::read_back()?.to_string();
     Ok(PolicyReport { last_known_good: known.map(|known| known.ruleset.in_force()), text })
 }
 
@@ -78,9 +79,9 @@ pub struct RecordedFlow {
 /// The flows with the most packets in the kernel's recorder, at most `most`.
 ///
 /// # Errors
-/// When the kernel can't be read.
+/// When the kernel can't be read, or has no recorder.
 pub fn flows(most: usize) -> Result<Vec<RecordedFlow>, VerbError> {
-    let mut flows = Firewall::open()?.flows()?.flows;
+    let mut flows = os::recorded_flows()?;
     flows.sort_by_key(|flow| Reverse(flow.packets));
     flows.truncate(most);
     let read = flows.into_iter().map(|flow| RecordedFlow {

@@ -16,7 +16,7 @@ const SPAN: Duration = Duration::from_secs(30);
 const SPACING: Duration = Duration::from_secs(30);
 
 /// Watches the addresses until the agent stops.
-pub fn run(agent: &Agent) {
+pub(super) fn run(agent: &Agent) {
     let mut watch = match AddressWatch::open() {
         Ok(watch) => watch,
         Err(error) => {

@@ -9,7 +9,7 @@ use xshield_enforce::state::StateDirectory;
 use xshield_enforce::telemetry::LiveReport;
 use xshield_enforce::{Report, ReportBody};
 
-use super::shared::Batch;
+use super::outbox::{Batch, Outbox};
 use crate::agent::Agent;
 
 /// The longest wait for a batch at a time.
@@ -24,8 +24,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 const RARELY: Duration = Duration::from_secs(15);
 
 /// Reports to the platform until the agent stops.
-pub fn run(agent: &Agent) {
-    let mut sender = LiveSender { agent, tools: None, pending: None, lost: 0, not_before: None };
+pub(crate) fn run(agent: &Agent, outbox: &Outbox) {
+    let mut sender =
+        LiveSender { agent, outbox, tools: None, pending: None, lost: 0, not_before: None };
     while !agent.is_stopping() {
         sender.step();
     }
@@ -33,6 +34,7 @@ pub fn run(agent: &Agent) {
 
 struct LiveSender<'a> {
     agent: &'a Agent,
+    outbox: &'a Outbox,
     /// With the number of the configuration for which they were created.
     tools: Option<(u64, Describer, LiveReporter)>,
     /// A report that may or may not have arrived.
@@ -68,7 +70,7 @@ impl LiveSender<'_> {
         let resting = self.not_before.map_or(Duration::ZERO, |then| then - now.min(then));
         let idle = self.pending.is_none() && self.lost == 0;
         let wait = if idle { WAIT } else { resting.min(WAIT) };
-        let batch = self.agent.live.take(wait);
+        let batch = self.outbox.take(wait);
         let may_try = self.not_before.is_none_or(|then| Instant::now() >= then);
         if self.pending.is_some() || !may_try {
             // At most one report may be in doubt: packets that arrive meanwhile are only counted.
@@ -83,7 +85,7 @@ impl LiveSender<'_> {
 
     fn lose(&mut self, packets: u64) {
         self.lost += packets;
-        self.agent.live.inner().counts.lost += packets;
+        self.agent.live.lose(packets);
     }
 
     /// Builds a report from a batch.
@@ -118,7 +120,7 @@ impl LiveSender<'_> {
     fn send(&mut self) {
         let Some(mut pending) = self.pending.take() else { return };
         if pending.since.elapsed() >= SHOWN_FOR && pending.shown > 0 {
-            self.agent.live.inner().counts.lost += pending.shown;
+            self.agent.live.lose(pending.shown);
             pending.grow_old();
         }
         let route = self.agent.route();
@@ -132,10 +134,7 @@ impl LiveSender<'_> {
         };
         match told {
             Ok(()) => {
-                let mut inner = self.agent.live.inner();
-                inner.counts.shown += pending.shown;
-                inner.counts.reports += 1;
-                inner.untold = None;
+                self.agent.live.reported(pending.shown);
                 self.not_before = None;
             }
             Err(error) => {
@@ -159,10 +158,9 @@ impl LiveSender<'_> {
     }
 
     fn untold(&self, reason: String) {
-        let mut inner = self.agent.live.inner();
-        if inner.untold.as_ref() != Some(&reason) {
-            self.agent.log.debug(&format!("live events are not reported: {reason}"));
-            inner.untold = Some(reason);
+        let text = format!("live events are not reported: {reason}");
+        if self.agent.live.unreported(reason) {
+            self.agent.log.debug(&text);
         }
     }
 

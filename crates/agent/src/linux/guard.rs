@@ -24,7 +24,7 @@ const SOONEST: Duration = Duration::from_secs(2);
 const LATEST: Duration = Duration::from_secs(60);
 
 /// Watches the tables until the agent stops.
-pub fn run(agent: &Agent) {
+pub(super) fn run(agent: &Agent) {
     let mut watch = match Watch::open(&TABLES) {
         Ok(watch) => watch,
         Err(error) => {

@@ -9,9 +9,10 @@
 //! off, the next cycle removes the logging from the rules.
 
 mod counts;
+mod outbox;
 mod receive;
 mod send;
-pub mod shared;
 
-pub use receive::run as receive;
-pub use send::run as send;
+pub(crate) use outbox::Outbox;
+pub(crate) use receive::run as receive;
+pub(crate) use send::run as send;

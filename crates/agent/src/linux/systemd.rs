@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The agent's unit.
-pub const UNIT: &str = "ctagent.service";
+const UNIT: &str = "ctagent.service";
 /// Exists if the host runs systemd (`sd_booted(3)`).
 const BOOTED: &str = "/run/systemd/system";
 
@@ -39,11 +39,49 @@ pub fn is_active() -> bool {
     runs_here() && systemctl("is-active", &["--quiet"]).is_ok()
 }
 
-/// Runs `systemctl VERB ctagent.service`.
+/// Starts the service, now and at every boot.
 ///
 /// # Errors
 /// See [`ServiceError`].
-pub fn systemctl(verb: &'static str, options: &[&str]) -> Result<(), ServiceError> {
+pub fn start() -> Result<(), ServiceError> {
+    systemctl("enable", &["--now"])
+}
+
+/// Stops the service.
+///
+/// # Errors
+/// See [`ServiceError`].
+pub fn stop() -> Result<(), ServiceError> {
+    systemctl("stop", &[])
+}
+
+/// Restarts the service.
+///
+/// # Errors
+/// See [`ServiceError`].
+pub fn restart() -> Result<(), ServiceError> {
+    systemctl("restart", &[])
+}
+
+/// Restarts the service, and starts it at every boot from now on.
+///
+/// # Errors
+/// See [`ServiceError`].
+pub fn enable_and_restart() -> Result<(), ServiceError> {
+    systemctl("enable", &[])?;
+    restart()
+}
+
+/// Stops the service, and does not start it at boot anymore.
+///
+/// # Errors
+/// See [`ServiceError`].
+pub fn disable() -> Result<(), ServiceError> {
+    systemctl("disable", &["--now"])
+}
+
+/// Runs `systemctl VERB ctagent.service`.
+fn systemctl(verb: &'static str, options: &[&str]) -> Result<(), ServiceError> {
     if !runs_here() {
         return Err(ServiceError::NoSystemd);
     }

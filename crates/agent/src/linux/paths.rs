@@ -28,7 +28,7 @@ const PER_REPORT: usize = 2_000;
 const WITHOUT: &str = "XSHIELD_WITHOUT";
 
 /// Follows connections until the agent stops.
-pub fn run(agent: &Agent) {
+pub(super) fn run(agent: &Agent) {
     while !agent.is_stopping() {
         if agent.is_throttled() {
             agent.set_path_source(ActivePathSource::None);

@@ -1,4 +1,5 @@
-//! The state shared by the two threads of live events, the cycles, and `ctagentcmd`.
+//! Live events: denials and threat matches, reported within a second. The state shared by the threads that
+//! receive and send them, the cycles, and `ctagentcmd`.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,10 +7,6 @@ use std::time::Duration;
 use serde::Serialize;
 use xshield_enforce::LiveGroup;
 use xshield_enforce::options::LiveLogging;
-use xshield_enforce::resident::host::nflog::LiveFlow;
-
-/// The most flows reported at a time; packets of further flows are counted as lost.
-pub(super) const MOST_FLOWS: usize = 500;
 
 /// The status of live events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,33 +44,18 @@ pub struct Counts {
     pub reports: u64,
 }
 
-/// Flows passed from one thread to the other.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) flows: Vec<LiveFlow>,
-    /// The number of packets that are in no flow.
-    pub(super) lost: u64,
-}
-
-impl Batch {
-    pub(super) fn packets(&self) -> u64 {
-        self.flows.iter().map(|live| live.flow.packets).sum()
-    }
-}
-
-pub(super) struct Inner {
-    pub(super) standing: ListenerStatus,
-    pub(super) logging: LiveLogging,
-    pub(super) counts: Counts,
+struct Inner {
+    standing: ListenerStatus,
+    logging: LiveLogging,
+    counts: Counts,
     /// Why the last report failed.
-    pub(super) untold: Option<String>,
-    pub(super) outbox: Option<Batch>,
+    untold: Option<String>,
 }
 
-/// The state shared by the two threads, the cycles, and `ctagentcmd`.
+/// The state shared by the threads, the cycles, and `ctagentcmd`.
 pub struct Live {
     inner: Mutex<Inner>,
-    pub(super) filled: Condvar,
+    decided: Condvar,
 }
 
 impl Default for Live {
@@ -83,14 +65,13 @@ impl Default for Live {
             logging: LiveLogging::Unchanged,
             counts: Counts::default(),
             untold: None,
-            outbox: None,
         };
-        Self { inner: Mutex::new(inner), filled: Condvar::new() }
+        Self { inner: Mutex::new(inner), decided: Condvar::new() }
     }
 }
 
 impl Live {
-    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -104,7 +85,7 @@ impl Live {
     /// cycle would follow the first.
     pub fn wait_for_decision(&self, longest: Duration) {
         let undecided = |inner: &mut Inner| inner.standing == ListenerStatus::Starting;
-        let _ = self.filled.wait_timeout_while(self.inner(), longest, undecided);
+        let _ = self.decided.wait_timeout_while(self.inner(), longest, undecided);
     }
 
     /// The status, the counts, and why the last report failed.
@@ -115,7 +96,7 @@ impl Live {
     }
 
     /// Sets the status; `true` if the rules must change because of it.
-    pub(super) fn stand(&self, standing: ListenerStatus) -> bool {
+    pub fn stand(&self, standing: ListenerStatus) -> bool {
         let logging = match &standing {
             ListenerStatus::Starting => LiveLogging::Unchanged,
             ListenerStatus::Off | ListenerStatus::Failed { .. } => LiveLogging::Off,
@@ -127,30 +108,29 @@ impl Live {
         inner.standing = standing;
         let before = std::mem::replace(&mut inner.logging, logging);
         drop(inner);
-        self.filled.notify_all();
+        self.decided.notify_all();
         before != logging
     }
 
-    /// Whether the last batch was taken.
-    pub(super) fn has_room(&self) -> bool {
-        self.inner().outbox.is_none()
+    /// Counts packets that are not shown.
+    pub fn lose(&self, packets: u64) {
+        self.inner().counts.lost += packets;
     }
 
-    /// Passes a batch to the other thread; if there is one already, adds to it.
-    pub(super) fn put(&self, batch: Batch) {
+    /// The platform has accepted a report that shows so many packets.
+    pub fn reported(&self, shown: u64) {
         let mut inner = self.inner();
-        let outbox = inner.outbox.get_or_insert_default();
-        outbox.flows.extend(batch.flows);
-        outbox.lost += batch.lost;
-        drop(inner);
-        self.filled.notify_all();
+        inner.counts.shown += shown;
+        inner.counts.reports += 1;
+        inner.untold = None;
     }
 
-    /// Waits for a batch, for at most `longest`.
-    pub(super) fn take(&self, longest: Duration) -> Option<Batch> {
-        let empty = |inner: &mut Inner| inner.outbox.is_none();
-        let waited = self.filled.wait_timeout_while(self.inner(), longest, empty);
-        waited.unwrap_or_else(PoisonError::into_inner).0.outbox.take()
+    /// A report has failed; `true` if the reason is another one than before.
+    pub fn unreported(&self, reason: String) -> bool {
+        let mut inner = self.inner();
+        let is_new = inner.untold.as_ref() != Some(&reason);
+        inner.untold = Some(reason);
+        is_new
     }
 }
 
@@ -159,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    pub(super) fn rules_hand_over_only_to_who_listens() {
+    fn rules_hand_over_only_to_who_listens() {
         let live = Live::default();
         let group = LiveGroup::DEFAULT;
         assert_eq!(live.logging(), LiveLogging::Unchanged);

@@ -1,0 +1,79 @@
+//! A Linux host: a Unix socket, signals, systemd, netlink. What the modules beside this one use of it has the
+//! same names and signatures as in `windows`.
+
+mod addresses;
+pub mod control;
+mod facts;
+mod guard;
+mod live;
+mod metadata;
+mod paths;
+pub mod signals;
+pub mod supervisor;
+pub mod systemd;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use xshield_enforce::RunEnvironment;
+use xshield_enforce::linux::Linux;
+pub use xshield_enforce::linux::{this_host, this_system};
+
+pub use facts::{Stamp, stamp, telemetry};
+pub use systemd as manager;
+pub use xshield_enforce::resident::host::software::{SoftwareError, inventory};
+
+use crate::agent::Agent;
+use crate::service::spawn;
+
+/// The path of the configuration unless another one is given.
+#[must_use]
+pub fn configuration_file() -> PathBuf {
+    PathBuf::from("/etc/xshield/config.yaml")
+}
+
+/// The path of the control socket unless another one is given.
+pub const DEFAULT_SOCKET: &str = "/run/xshield/agent.sock";
+
+/// The system whose files are below `root`.
+#[must_use]
+pub fn system_at(root: &Path) -> Linux {
+    Linux::new(root.to_owned())
+}
+
+/// The surroundings of a run on the system whose files are below `root`.
+#[must_use]
+pub fn host_at(root: &Path, config: PathBuf) -> RunEnvironment {
+    RunEnvironment::new(Arc::new(system_at(root)), root.to_owned(), config)
+}
+
+/// The kernel ends a trial by itself.
+pub fn say_what_expires() {}
+
+/// Creates a directory, and those above it, without access for other users.
+///
+/// # Errors
+/// If it can't be created.
+pub fn private_directory(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Starts the threads that watch what only this system tells.
+///
+/// # Errors
+/// If a thread can't be started.
+pub fn watch(agent: &Arc<Agent>) -> io::Result<()> {
+    let outbox = Arc::new(live::Outbox::default());
+    let watching = Arc::clone(agent);
+    spawn("guard", move || guard::run(&watching))?;
+    let readdressed = Arc::clone(agent);
+    spawn("addresses", move || addresses::run(&readdressed))?;
+    let following = Arc::clone(agent);
+    spawn("paths", move || paths::run(&following))?;
+    let (receiving, filled) = (Arc::clone(agent), Arc::clone(&outbox));
+    spawn("receive", move || live::receive(&receiving, &filled))?;
+    let sending = Arc::clone(agent);
+    spawn("send", move || live::send(&sending, &outbox))
+}

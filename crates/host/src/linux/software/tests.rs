@@ -1,3 +1,5 @@
+use xshield_wire::telemetry::{SoftwareContents, software_digest};
+
 use super::*;
 use proptest::prelude::*;
 use std::fs;

@@ -24,6 +24,7 @@ pub mod service;
 pub mod show;
 pub mod started_by;
 pub mod this_program;
+mod threads;
 #[cfg(windows)]
 pub mod windows;
 pub mod worker;

@@ -22,12 +22,11 @@ use crate::os::signals::{Signal, Signals};
 use crate::os::supervisor::{self, Supervisor};
 use crate::started_by::StartedBy;
 use crate::this_program::this_program;
+use crate::threads::spawn;
 use crate::{listen, observe, os, worker};
 
 /// Exists while an agent runs; an agent that finds it was not stopped properly the last time.
 const RUNNING: &str = "running";
-/// A small stack, since these threads do little.
-const STACK: usize = 512 * 1024;
 /// How long a running cycle may take when the agent is stopping. The next start completes what it leaves.
 const LAST_CYCLE: Duration = Duration::from_secs(10);
 
@@ -136,7 +135,7 @@ fn serve(agent: &Arc<Agent>, socket: &Path) -> Result<(), StartError> {
     spawn("notify", move || listen::run(&listener)).map_err(setup("a thread"))?;
     let observing = Arc::clone(agent);
     spawn("observe", move || observe::run(&observing)).map_err(setup("a thread"))?;
-    os::watch(agent).map_err(setup("a thread"))?;
+    os::watchers::start(agent).map_err(setup("a thread"))?;
     let supervisor = Arc::new(Supervisor::of_environment());
     supervisor.ready("started");
     let (watching, watched) = (Arc::clone(agent), Arc::clone(&supervisor));
@@ -158,12 +157,4 @@ fn serve(agent: &Arc<Agent>, socket: &Path) -> Result<(), StartError> {
     let _ = ended.recv_timeout(LAST_CYCLE);
     os::control::remove(socket);
     Ok(())
-}
-
-/// Starts a thread with a small stack.
-///
-/// # Errors
-/// If it can't be started.
-pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(run).map(drop)
 }

@@ -11,6 +11,7 @@ mod paths;
 pub mod signals;
 pub mod supervisor;
 pub mod systemd;
+pub mod watchers;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,9 +24,6 @@ pub use xshield_enforce::linux::{this_host, this_system};
 pub use facts::{Stamp, stamp, telemetry};
 pub use systemd as manager;
 pub use xshield_enforce::resident::host::software::{SoftwareError, inventory};
-
-use crate::agent::Agent;
-use crate::service::spawn;
 
 /// The path of the configuration unless another one is given.
 #[must_use]
@@ -58,22 +56,4 @@ pub fn say_what_expires() {}
 pub fn private_directory(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Starts the threads that watch what only this system tells.
-///
-/// # Errors
-/// If a thread can't be started.
-pub fn watch(agent: &Arc<Agent>) -> io::Result<()> {
-    let outbox = Arc::new(live::Outbox::default());
-    let watching = Arc::clone(agent);
-    spawn("guard", move || guard::run(&watching))?;
-    let readdressed = Arc::clone(agent);
-    spawn("addresses", move || addresses::run(&readdressed))?;
-    let following = Arc::clone(agent);
-    spawn("paths", move || paths::run(&following))?;
-    let (receiving, filled) = (Arc::clone(agent), Arc::clone(&outbox));
-    spawn("receive", move || live::receive(&receiving, &filled))?;
-    let sending = Arc::clone(agent);
-    spawn("send", move || live::send(&sending, &outbox))
 }

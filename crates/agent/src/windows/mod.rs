@@ -8,10 +8,10 @@ mod facts;
 pub mod manager;
 pub mod signals;
 pub mod supervisor;
+pub mod watchers;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use xshield_enforce::windows::Windows;
 pub use xshield_enforce::windows::{this_host, this_system};
@@ -20,9 +20,6 @@ use xshield_enforce::{RunEnvironment, RunStatus, files, places};
 pub use facts::{Stamp, inventory, stamp, telemetry};
 pub use xshield_enforce::resident::host::software::SoftwareError;
 
-use crate::agent::Agent;
-use crate::health::ActivePathSource;
-use crate::live::ListenerStatus;
 use crate::show;
 
 /// The path of the configuration unless another one is given.
@@ -67,14 +64,4 @@ fn expired() {
 /// If it can't be created.
 pub fn private_directory(path: &Path) -> io::Result<()> {
     files::private_directory(path)
-}
-
-/// Cycles read the Security log; there are no live events.
-///
-/// # Errors
-/// Never.
-pub fn watch(agent: &Arc<Agent>) -> io::Result<()> {
-    agent.live.stand(ListenerStatus::Off);
-    agent.set_path_source(ActivePathSource::SecurityLog);
-    Ok(())
 }

@@ -9,9 +9,8 @@ use xshield_enforce::resident::host::machine;
 use xshield_enforce::resident::host::software::{self, SoftwareError};
 use xshield_enforce::telemetry::{HostTelemetry, SoftwarePackage};
 
-/// Windows has nothing that changes with every installation and removal of software.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stamp;
+/// Windows has nothing that changes with every installation and removal of software, so there is never one.
+pub type Stamp = u64;
 
 /// Describes this host. Clouds' metadata services are not queried on Windows.
 #[must_use]

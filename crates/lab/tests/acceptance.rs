@@ -231,10 +231,12 @@ fn every_variable_of_the_script_is_set_somewhere() -> Result<()> {
         let mut above = *node;
         while let Some(parent) = above.parent() {
             match parent.kind() {
-                "left_assignment_expression" | "script_parameter" => return true,
-                "foreach_statement" => {
-                    return parent.child(2) == Some(above);
+                "script_parameter" => return true,
+                // `+=` needs a value that is there.
+                "left_assignment_expression" => {
+                    return parent.next_sibling().is_some_and(|sign| script.text_of(sign) == "=");
                 }
+                "foreach_statement" => return parent.child(2) == Some(above),
                 "statement_block" | "script_block" | "pipeline" => return false,
                 _ => above = parent,
             }

@@ -8,14 +8,29 @@ use xshield_host::log_line::LoggedThreat;
 use xshield_policy::Direction;
 
 /// Keeps the flows whose peer is in an entry. Reads each entry once.
-pub(crate) fn retain_listed(flows: &mut Vec<LoggedThreat>, entries: impl Iterator<Item = IpNet>) {
+///
+/// # Errors
+/// The first error among the entries; flows with peers in the entries after it are not kept.
+pub(crate) fn retain_listed<E>(
+    flows: &mut Vec<LoggedThreat>,
+    entries: impl Iterator<Item = Result<IpNet, E>>,
+) -> Result<(), E> {
+    let mut whole = Ok(());
     let mut peers: BTreeMap<IpAddr, bool> = flows.iter().map(|flow| (peer(flow), false)).collect();
     for entry in entries {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                whole = Err(error);
+                break;
+            }
+        };
         for (_, is_listed) in peers.range_mut(entry.network()..=entry.broadcast()) {
             *is_listed = true;
         }
     }
     flows.retain(|flow| peers.get(&peer(flow)).copied().unwrap_or_default());
+    whole
 }
 
 fn peer(flow: &LoggedThreat) -> IpAddr {
@@ -58,12 +73,20 @@ mod tests {
         ];
         let entries = ["198.51.100.0/24", "203.0.113.1/32", "2001:db8::/32"];
         let mut found: Vec<LoggedThreat> = flows.iter().map(|(flow, _)| flow.clone()).collect();
-        retain_listed(&mut found, entries.iter().map(|entry| entry.parse().unwrap()));
+        fn parsed<'a>(entry: &&'a str) -> Result<IpNet, &'a str> {
+            entry.parse().map_err(|_| *entry)
+        }
+        assert_eq!(retain_listed(&mut found, entries.iter().map(parsed)), Ok(()));
         let expected: Vec<LoggedThreat> = flows
             .iter()
             .filter(|(_, is_listed)| *is_listed)
             .map(|(flow, _)| flow.clone())
             .collect();
         assert_eq!(found, expected);
+        // A list that is damaged after its first entry.
+        let damaged = ["198.51.100.0/24", "damaged", "203.0.113.1/32"];
+        let mut found: Vec<LoggedThreat> = flows.iter().map(|(flow, _)| flow.clone()).collect();
+        assert_eq!(retain_listed(&mut found, damaged.iter().map(parsed)), Err("damaged"));
+        assert_eq!(found, expected[..2]);
     }
 }

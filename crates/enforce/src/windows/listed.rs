@@ -11,6 +11,9 @@ use crate::threat::listed::retain_listed;
 use crate::threat::shell;
 use crate::threat::store::Store;
 
+/// The code of the problem that the list can't be read.
+const UNREAD: &str = "threat-matches-unread";
+
 /// Keeps the flows with peers in the list in force. A flow that a filter blocked which is not the policy's
 /// was blocked by the list, since its sublayer is above those of other products; where the list does not
 /// block, each flow with a listed peer is a match.
@@ -34,20 +37,14 @@ pub(crate) fn listed(
     if flows.is_empty() {
         return flows;
     }
-    let mut damage = None;
-    match shell::elements(&Store::new(run.state), list) {
-        Ok(entries) => {
-            let whole = entries.map_while(|entry| entry.map_err(|error| damage = Some(error)).ok());
-            retain_listed(&mut flows, whole);
-        }
+    let unread = match shell::elements(&Store::new(run.state), list) {
+        // With damage in it, peers in the rest of the list are not recognised.
+        Ok(entries) => retain_listed(&mut flows, entries).err().map(|e| problem(UNREAD, &e)),
         Err(error) => {
-            run.problems.push(problem("threat-matches-unread", &error));
             flows.clear();
+            Some(problem(UNREAD, &error))
         }
-    }
-    // Peers in the rest of the list are not recognised.
-    if let Some(error) = damage {
-        run.problems.push(problem("threat-matches-unread", &error));
-    }
+    };
+    run.problems.extend(unread);
     flows
 }

@@ -20,14 +20,14 @@ pub(crate) struct SignArgs {
     #[arg(long, value_name = "FILE", requires = "windows", conflicts_with = "sign_key")]
     sign_pkcs12: Option<PathBuf>,
     /// The file with the password of the key; never given on the command line, which other users can read.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "windows")]
     sign_password_file: Option<PathBuf>,
     /// Which hash functions the signature uses.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, requires = "windows")]
     sign_hashes: Hashes,
     /// Ask this server (RFC 3161) to confirm the time, so that the signature stays valid when the certificate
     /// has expired. Without it, nothing is asked.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", requires = "windows")]
     sign_timestamp: Option<String>,
 }
 

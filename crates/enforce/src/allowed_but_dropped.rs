@@ -61,7 +61,7 @@ impl AllowedButDropped {
                 direction: flow.direction,
                 source,
                 destination,
-                protocol: flow.named_protocol(),
+                protocol: flow.protocol.into(),
                 port: flow.port,
                 packets: *packets,
                 bytes: 0,
@@ -107,18 +107,9 @@ impl Flow {
         }
     }
 
-    fn named_protocol(&self) -> Protocol {
-        match self.protocol {
-            TCP => Protocol::Tcp,
-            UDP => Protocol::Udp,
-            ICMP | ICMPV6 => Protocol::Icmp,
-            other => Protocol::Other(other),
-        }
-    }
-
     fn named(&self) -> String {
         let Self { direction, remote, port, rule, .. } = self;
-        let protocol = self.named_protocol();
+        let protocol = Protocol::from(self.protocol);
         match direction {
             Direction::Inbound => format!("in {protocol} {remote} -> :{port} (rule {rule})"),
             Direction::Outbound => format!("out {protocol} -> {remote} {port} (rule {rule})"),

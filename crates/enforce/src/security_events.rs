@@ -14,7 +14,6 @@ use std::net::IpAddr;
 use xshield_firewall::wfp::attribution::{Attribution, FilterNumbers};
 use xshield_host::log_line::LoggedThreat;
 use xshield_host::windows_logs::{Detail, Ends, Event, FlowEvent, FlowOutcome, Repeats};
-use xshield_policy::protocol::{ICMP, ICMPV6, TCP, UDP};
 use xshield_policy::{Direction, Protocol, RuleId, Verdict};
 use xshield_wire::message::{EventKind, EventSource, FirewallEvent, RuleHits, UnixSeconds};
 use xshield_wire::telemetry::ActivePath;
@@ -110,7 +109,7 @@ impl FlowTally {
                 direction: flow.direction,
                 source,
                 destination,
-                protocol: flow.protocol(),
+                protocol: flow.protocol.into(),
                 port: flow.port,
                 rule: flow.rule.clone(),
                 packets: seen.times,
@@ -136,7 +135,7 @@ impl FlowTally {
                 direction: flow.direction,
                 source,
                 destination,
-                protocol: flow.protocol(),
+                protocol: flow.protocol.into(),
                 port: flow.port,
                 process: application.map(|it| path(it).unwrap_or_else(|| it.to_owned())),
                 user: None,
@@ -165,7 +164,7 @@ impl FlowTally {
                     direction: flow.direction,
                     source,
                     destination,
-                    protocol: flow.protocol(),
+                    protocol: flow.protocol.into(),
                     port: flow.port,
                     packets: seen.times,
                     bytes: 0,
@@ -238,15 +237,6 @@ impl Flow {
         match self.direction {
             Direction::Inbound => (self.remote, self.local),
             Direction::Outbound => (self.local, self.remote),
-        }
-    }
-
-    fn protocol(&self) -> Protocol {
-        match self.protocol {
-            TCP => Protocol::Tcp,
-            UDP => Protocol::Udp,
-            ICMP | ICMPV6 => Protocol::Icmp,
-            other => Protocol::Other(other),
         }
     }
 }

@@ -101,7 +101,7 @@ impl Feed {
     pub fn add_with(lab: &Lab, platform: &Platform, others: u32) -> Result<Self> {
         let file = lab.directory().join("feed.txt");
         let feed = Self { file, others };
-        feed.write(&[])?;
+        feed.write(&[""; 0])?;
         let path = feed.file.to_str().context("the feed's path is not UTF-8")?;
         let add = ["threat", "feed", "add", FEED, "--file", path, "--format", "plain"];
         platform.cli(lab, &add)?;
@@ -113,7 +113,7 @@ impl Feed {
     ///
     /// # Errors
     /// When the platform can't read it.
-    pub fn list(&self, lab: &Lab, platform: &Platform, entries: &[String]) -> Result<()> {
+    pub fn list(&self, lab: &Lab, platform: &Platform, entries: &[impl AsRef<str>]) -> Result<()> {
         self.write(entries)?;
         let run = platform.json(lab, &["threat", "feed", "run", FEED])?;
         if !run["held"].is_null() {
@@ -122,11 +122,11 @@ impl Feed {
         Ok(())
     }
 
-    fn write(&self, entries: &[String]) -> Result<()> {
+    fn write(&self, entries: &[impl AsRef<str>]) -> Result<()> {
         let mut text =
             "# what nobody in the lab has\n198.51.100.0/24\n2001:db8:bad::/48\n".to_owned();
         others(46, self.others).for_each(|entry| text.push_str(&format!("{entry}\n")));
-        entries.iter().for_each(|entry| text.push_str(&format!("{entry}\n")));
+        entries.iter().for_each(|entry| text.push_str(&format!("{}\n", entry.as_ref())));
         let beside = self.file.with_extension("new");
         fs::write(&beside, text)?;
         Ok(fs::rename(&beside, &self.file)?)

@@ -43,8 +43,7 @@ impl Scenario {
     }
 
     fn list(&self, entries: &[&str]) -> Result<()> {
-        let entries: Vec<String> = entries.iter().map(ToString::to_string).collect();
-        self.feed.list(&self.shop.lab, &self.shop.platform, &entries)
+        self.feed.list(&self.shop.lab, &self.shop.platform, entries)
     }
 
     /// Lists the external host by both addresses.

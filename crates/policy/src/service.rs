@@ -51,6 +51,18 @@ impl Protocol {
     }
 }
 
+/// By its IANA number, as packets and logs have it.
+impl From<u8> for Protocol {
+    fn from(number: u8) -> Self {
+        match number {
+            protocol::TCP => Self::Tcp,
+            protocol::UDP => Self::Udp,
+            protocol::ICMP | protocol::ICMPV6 => Self::Icmp,
+            other => Self::Other(other),
+        }
+    }
+}
+
 /// Its name, or its number if it has no name in rules.
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

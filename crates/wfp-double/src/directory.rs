@@ -76,6 +76,12 @@ impl Directory {
         Ok(Self(path.to_owned()))
     }
 
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Waits for the lock; `None` when others held it for all that time.
     ///
     /// # Errors

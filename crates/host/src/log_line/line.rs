@@ -216,12 +216,7 @@ fn protocol(text: &str) -> Option<Protocol> {
         "AH" => Some(Protocol::Other(51)),
         "SCTP" => Some(Protocol::Other(132)),
         "UDPLITE" => Some(Protocol::Other(136)),
-        number => number.parse().ok().map(|number| match number {
-            1 | 58 => Protocol::Icmp,
-            6 => Protocol::Tcp,
-            17 => Protocol::Udp,
-            other => Protocol::Other(other),
-        }),
+        number => number.parse().ok().map(|number: u8| Protocol::from(number)),
     }
 }
 

@@ -7,7 +7,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,8 +59,6 @@ pub struct Gate {
 #[derive(Debug)]
 struct Shared {
     engine: Directory,
-    /// The directory of the Security log.
-    log: PathBuf,
     is_over: AtomicBool,
     outage: Mutex<Outage>,
     auditing: Mutex<Auditing>,
@@ -70,15 +67,13 @@ struct Shared {
 }
 
 impl Gate {
-    /// Lets every new flow of the host wait for the verdict of this engine. `log`: the directory of the
-    /// double's Security log.
+    /// Lets every new flow of the host wait for the verdict of this engine.
     ///
     /// # Errors
     /// When the kernel has no queue for packets, or iptables is missing.
-    pub fn start(host: &Host, engine: Directory, log: &Path) -> Result<Self> {
+    pub fn start(host: &Host, engine: Directory) -> Result<Self> {
         let shared = Arc::new(Shared {
             engine,
-            log: log.to_owned(),
             is_over: AtomicBool::new(false),
             outage: Mutex::default(),
             auditing: Mutex::default(),
@@ -176,7 +171,7 @@ impl Shared {
             _ => Fate::Drop,
         };
         if *lock(&self.auditing) == Auditing::Flows {
-            events::write(&judged, fate, &self.log)?;
+            events::write(&judged, fate, self.engine.path())?;
         }
         lock(&self.judged).push(judged);
         Ok(fate)

@@ -78,7 +78,7 @@ impl WineHost {
         };
         start("wineserver", &["--persistent"])?;
         start("wine", &["wineboot", "--init"])?;
-        let gate = Gate::start(host, engine.clone(), &directory.join("engine"))?;
+        let gate = Gate::start(host, engine.clone())?;
         Ok(Self { name: name.to_owned(), directory, engine, gate })
     }
 

@@ -52,8 +52,7 @@ impl Scenario {
 
     /// Lists these addresses besides the others.
     fn list(&self, entries: &[&str]) -> Result<()> {
-        let entries: Vec<String> = entries.iter().map(ToString::to_string).collect();
-        self.feed.list(&self.site.lab, &self.site.platform, &entries)
+        self.feed.list(&self.site.lab, &self.site.platform, entries)
     }
 
     fn list_external_host(&self, more: &[&str]) -> Result<()> {

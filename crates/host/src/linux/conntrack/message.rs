@@ -178,12 +178,7 @@ impl Tuple {
                 _ => {}
             }
         }
-        let protocol = match number? {
-            1 | 58 => Protocol::Icmp,
-            6 => Protocol::Tcp,
-            17 => Protocol::Udp,
-            other => Protocol::Other(other),
-        };
+        let protocol = Protocol::from(number?);
         let (source, destination) = (source?, destination?);
         Some(Self { source, destination, protocol, source_port, port })
     }
